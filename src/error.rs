@@ -1,0 +1,95 @@
+//! The library's one error type: a variant for each thing the user can act on.
+//!
+//! Messages name the file, tensor, key or flag, what was expected and what to do. The command line maps variants to exit
+//! codes; nothing else should need to match on text.
+
+use std::path::{Path, PathBuf};
+
+/// A `Result` with tallow's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, by what the user can do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No such model, file or folder.
+    #[error("model not found: {what}; {hint}")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+        /// Where it was looked for, and what to do.
+        hint: String,
+    },
+    /// The input is sound, but tallow (or this build of it) can not run it.
+    #[error("{what} is not supported; supported: {supported}")]
+    Unsupported {
+        /// What was met, with the file, key or flag that holds it.
+        what: String,
+        /// What would have been accepted.
+        supported: String,
+    },
+    /// A file is damaged, incomplete or contradicts itself.
+    #[error("{file}: {why}")]
+    Corrupt {
+        /// The file.
+        file: String,
+        /// The tensor, key or place in the file, and what is wrong with it.
+        why: String,
+    },
+    /// More positions were asked for than the context holds.
+    #[error(
+        "context overflow: {wanted} tokens wanted, the context holds {limit}; shorten the prompt or raise the context size"
+    )]
+    ContextOverflow {
+        /// Positions needed.
+        wanted: usize,
+        /// Positions there are.
+        limit: usize,
+    },
+    /// Weights and cache do not fit into memory.
+    #[error(
+        "does not fit in memory: {what} needs {need} bytes, {have} are available; choose a smaller model, quantisation or context"
+    )]
+    OutOfMemory {
+        /// What needs the memory.
+        what: String,
+        /// Bytes needed.
+        need: u64,
+        /// Bytes available.
+        have: u64,
+    },
+    /// A chat template does not parse, raises an exception or does not end.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// The caller's input can not be used: an empty prompt, a token id out of range, an option out of its range.
+    #[error("{0}")]
+    Input(String),
+    /// The operating system refused a file operation.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// candle or a device driver failed.
+    #[error("device: {0}")]
+    Device(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// An [`Error::Io`] for `path`.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Error::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    /// An [`Error::Corrupt`] for `file`.
+    pub fn corrupt(file: impl std::fmt::Display, why: impl Into<String>) -> Self {
+        Error::Corrupt { file: file.to_string(), why: why.into() }
+    }
+
+    /// An [`Error::Unsupported`].
+    pub fn unsupported(what: impl Into<String>, supported: impl Into<String>) -> Self {
+        Error::Unsupported { what: what.into(), supported: supported.into() }
+    }
+}

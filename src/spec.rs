@@ -1,0 +1,201 @@
+//! The vocabulary of differences between families: what a decoder-only transformer needs to be told, and nothing else.
+//!
+//! Plain data, no behaviour. A family (`arch/`) fills a [`Spec`] once at load; afterwards nobody asks for the model's name.
+//! A new setting is admitted when a paper names it and it costs one case here and at most three lines at one place of the
+//! forward; what costs more implements `Forward` in a file of its own.
+
+/// Everything that distinguishes one model of this kind from another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// The family's name, for people to read: `llama`, `mistral`, `gpt2`.
+    pub family: &'static str,
+    /// Width of the residual stream (`hidden_size`, `n_embd`).
+    pub dim: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Rows of the embedding table and of the output matrix; may exceed the tokenizer's vocabulary.
+    pub vocab: usize,
+    /// Positions the model was made for.
+    pub context: usize,
+    /// The normalisation used throughout.
+    pub norm: Norm,
+    /// The attention sub-layer.
+    pub attention: Attention,
+    /// How positions enter.
+    pub position: Position,
+    /// The feed-forward sub-layer.
+    pub mlp: Mlp,
+    /// The way from the last hidden state to the logits.
+    pub head: Head,
+}
+
+/// Normalisation of a hidden state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Norm {
+    /// `x / rms(x) * w` (Zhang & Sennrich 2019).
+    Rms {
+        /// Added to the mean square.
+        eps: f64,
+    },
+    /// `(x - mean) / sd * w + b` (Ba et al. 2016).
+    Layer {
+        /// Added to the variance.
+        eps: f64,
+    },
+}
+
+/// Multi-head attention with shared key/value heads (GQA, Ainslie et al. 2023).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of one head; `heads * head_dim` may differ from `dim`.
+    pub head_dim: usize,
+    /// Sliding window: position i sees the positions from `i - window + 1` to `i`. `None`: all positions up to `i`.
+    pub window: Option<usize>,
+    /// Whether the query, key and value projections have biases.
+    pub qkv_bias: bool,
+    /// Whether the output projection has a bias.
+    pub out_bias: bool,
+    /// What scores are multiplied by.
+    pub scale: ScoreScale,
+}
+
+/// The factor on attention scores.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ScoreScale {
+    /// `1 / sqrt(head_dim)`.
+    HeadDim,
+    /// No factor: GPT-2's `scale_attn_weights: false`.
+    One,
+    /// `1 / (sqrt(head_dim) * (layer + 1))`: GPT-2's `scale_attn_by_inverse_layer_idx` beside its usual scaling.
+    HeadDimAndLayer,
+    /// `1 / (layer + 1)`: the same with `scale_attn_weights: false`.
+    Layer,
+}
+
+/// How positions enter the computation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Position {
+    /// Rotary embeddings on queries and keys (Su et al. 2021).
+    Rope(Rope),
+    /// A learned vector per position, added to the token's embedding.
+    Learned,
+}
+
+/// Rotary position embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// Leading dimensions of a head that are rotated; at most `head_dim`, even.
+    pub dims: usize,
+    /// Which dimensions form a pair.
+    pub pairing: Pairing,
+    /// How frequencies are stretched for longer contexts.
+    pub scaling: RopeScaling,
+}
+
+/// Which two dimensions of a head are rotated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// `i` and `i + dims/2`: the Hugging Face layout.
+    Halves,
+    /// `2i` and `2i + 1`: the layout of the papers, and of Llama GGUF files, whose q and k rows are permuted to match.
+    Interleaved,
+}
+
+/// Changes to the rotary frequencies.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RopeScaling {
+    /// As trained.
+    None,
+    /// Positions divided by `factor` (Chen et al. 2023).
+    Linear {
+        /// By how much the context is stretched.
+        factor: f64,
+    },
+    /// YaRN (Peng et al. 2023): interpolates low frequencies, keeps high ones, and sharpens attention.
+    Yarn {
+        /// By how much the context is stretched.
+        factor: f64,
+        /// Context the model was trained for.
+        original_context: usize,
+        /// Rotations above which a frequency is kept.
+        beta_fast: f64,
+        /// Rotations below which a frequency is interpolated.
+        beta_slow: f64,
+        /// Factor on cos and sin.
+        attention_factor: f64,
+        /// Whether the ramp's ends are rounded to whole dimensions.
+        truncate: bool,
+    },
+    /// Llama 3.1's smooth interpolation by wavelength.
+    Llama3 {
+        /// By how much low frequencies are divided.
+        factor: f64,
+        /// Wavelengths above `original_context / low_freq_factor` are divided by `factor`.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_context / high_freq_factor` are kept.
+        high_freq_factor: f64,
+        /// Context the model was trained for.
+        original_context: usize,
+    },
+    /// Each frequency divided by its own factor: GGUF's `rope_freqs.weight`, `dims / 2` values.
+    Factors(Vec<f32>),
+}
+
+/// The feed-forward sub-layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mlp {
+    /// `down(act(gate(x)) * up(x))` (Shazeer 2020).
+    Gated {
+        /// Activation of the gate.
+        act: Activation,
+        /// Width between up and down.
+        dim: usize,
+        /// Whether the three projections have biases.
+        bias: bool,
+    },
+    /// `down(act(up(x)))`.
+    Plain {
+        /// The activation.
+        act: Activation,
+        /// Width between up and down.
+        dim: usize,
+        /// Whether the two projections have biases.
+        bias: bool,
+    },
+}
+
+/// Element-wise activation functions, by their usual names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// `x * Phi(x)` with the error function.
+    Gelu,
+    /// GELU's tanh approximation (`gelu_new`, `gelu_pytorch_tanh`).
+    GeluTanh,
+    /// `x * sigmoid(1.702 x)`.
+    QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0)^2`.
+    Relu2,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Logistic sigmoid.
+    Sigmoid,
+}
+
+/// The output matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// The embedding table itself.
+    Tied,
+    /// A matrix of its own.
+    Own,
+}
