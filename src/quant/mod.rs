@@ -3,6 +3,10 @@
 //! One file per format family, one row in [`Dtype`]'s table each. No candle and no `unsafe` here: these are the definitions
 //! that the kernels are tested against.
 
+mod float;
+pub(crate) mod kquants;
+mod legacy;
+
 /// How the elements of a stored tensor are encoded. Names are GGUF's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(non_camel_case_types, missing_docs)]
@@ -76,7 +80,7 @@ impl Dtype {
 
     /// Bytes of `elements` elements; `None` if they are no whole number of blocks, or too many to count.
     pub fn bytes(self, elements: usize) -> Option<usize> {
-        if elements % self.block() != 0 {
+        if !elements.is_multiple_of(self.block()) {
             return None;
         }
         (elements / self.block()).checked_mul(self.block_bytes())
@@ -86,5 +90,87 @@ impl Dtype {
 impl std::fmt::Display for Dtype {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// Writes the values of `bytes`, whole blocks of `dtype`, to `out`: bit for bit what the `gguf` package's `dequantize` gives.
+///
+/// # Panics
+///
+/// When `bytes` is not exactly as long as `out.len()` elements of `dtype` are. Readers check lengths against the file.
+pub fn dequantise(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    assert_eq!(Some(bytes.len()), dtype.bytes(out.len()), "{dtype}: bytes for {} elements", out.len());
+    match dtype {
+        Dtype::F32 => blocks(bytes, out, float::f32),
+        Dtype::F16 => blocks(bytes, out, float::f16),
+        Dtype::BF16 => blocks(bytes, out, float::bf16),
+        Dtype::Q4_0 => blocks(bytes, out, legacy::q4_0),
+        Dtype::Q4_1 => blocks(bytes, out, legacy::q4_1),
+        Dtype::Q5_0 => blocks(bytes, out, legacy::q5_0),
+        Dtype::Q5_1 => blocks(bytes, out, legacy::q5_1),
+        Dtype::Q8_0 => blocks(bytes, out, legacy::q8_0),
+        Dtype::Q2_K => blocks(bytes, out, kquants::q2_k),
+        Dtype::Q3_K => blocks(bytes, out, kquants::q3_k),
+        Dtype::Q4_K => blocks(bytes, out, kquants::q4_k),
+        Dtype::Q5_K => blocks(bytes, out, kquants::q5_k),
+        Dtype::Q6_K => blocks(bytes, out, kquants::q6_k),
+    }
+}
+
+/// Calls `block` for each block of `B` bytes and its `N` elements.
+fn blocks<const B: usize, const N: usize>(bytes: &[u8], out: &mut [f32], block: impl Fn(&[u8; B], &mut [f32; N])) {
+    for (bytes, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        block(bytes, out);
+    }
+}
+
+/// The little-endian f16 at `at`: a block's scale or minimum.
+fn scale(block: &[u8], at: usize) -> f32 {
+    half::f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::SafeTensors;
+
+    #[test]
+    fn every_type_decodes_bit_equal_to_the_gguf_package() {
+        let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/blocks/blocks.safetensors")).unwrap();
+        let golden = SafeTensors::deserialize(&file).unwrap();
+        for dtype in Dtype::all() {
+            let bytes = golden.tensor(&format!("{dtype}.bytes")).unwrap();
+            let values = golden.tensor(&format!("{dtype}.values")).unwrap();
+            let expected: Vec<u32> = values.data().as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+            assert!(expected.len() >= 8 * dtype.block(), "{dtype}: too few blocks to mean anything");
+            let mut got = vec![f32::NAN; expected.len()];
+            dequantise(dtype, bytes.data(), &mut got);
+            for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+                assert_eq!(got.to_bits(), expected, "{dtype} element {i}: {got} instead of {}", f32::from_bits(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_lists_types_in_their_order() {
+        for (i, dtype) in Dtype::all().enumerate() {
+            assert_eq!(dtype as usize, i);
+            assert_eq!(dtype.row().0, dtype);
+            assert_eq!(Dtype::from_ggml(dtype.row().2), Some(dtype));
+        }
+    }
+
+    #[test]
+    fn bytes_counts_whole_blocks_only() {
+        assert_eq!(Dtype::Q4_K.bytes(512), Some(288));
+        assert_eq!(Dtype::Q4_K.bytes(128), None);
+        assert_eq!(Dtype::F32.bytes(3), Some(12));
+        assert_eq!(Dtype::F32.bytes(usize::MAX / 2), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "Q8_0: bytes for 32 elements")]
+    fn dequantise_refuses_lengths_that_disagree() {
+        dequantise(Dtype::Q8_0, &[0; 33], &mut [0.0; 32]);
     }
 }
