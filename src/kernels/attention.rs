@@ -1,0 +1,369 @@
+//! Attention over a cache, in blocks, with the score matrix never built.
+//!
+//! Online softmax (Milakov & Gimelshein 2018; Dao et al. 2022): for each query the running maximum, the sum of exponentials and the weighted
+//! sum of values are carried from block to block of [`BLOCK`] positions. Positions are further cut into segments of [`SEGMENT`], each with a
+//! softmax of its own, which are merged in order: so a long cache can be shared among threads even for a single token.
+//! **Blocks and segments start at absolute positions**, so that a query's result has the same bits whatever is computed beside it,
+//! in one task or in several.
+//!
+//! All query heads that read one KV head go together: a *line* is one query position of one of them. The three inner steps are functions of
+//! the [`Kernels`]: scores of a block, softmax, weighted sum of values.
+
+use super::input::Parts;
+use super::rows::{self, LANES, Rows};
+use super::{Kernels, Pool, math};
+use half::f16;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Positions in a block of scores.
+pub const BLOCK: usize = 64;
+/// Positions in a segment; a multiple of [`BLOCK`].
+const SEGMENT: usize = 256;
+/// Lines that a task aims at.
+const LINES: usize = 96;
+/// Tasks for each thread below which segments become tasks of their own.
+const TASKS: usize = 4;
+
+/// One sequence's attention in one layer.
+pub struct AttentionJob<'a> {
+    /// Queries: head `h` of row `t` is at `t * q_stride + h * head_dim`.
+    pub q: &'a [f32],
+    /// Numbers between two rows of queries.
+    pub q_stride: usize,
+    /// Rows of queries.
+    pub rows: usize,
+    /// Query heads; head `h` reads KV head `h / (heads / kv_heads)`.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Numbers in a head.
+    pub head_dim: usize,
+    /// What scores are multiplied by.
+    pub scale: f32,
+    /// Absolute position of the first row of queries.
+    pub first: usize,
+    /// Whether a query sees only positions up to its own.
+    pub causal: bool,
+    /// If given, the query at `i` sees only positions from `i - window + 1` on.
+    pub window: Option<usize>,
+    /// Keys of each KV head.
+    pub keys: &'a [Rows],
+    /// Values of each KV head, as many as keys.
+    pub values: &'a [Rows],
+    /// Absolute position of the cache's first row, a multiple of 256.
+    pub cache_start: usize,
+    /// Results, laid out as the queries are.
+    pub out: &'a mut [f32],
+    /// Numbers between two rows of results.
+    pub out_stride: usize,
+}
+
+/// Positions of a block that a line sees, relative to the block's start.
+pub type Visible = Range<usize>;
+
+/// Numbers of the cache, from a block's first on.
+#[derive(Clone, Copy)]
+pub enum Cached<'a> {
+    /// In single precision.
+    F32(&'a [f32]),
+    /// In half precision.
+    F16(&'a [f16]),
+}
+
+/// Scores of some lines against a block of keys.
+pub struct Scores<'a> {
+    /// (lines, dim), scaled.
+    pub q: &'a [f32],
+    /// Numbers in a head.
+    pub dim: usize,
+    /// Groups of 16 positions, (dim, 16) each: enough for what is visible.
+    pub keys: Cached<'a>,
+    /// What each line sees; other scores need not be computed.
+    pub visible: &'a [Visible],
+    /// (lines, [`BLOCK`]).
+    pub out: &'a mut [f32],
+}
+
+/// Scores of a block to weights.
+pub struct Softmax<'a> {
+    /// (lines, [`BLOCK`]): scores, which become `exp(score - max)`, 0 where nothing is visible.
+    pub scores: &'a mut [f32],
+    /// What each line sees.
+    pub visible: &'a [Visible],
+    /// Largest score so far, (lines).
+    pub max: &'a mut [f32],
+    /// Sum of weights so far, (lines).
+    pub sum: &'a mut [f32],
+    /// What earlier sums have to be multiplied by, (lines); the outcome.
+    pub correction: &'a mut [f32],
+}
+
+/// Adds a block's weighted values.
+pub struct Weigh<'a> {
+    /// (lines, [`BLOCK`]).
+    pub weights: &'a [f32],
+    /// What each line sees.
+    pub visible: &'a [Visible],
+    /// What the sums are multiplied by first, (lines).
+    pub correction: &'a [f32],
+    /// Rows of `padded` numbers: enough for what is visible.
+    pub values: Cached<'a>,
+    /// Numbers in a row, a multiple of 16.
+    pub padded: usize,
+    /// (lines, padded).
+    pub sums: &'a mut [f32],
+}
+
+/// What is known of some lines after some positions.
+#[derive(Default)]
+struct State {
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    /// (lines, padded).
+    sums: Vec<f32>,
+}
+
+#[derive(Default)]
+struct Scratch {
+    q: Vec<f32>,
+    scores: Vec<f32>,
+    correction: Vec<f32>,
+    visible: Vec<Visible>,
+    segment: State,
+    total: State,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Some rows of queries of one KV head of one job.
+struct Piece {
+    job: usize,
+    head: usize,
+    rows: Range<usize>,
+    /// Segments that its lines see, by absolute number.
+    segments: Range<usize>,
+}
+
+/// Computes attention for every job.
+///
+/// A query that sees nothing gets zeroes.
+///
+/// # Panics
+/// If a job's shapes do not fit each other.
+pub fn attention(kernels: &'static Kernels, pool: &Pool, jobs: &mut [AttentionJob]) {
+    jobs.iter().for_each(check);
+    let outs: Vec<(Parts<f32>, usize)> =
+        jobs.iter_mut().map(|job| (Parts::new(std::mem::take(&mut job.out)), job.out_stride)).collect();
+    let jobs = &*jobs;
+    let pieces: Vec<Piece> = jobs.iter().enumerate().flat_map(|(index, job)| pieces(index, job)).collect();
+    let segments: usize = pieces.iter().map(|piece| piece.segments.len()).sum();
+    if pieces.len() < TASKS * pool.threads() && pool.threads() > 1 && segments > pieces.len() {
+        return by_segments(kernels, pool, jobs, &pieces, &outs);
+    }
+    // Later rows see more: begin with them, so that the threads finish together.
+    pool.run(pieces.len(), &|task| {
+        let piece = &pieces[pieces.len() - 1 - task];
+        let job = &jobs[piece.job];
+        SCRATCH.with_borrow_mut(|scratch| {
+            gather(job, piece, scratch);
+            let lines = piece.lines(job);
+            scratch.total.reset(lines, job.padded());
+            for segment in piece.segments.clone() {
+                run(kernels, job, piece, segment, scratch);
+                scratch.total.merge(&scratch.segment, lines, job.padded());
+            }
+            finish(job, piece, &scratch.total, &outs[piece.job]);
+        });
+    });
+}
+
+/// The same with a task for each segment: one token against a long cache.
+fn by_segments(kernels: &'static Kernels, pool: &Pool, jobs: &[AttentionJob], pieces: &[Piece], outs: &[(Parts<f32>, usize)]) {
+    let tasks: Vec<(&Piece, usize)> =
+        pieces.iter().flat_map(|piece| piece.segments.clone().map(move |segment| (piece, segment))).collect();
+    let mut states: Vec<State> = tasks.iter().map(|_| State::default()).collect();
+    let slots = Parts::new(&mut states);
+    pool.run(tasks.len(), &|task| {
+        let (piece, segment) = tasks[task];
+        SCRATCH.with_borrow_mut(|scratch| {
+            gather(&jobs[piece.job], piece, scratch);
+            run(kernels, &jobs[piece.job], piece, segment, scratch);
+            // SAFETY: every task has its own slot.
+            let slot = unsafe { slots.part(task..task + 1) };
+            slot[0] = std::mem::take(&mut scratch.segment);
+        });
+    });
+    let mut states = states.iter();
+    let mut total = State::default();
+    for piece in pieces {
+        let job = &jobs[piece.job];
+        total.reset(piece.lines(job), job.padded());
+        for state in states.by_ref().take(piece.segments.len()) {
+            total.merge(state, piece.lines(job), job.padded());
+        }
+        finish(job, piece, &total, &outs[piece.job]);
+    }
+}
+
+fn check(job: &AttentionJob) {
+    let AttentionJob { heads, kv_heads, head_dim, rows, .. } = *job;
+    assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads for {kv_heads} KV heads");
+    assert!(head_dim > 0, "heads of no dimensions");
+    assert!(job.keys.len() == kv_heads && job.values.len() == kv_heads, "caches of {kv_heads} KV heads");
+    let len = job.keys[0].len();
+    assert!(job.keys.iter().all(|k| k.are_keys() && k.len() == len && k.dim() == head_dim), "keys of {head_dim} numbers");
+    assert!(job.values.iter().all(|v| !v.are_keys() && v.len() == len && v.dim() == head_dim), "values of {head_dim} numbers");
+    assert!(job.cache_start.is_multiple_of(SEGMENT), "cache starts at {}", job.cache_start);
+    let width = heads * head_dim;
+    let fits = |len: usize, stride: usize| rows == 0 || (stride >= width && len >= (rows - 1) * stride + width);
+    assert!(fits(job.q.len(), job.q_stride), "{rows} rows of queries");
+    assert!(fits(job.out.len(), job.out_stride), "{rows} rows of results");
+}
+
+fn pieces(index: usize, job: &AttentionJob) -> Vec<Piece> {
+    let step = (LINES / job.group()).max(1);
+    let mut pieces = Vec::new();
+    for from in (0..job.rows).step_by(step) {
+        let rows = from..(from + step).min(job.rows);
+        let seen = job.sees(rows.start).start..job.sees(rows.end - 1).end;
+        let segments = if seen.is_empty() { 0..0 } else { seen.start / SEGMENT..seen.end.div_ceil(SEGMENT) };
+        pieces.extend((0..job.kv_heads).map(|head| Piece { job: index, head, rows: rows.clone(), segments: segments.clone() }));
+    }
+    pieces
+}
+
+impl AttentionJob<'_> {
+    /// Query heads for each KV head.
+    fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Numbers in a row of values.
+    fn padded(&self) -> usize {
+        self.head_dim.next_multiple_of(LANES)
+    }
+
+    /// Absolute positions in the cache that row `t` sees. Both ends grow with `t`.
+    fn sees(&self, t: usize) -> Range<usize> {
+        let own = self.first + t;
+        let cache = self.cache_start..self.cache_start + self.keys[0].len();
+        let start = self.window.map_or(0, |window| (own + 1).saturating_sub(window));
+        let end = if self.causal { own + 1 } else { usize::MAX };
+        start.clamp(cache.start, cache.end)..end.clamp(cache.start, cache.end)
+    }
+}
+
+impl Piece {
+    fn lines(&self, job: &AttentionJob) -> usize {
+        self.rows.len() * job.group()
+    }
+
+    /// The row and the query head of a line.
+    fn line(&self, job: &AttentionJob, line: usize) -> (usize, usize) {
+        (self.rows.start + line / job.group(), self.head * job.group() + line % job.group())
+    }
+}
+
+/// Lays the piece's queries side by side, scaled.
+fn gather(job: &AttentionJob, piece: &Piece, scratch: &mut Scratch) {
+    scratch.q.clear();
+    for line in 0..piece.lines(job) {
+        let (row, head) = piece.line(job, line);
+        let q = &job.q[row * job.q_stride + head * job.head_dim..][..job.head_dim];
+        scratch.q.extend(q.iter().map(|q| q * job.scale));
+    }
+}
+
+/// One segment for one piece, from the queries in `scratch` to `scratch.segment`.
+fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scratch: &mut Scratch) {
+    let (lines, dim, padded) = (piece.lines(job), job.head_dim, job.padded());
+    let Scratch { q, scores, correction, visible, segment: state, .. } = scratch;
+    state.reset(lines, padded);
+    scores.resize(lines * BLOCK, 0.0);
+    correction.resize(lines, 0.0);
+    let (keys, values) = (&job.keys[piece.head], &job.values[piece.head]);
+    for block in (segment * SEGMENT..(segment + 1) * SEGMENT).step_by(BLOCK) {
+        visible.clear();
+        visible.extend((0..lines).map(|line| {
+            let seen = job.sees(piece.line(job, line).0);
+            let inside = |position: usize| position.clamp(block, block + BLOCK) - block;
+            inside(seen.start)..inside(seen.end)
+        }));
+        if visible.iter().all(|seen| seen.is_empty()) {
+            continue;
+        }
+        // What is visible lies in the cache, so the block's start does too.
+        let start = block - job.cache_start;
+        let (keys, values) = (cached(keys, start), cached(values, start));
+        let mut task = Scores { q, dim, keys, visible, out: scores };
+        // SAFETY: the CPU has the instructions; `check` and the resizing above make the lengths what they have to be.
+        unsafe { (kernels.scores)(&mut task) }
+        let State { max, sum, sums } = state;
+        let mut task = Softmax { scores, visible, max, sum, correction };
+        // SAFETY: as above.
+        unsafe { (kernels.softmax)(&mut task) }
+        let mut task = Weigh { weights: scores, visible, correction, values, padded, sums };
+        // SAFETY: as above.
+        unsafe { (kernels.weigh)(&mut task) }
+    }
+}
+
+/// The cache from position `start`, a multiple of 16, on.
+fn cached(rows: &Rows, start: usize) -> Cached<'_> {
+    let at = start * rows.stride();
+    match &rows.data {
+        rows::Data::F32(data) => Cached::F32(&data[at..]),
+        rows::Data::F16(data) => Cached::F16(&data[at..]),
+    }
+}
+
+fn finish(job: &AttentionJob, piece: &Piece, total: &State, (out, stride): &(Parts<f32>, usize)) {
+    for line in 0..piece.lines(job) {
+        let (row, head) = piece.line(job, line);
+        let start = row * stride + head * job.head_dim;
+        // SAFETY: each line of each piece has its own place.
+        let out = unsafe { out.part(start..start + job.head_dim) };
+        let sums = &total.sums[line * job.padded()..][..job.head_dim];
+        let sum = total.sum[line];
+        let factor = if sum == 0.0 { 0.0 } else { 1.0 / sum };
+        out.iter_mut().zip(sums).for_each(|(out, x)| *out = x * factor);
+    }
+}
+
+impl State {
+    fn reset(&mut self, lines: usize, padded: usize) {
+        let fill = |vec: &mut Vec<f32>, len: usize, value: f32| {
+            vec.clear();
+            vec.resize(len, value);
+        };
+        fill(&mut self.max, lines, f32::NEG_INFINITY);
+        fill(&mut self.sum, lines, 0.0);
+        fill(&mut self.sums, lines * padded, 0.0);
+    }
+
+    /// Takes in the positions that come next.
+    fn merge(&mut self, next: &State, lines: usize, padded: usize) {
+        for line in 0..lines {
+            let (old, new) = (self.max[line], next.max[line]);
+            let sums = &mut self.sums[line * padded..][..padded];
+            let more = &next.sums[line * padded..][..padded];
+            if new == f32::NEG_INFINITY {
+                continue;
+            }
+            if old == f32::NEG_INFINITY {
+                self.sum[line] = next.sum[line];
+                sums.copy_from_slice(more);
+                self.max[line] = new;
+                continue;
+            }
+            let max = if new > old { new } else { old };
+            let (keep, take) = (math::exp(old - max), math::exp(new - max));
+            self.sum[line] = self.sum[line] * keep + next.sum[line] * take;
+            sums.iter_mut().zip(more).for_each(|(x, y)| *x = *x * keep + y * take);
+            self.max[line] = max;
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The activations of a group of matrices that share them: quantised to int8 once, or kept as floats.
+//!
+//! Each row is cut into blocks of 32 elements with a scale of their own, `absmax / 127`, and rounded to nearest, ties to even. What
+//! absorbs the weights' zero point or minimum is stored beside them: with `w = s (u - z) + m`,
+//! `sum(w a) = s da (sum(u q) - z sum(q)) + m da sum(q)`, so `-z sum(q)` is where the integer sum starts. A block with these is one
+//! [`Record`], one cache line. Weights with a scale for 16 columns need the sums of both halves: another flavour of record, made only if
+//! such a weight is among the group.
+//!
+//! A block with an infinity or NaN gets a scale of that kind and zeroes as values, so that its outputs come out as NaN.
+
+use super::matrix::{Data, Matrix};
+use super::panel::{BLOCK, Format};
+use super::{Kernels, Pool};
+
+/// One block of 32 quantised activations, and what belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Record {
+    /// The values, -127 to 127.
+    pub values: [i8; BLOCK],
+    /// The scale's bits, then, for groups of 32: `scale * sum` as f32, and `-8 sum`, `-16 sum`, `-128 sum` as i32; for groups of 16, with the
+    /// two halves one after the other: `scale * sum` as f32, `-4 sum` and `-32 sum` as i32.
+    pub rest: [u32; 8],
+}
+
+/// Index into [`Record::rest`] of the scale.
+pub const SCALE: usize = 0;
+/// Index of the scaled sum; for groups of 16, of both.
+pub const SCALED_SUM: usize = 1;
+
+impl Record {
+    /// Zeroes.
+    pub const ZERO: Record = Record { values: [0; BLOCK], rest: [0; 8] };
+}
+
+/// Index into [`Record::rest`] of the value at which the integer sum starts; `None`: at 0. For groups of 16, that of the first half.
+pub const fn start(format: &Format) -> Option<usize> {
+    match (format.group, format.zero) {
+        (32, 8) => Some(2),
+        (32, 16) => Some(3),
+        (32, 128) => Some(4),
+        (16, 4) => Some(3),
+        (16, 32) => Some(5),
+        _ => None,
+    }
+}
+
+/// The tails of both flavours of a block, from its scale and the sums of its halves.
+#[inline(always)]
+pub fn rest(scale: f32, sums: [i32; 2]) -> ([u32; 8], [u32; 8]) {
+    let sum = sums[0] + sums[1];
+    let scaled = |sum: i32| (scale * sum as f32).to_bits();
+    let times = |factor: i32, sum: i32| (-factor * sum) as u32;
+    let wide = [scale.to_bits(), scaled(sum), times(8, sum), times(16, sum), times(128, sum), 0, 0, 0];
+    let [low, high] = sums;
+    let narrow =
+        [scale.to_bits(), scaled(low), scaled(high), times(4, low), times(4, high), times(32, low), times(32, high), 0];
+    (wide, narrow)
+}
+
+/// Scale of a block and the factor that quantises it, from the bits of its largest magnitude.
+#[inline(always)]
+pub fn scale(absmax: u32) -> (f32, f32) {
+    let absmax = f32::from_bits(absmax);
+    if !absmax.is_finite() {
+        (absmax, 0.0)
+    } else if absmax < 1e-30 {
+        // The factor would overflow; so small a block is nothing beside any other.
+        (0.0, 0.0)
+    } else {
+        (absmax / 127.0, 127.0 / absmax)
+    }
+}
+
+/// The activations that [`matmul`](super::matmul) reads. Buffers are kept between calls.
+#[derive(Default)]
+pub struct Input {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    /// (rows, cols) floats, if any weight is float.
+    pub(super) floats: Vec<f32>,
+    /// (rows, cols / 32) records for groups of 32, if any weight has such.
+    pub(super) wide: Vec<Record>,
+    /// Likewise for groups of 16.
+    pub(super) narrow: Vec<Record>,
+    pub(super) has: Needs,
+}
+
+/// Which forms of the activations a set of weights needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Needs {
+    pub(super) floats: bool,
+    pub(super) wide: bool,
+    pub(super) narrow: bool,
+}
+
+impl Needs {
+    pub(super) fn of(weights: &[&Matrix]) -> Needs {
+        let mut needs = Needs::default();
+        for weight in weights {
+            match &weight.data {
+                Data::Floats(_) => needs.floats = true,
+                Data::Panels { format, .. } if format.group == 16 => needs.narrow = true,
+                Data::Panels { .. } => needs.wide = true,
+            }
+        }
+        needs
+    }
+
+    pub(super) fn within(self, has: Needs) -> bool {
+        self.floats <= has.floats && self.wide <= has.wide && self.narrow <= has.narrow
+    }
+}
+
+/// Elements below which preparing is not worth a job of its own.
+const SERIAL: usize = 8192;
+
+impl Input {
+    /// No activations yet.
+    pub fn new() -> Input {
+        Input::default()
+    }
+
+    /// Takes over `x`, (rows, cols), in the forms that `weights` read.
+    ///
+    /// # Panics
+    /// If `x` has another length, or a weight another number of columns.
+    pub fn prepare(
+        &mut self,
+        kernels: &'static Kernels,
+        pool: &Pool,
+        x: &[f32],
+        rows: usize,
+        cols: usize,
+        weights: &[&Matrix],
+    ) {
+        assert_eq!(x.len(), rows * cols, "activations of {rows}x{cols}");
+        assert!(weights.iter().all(|w| w.cols() == cols), "activations of {cols} columns for {weights:?}");
+        let needs = Needs::of(weights);
+        (self.rows, self.cols, self.has) = (rows, cols, needs);
+        if needs.floats {
+            self.floats.clear();
+            self.floats.extend_from_slice(x);
+        }
+        if !(needs.wide || needs.narrow) || x.is_empty() {
+            return;
+        }
+        let blocks = cols / BLOCK;
+        let records = |wanted: bool, records: &mut Vec<Record>| {
+            let count = if wanted { rows * blocks } else { 0 };
+            records.resize(count.max(records.len()), Record::ZERO);
+        };
+        records(needs.wide, &mut self.wide);
+        records(needs.narrow, &mut self.narrow);
+        let parts = if x.len() < SERIAL { 1 } else { rows.min(4 * pool.threads()) };
+        let (wide, narrow) = (Parts::new(&mut self.wide), Parts::new(&mut self.narrow));
+        pool.run(parts, &|part| {
+            let (from, to) = (rows * part / parts, rows * (part + 1) / parts);
+            let range = |wanted: bool| if wanted { from * blocks..to * blocks } else { 0..0 };
+            // SAFETY: the parts of the rows do not overlap, and each is handed out once.
+            let (wide, narrow) = unsafe { (wide.part(range(needs.wide)), narrow.part(range(needs.narrow))) };
+            kernels.quantise(&x[from * cols..to * cols], wide, narrow);
+        });
+    }
+
+    /// Rows of the activations.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// A slice of which several threads write parts that do not overlap.
+pub(super) struct Parts<'a, T> {
+    start: *mut T,
+    len: usize,
+    _owner: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is an exclusive borrow of a slice of `T`, and `part` asks its callers not to overlap.
+unsafe impl<T: Send> Sync for Parts<'_, T> {}
+
+impl<'a, T> Parts<'a, T> {
+    pub(super) fn new(slice: &'a mut [T]) -> Self {
+        Parts { start: slice.as_mut_ptr(), len: slice.len(), _owner: std::marker::PhantomData }
+    }
+
+    /// # Safety
+    /// Ranges that live at the same time must not overlap.
+    #[allow(clippy::mut_from_ref)]
+    pub(super) unsafe fn part(&self, range: std::ops::Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len, "part {range:?} of {}", self.len);
+        // SAFETY: inside the slice by the check above; alone by the caller's word.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+
+    /// The address of element `index`; for writers of scattered parts, as the columns of a matrix are.
+    pub(super) fn at(&self, index: usize) -> *mut T {
+        assert!(index <= self.len, "element {index} of {}", self.len);
+        self.start.wrapping_add(index)
+    }
+}

@@ -1,0 +1,194 @@
+//! The product of activations with the matrices that share them: how it is cut into tasks.
+//!
+//! A task is some panels (or float rows) of one matrix times some rows of the input. Outputs are never cut along the columns, so the cut does
+//! not show in the results. Few rows: a task is a stretch of weights that takes some microseconds to read. Many rows: the rows
+//! are cut as well, so that a small matrix still gives every thread its share.
+
+use super::input::{Input, Needs, Parts, Record};
+use super::matrix::{Data, Matrix};
+use super::panel::{BLOCK, Format, ROWS};
+use super::{Kernels, Pool};
+use crate::quant::Dtype;
+
+/// Some panels of a matrix times some rows of quantised activations.
+pub struct PanelTask<'a> {
+    /// How the panels are stored.
+    pub format: Format,
+    /// Columns of the matrix, a multiple of 32.
+    pub cols: usize,
+    /// Whole panels, [`Format::panel_bytes`] each, the first aligned to a cache line.
+    pub panels: &'a [u8],
+    /// (rows, cols / 32) records of the format's flavour.
+    pub records: &'a [Record],
+    /// Rows of activations, at least one.
+    pub rows: usize,
+    /// How many outputs the panels have: up to 16 for each, fewer in the last one.
+    pub outputs: usize,
+    /// What is added to each output, (outputs).
+    pub bias: Option<&'a [f32]>,
+    /// Where output `o` of row `r` goes: `out + r * stride + o`. Valid for all rows and outputs, and nobody else's meanwhile.
+    pub out: *mut f32,
+    /// See `out`.
+    pub stride: usize,
+}
+
+/// Some rows of a float matrix times some rows of float activations.
+pub struct FloatTask<'a> {
+    /// F32, F16 or BF16.
+    pub dtype: Dtype,
+    /// Columns of the matrix.
+    pub cols: usize,
+    /// (outputs, cols) elements, at any alignment.
+    pub weights: &'a [u8],
+    /// (rows, cols).
+    pub x: &'a [f32],
+    /// Rows of activations, at least one.
+    pub rows: usize,
+    /// Rows of the weights.
+    pub outputs: usize,
+    /// What is added to each output, (outputs).
+    pub bias: Option<&'a [f32]>,
+    /// As in [`PanelTask`].
+    pub out: *mut f32,
+    /// As in [`PanelTask`].
+    pub stride: usize,
+}
+
+/// Bytes of weights in a task when there are few rows.
+const STRETCH: usize = 24 << 10;
+/// From this number of rows on, tasks are cut for arithmetic rather than for reading.
+const MANY_ROWS: usize = 16;
+/// Panels in a task when there are many rows, and the most rows of a task.
+const TILE: (usize, usize) = (4, 256);
+/// Outputs in a task of a float matrix when there are many rows.
+const FLOAT_OUTPUTS: usize = 32;
+/// Tasks for each thread that are worth aiming at.
+const TASKS: usize = 4;
+
+/// How one matrix is cut: `outputs` of it times `rows` of the input in a task.
+struct Cut {
+    outputs: usize,
+    rows: usize,
+    row_parts: usize,
+    tasks: usize,
+    /// First output of the matrix in the result.
+    column: usize,
+}
+
+/// `out = input * weightsᵀ + biases`: (input rows, sum of the weights' rows), the weights' outputs side by side.
+///
+/// # Panics
+/// If a length does not fit, or `input` was not prepared for weights of these kinds.
+pub fn matmul(
+    kernels: &'static Kernels,
+    pool: &Pool,
+    input: &Input,
+    weights: &[&Matrix],
+    biases: &[Option<&[f32]>],
+    out: &mut [f32],
+) {
+    let stride: usize = weights.iter().map(|w| w.rows()).sum();
+    assert_eq!(out.len(), input.rows * stride, "outputs of {} rows by {weights:?}", input.rows);
+    assert!(weights.iter().all(|w| w.cols() == input.cols), "{weights:?} times {} columns", input.cols);
+    assert!(Needs::of(weights).within(input.has), "the input was prepared for other weights than {weights:?}");
+    assert_eq!(biases.len(), weights.len());
+    assert!(weights.iter().zip(biases).all(|(w, b)| b.is_none_or(|b| b.len() == w.rows())), "biases of {weights:?}");
+    if out.is_empty() {
+        return;
+    }
+    let mut column = 0;
+    let cuts: Vec<Cut> = weights
+        .iter()
+        .map(|weight| {
+            let cut = cut(weight, input.rows, pool.threads(), column);
+            column += weight.rows();
+            cut
+        })
+        .collect();
+    let out = Parts::new(out);
+    pool.run(cuts.iter().map(|cut| cut.tasks).sum(), &|mut task| {
+        for ((weight, bias), cut) in weights.iter().zip(biases).zip(&cuts) {
+            if task < cut.tasks {
+                return run(kernels, input, weight, *bias, cut, task, &out, stride);
+            }
+            task -= cut.tasks;
+        }
+    });
+}
+
+fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> Cut {
+    let row_bytes = weight.bytes() / weight.rows().max(1);
+    let unit = if matches!(weight.data, Data::Floats(_)) { 4 } else { ROWS };
+    let (outputs, row_parts) = if rows < MANY_ROWS {
+        ((STRETCH / row_bytes.max(1)).max(1).next_multiple_of(unit), 1)
+    } else {
+        let outputs = if unit == ROWS { TILE.0 * ROWS } else { FLOAT_OUTPUTS };
+        let columns = weight.rows().div_ceil(outputs);
+        let wanted = (threads * TASKS).div_ceil(columns.max(1)).min(rows / (2 * MANY_ROWS));
+        (outputs, wanted.max(rows.div_ceil(TILE.1)).max(1))
+    };
+    let rows = rows.div_ceil(row_parts);
+    Cut { outputs, rows, row_parts, tasks: weight.rows().div_ceil(outputs) * row_parts, column }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn run(
+    kernels: &'static Kernels,
+    input: &Input,
+    weight: &Matrix,
+    bias: Option<&[f32]>,
+    cut: &Cut,
+    task: usize,
+    out: &Parts<f32>,
+    stride: usize,
+) {
+    let first = task / cut.row_parts * cut.outputs;
+    let outputs = cut.outputs.min(weight.rows() - first);
+    let from = (task % cut.row_parts * cut.rows).min(input.rows);
+    let rows = cut.rows.min(input.rows - from);
+    if rows == 0 {
+        return;
+    }
+    let bias = bias.map(|bias| &bias[first..first + outputs]);
+    let cols = weight.cols();
+    // The address of the task's last output is checked as well: it is what the kernels rely on.
+    let start = from * stride + cut.column + first;
+    out.at(start + (rows - 1) * stride + outputs);
+    let out = out.at(start);
+    match &weight.data {
+        Data::Floats(bytes) => {
+            let row_bytes = weight.dtype().block_bytes() * cols;
+            let task = FloatTask {
+                dtype: weight.dtype(),
+                cols,
+                weights: &bytes[first * row_bytes..][..outputs * row_bytes],
+                x: &input.floats[from * cols..][..rows * cols],
+                rows,
+                outputs,
+                bias,
+                out,
+                stride,
+            };
+            // SAFETY: the CPU has the instructions, the slices have the lengths stated, and no two tasks share an output.
+            unsafe { (kernels.floats)(&task) }
+        }
+        Data::Panels { format, panels } => {
+            let panel_bytes = format.panel_bytes(cols);
+            let records = if format.group == 16 { &input.narrow } else { &input.wide };
+            let blocks = cols / BLOCK;
+            let task = PanelTask {
+                format: *format,
+                cols,
+                panels: &panels[first / ROWS * panel_bytes..][..outputs.div_ceil(ROWS) * panel_bytes],
+                records: &records[from * blocks..][..rows * blocks],
+                rows,
+                outputs,
+                bias,
+                out,
+                stride,
+            };
+            // SAFETY: as above; panels start on a cache line because their sizes are whole lines.
+            unsafe { (kernels.panels)(&task) }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! How quantised weights lie in memory: panels of 16 rows, with exactly the file's bits per weight.
+//!
+//! Every block format is seen as `w = scale * (u - zero)` or `w = scale * u + min`, with unsigned `u`, and scales (and mins)
+//! that hold for a group of 16 or 32 columns. A panel takes 16 rows and cuts the columns into blocks of 32. It has two streams:
+//!
+//! * **values**, block after block. Byte `4r + c` of line `i` (64 bytes) belongs to row `r` and column `4i + c` of the block: the
+//!   four bytes that one lane of `vpdpbusd` eats lie together. Eight such lines make a block. In memory they are folded into bit
+//!   planes of 8, 4, 2 or 1 bits, see [`Format::low`] and [`Format::high`].
+//! * **heads**: what the scales are made of, for one block or for eight (the K formats), see [`Head`].
+//!
+//! The values stream starts every block on a cache line; a panel is padded to whole lines.
+//!
+//! | format | bits per weight | values | head |
+//! |---|---|---|---|
+//! | Q4_0 | 4.5 | 4 | scales |
+//! | Q4_1 | 5 | 4 | scales and mins |
+//! | Q5_0 | 5.5 | 4 + 1 | scales |
+//! | Q5_1 | 6 | 4 + 1 | scales and mins |
+//! | Q8_0 | 8.5 | 8 | scales |
+//! | Q2_K | 2.625 | 2 | nibble scales and mins |
+//! | Q3_K | 3.4375 | 2 + 1 | 6-bit scales |
+//! | Q4_K | 4.5 | 4 | 6-bit scales and mins |
+//! | Q5_K | 5.5 | 4 + 1 | 6-bit scales and mins |
+//! | Q6_K | 6.5625 | 4 + 2 | byte scales |
+//!
+//! This file packs, and takes apart in plain Rust: the reference for every vector unit. Block layouts: ggml's `ggml-common.h`.
+
+use super::buffer::LINE;
+use crate::quant::Dtype;
+
+/// Rows in a panel.
+pub const ROWS: usize = 16;
+/// Columns in a block of a panel.
+pub const BLOCK: usize = 32;
+/// Lines of a block once its planes are unfolded to bytes.
+pub const LINES: usize = BLOCK / 4;
+
+/// What distinguishes one block format from another, for the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// Bits of a value in the first plane: 2, 4 or 8.
+    ///
+    /// 4: line `j` of 4 holds line `j` of the block in its low nibbles and line `j + 4` in its high ones. 2: line `j` of 2 holds
+    /// line `4j + t` in the bits from `2t`. 8: the bytes themselves.
+    pub low: usize,
+    /// Bits of a value in the second plane, above those of the first: 0, 1 or 2.
+    ///
+    /// 1: one line, whose bit `i` belongs to line `i`. 2: as above.
+    pub high: usize,
+    /// What is subtracted from a value before it is scaled; 0 where there are mins.
+    pub zero: i32,
+    /// Columns that share a scale: 16 or 32.
+    pub group: usize,
+    /// Whether each group has a minimum that is added.
+    pub mins: bool,
+    /// How scales and mins are stored.
+    pub head: Head,
+}
+
+/// How the scales (and mins) of a panel are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// For each block, 16 scales in f16.
+    Scales,
+    /// For each block, 16 scales and 16 mins in f16.
+    ScalesMins,
+    /// For each 8 blocks, 16 `d` and 16 `dmin` in f16 and a [six-bit field](six_bits) of 8 x 16 scales, then 8 x 16 mins.
+    Six,
+    /// For each 8 blocks, 16 `d` in f16 and a [six-bit field](six_bits) of 16 x 16 scales, of which 32 is subtracted.
+    SixSigned,
+    /// For each 8 blocks, 16 `d` in f16 and 16 x 16 signed bytes.
+    Bytes,
+    /// For each 8 blocks, 16 `d` and 16 `dmin` in f16 and 16 x 16 bytes, scale in the low nibble, min in the high one.
+    Nibbles,
+}
+
+impl Head {
+    /// Bytes of one head.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Head::Scales => 32,
+            Head::ScalesMins => 64,
+            Head::Six => 64 + 192,
+            Head::SixSigned => 32 + 192,
+            Head::Bytes => 32 + 256,
+            Head::Nibbles => 64 + 256,
+        }
+    }
+
+    /// Blocks that one head serves.
+    pub const fn blocks(self) -> usize {
+        match self {
+            Head::Scales | Head::ScalesMins => 1,
+            Head::Six | Head::SixSigned | Head::Bytes | Head::Nibbles => 8,
+        }
+    }
+}
+
+impl Format {
+    /// The panel format of a block format; `None` for floats.
+    pub const fn of(dtype: Dtype) -> Option<Format> {
+        use Head::*;
+        let (low, high, zero, group, mins, head) = match dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => return None,
+            Dtype::Q4_0 => (4, 0, 8, 32, false, Scales),
+            Dtype::Q4_1 => (4, 0, 0, 32, true, ScalesMins),
+            Dtype::Q5_0 => (4, 1, 16, 32, false, Scales),
+            Dtype::Q5_1 => (4, 1, 0, 32, true, ScalesMins),
+            Dtype::Q8_0 => (8, 0, 128, 32, false, Scales),
+            Dtype::Q2_K => (2, 0, 0, 16, true, Nibbles),
+            Dtype::Q3_K => (2, 1, 4, 16, false, SixSigned),
+            Dtype::Q4_K => (4, 0, 0, 32, true, Six),
+            Dtype::Q5_K => (4, 1, 0, 32, true, Six),
+            Dtype::Q6_K => (4, 2, 32, 16, false, Bytes),
+        };
+        Some(Format { low, high, zero, group, mins, head })
+    }
+
+    /// Bytes of one block in the values stream.
+    pub const fn value_bytes(&self) -> usize {
+        LINE * (self.low + self.high)
+    }
+
+    /// Bytes of a panel of `cols` columns.
+    pub fn panel_bytes(&self, cols: usize) -> usize {
+        let blocks = cols / BLOCK;
+        let bytes = blocks * self.value_bytes() + blocks / self.head.blocks() * self.head.bytes();
+        bytes.next_multiple_of(LINE)
+    }
+}
+
+/// A block of a panel taken apart.
+#[derive(Clone)]
+#[repr(C, align(64))]
+pub struct Expanded {
+    /// The values, as lines of 64 bytes.
+    pub values: [[u8; LINE]; LINES],
+    /// Scale of each row, for columns 0 to 15 and 16 to 31.
+    pub scales: [[f32; ROWS]; 2],
+    /// What is added, likewise; 0 for formats without.
+    pub mins: [[f32; ROWS]; 2],
+}
+
+impl Expanded {
+    /// A block of zeroes.
+    pub const ZERO: Expanded = Expanded { values: [[0; LINE]; LINES], scales: [[0.0; ROWS]; 2], mins: [[0.0; ROWS]; 2] };
+}
+
+/// Takes block `block` of a panel apart.
+pub fn expand(format: &Format, panel: &[u8], cols: usize, block: usize, out: &mut Expanded) {
+    let values = &panel[block * format.value_bytes()..][..format.value_bytes()];
+    for (i, line) in out.values.iter_mut().enumerate() {
+        for (byte, out) in line.iter_mut().enumerate() {
+            *out = value(format, values, i, byte);
+        }
+    }
+    let head = head(format, panel, cols, block);
+    for half in 0..2 {
+        let group = (block % format.head.blocks()) * BLOCK / format.group + if format.group == 16 { half } else { 0 };
+        for row in 0..ROWS {
+            (out.scales[half][row], out.mins[half][row]) = scale_min(format, head, group, row);
+        }
+    }
+}
+
+/// Row `row` of a panel as floats, exactly.
+pub fn row(format: &Format, panel: &[u8], row: usize, out: &mut [f32]) {
+    let cols = out.len();
+    for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
+        let values = &panel[block * format.value_bytes()..][..format.value_bytes()];
+        let head = head(format, panel, cols, block);
+        let first = (block % format.head.blocks()) * BLOCK / format.group;
+        for (k, out) in out.chunks_exact_mut(format.group).enumerate() {
+            let (scale, min) = scale_min(format, head, first + k, row);
+            for (j, out) in out.iter_mut().enumerate() {
+                let column = k * format.group + j;
+                let u = value(format, values, column / 4, row * 4 + column % 4);
+                // The product is exact in f32 for every format, so this rounds once, as the definition does. The sum is left
+                // out where there is no min: it would turn -0 into 0.
+                let product = scale * (u as i32 - format.zero) as f32;
+                *out = if format.mins { product + min } else { product };
+            }
+        }
+    }
+}
+
+/// The unsigned value at `byte` of line `line`.
+#[inline(always)]
+fn value(format: &Format, values: &[u8], line: usize, byte: usize) -> u8 {
+    let two = |plane: &[u8]| plane[line / 4 * LINE + byte] >> (line % 4 * 2) & 3;
+    let (low, high) = values.split_at(format.low * LINE);
+    let below = match format.low {
+        8 => low[line * LINE + byte],
+        4 => low[line % 4 * LINE + byte] >> (line / 4 * 4) & 15,
+        _ => two(low),
+    };
+    let above = match format.high {
+        0 => 0,
+        1 => high[byte] >> line & 1,
+        _ => two(high),
+    };
+    // No shift by 8: an 8-bit format has no second plane.
+    if format.high == 0 { below } else { below | above << format.low }
+}
+
+/// The head that serves `block`.
+fn head<'a>(format: &Format, panel: &'a [u8], cols: usize, block: usize) -> &'a [u8] {
+    let start = cols / BLOCK * format.value_bytes() + block / format.head.blocks() * format.head.bytes();
+    &panel[start..][..format.head.bytes()]
+}
+
+/// Scale and min of group `group` (counted within the head) of row `row`.
+fn scale_min(format: &Format, head: &[u8], group: usize, row: usize) -> (f32, f32) {
+    let d = half_at(head, row);
+    let at = group * ROWS + row;
+    match format.head {
+        Head::Scales => (d, 0.0),
+        Head::ScalesMins => (d, half_at(head, ROWS + row)),
+        Head::Six => {
+            let field = &head[64..];
+            (d * six_bits(field, at) as f32, -half_at(head, ROWS + row) * six_bits(field, 128 + at) as f32)
+        }
+        Head::SixSigned => (d * (six_bits(&head[32..], at) as i32 - 32) as f32, 0.0),
+        Head::Bytes => (d * head[32 + at] as i8 as f32, 0.0),
+        Head::Nibbles => {
+            let byte = head[64 + at];
+            (d * (byte & 15) as f32, -half_at(head, ROWS + row) * (byte >> 4) as f32)
+        }
+    }
+}
+
+fn half_at(bytes: &[u8], index: usize) -> f32 {
+    half::f16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]).to_f32()
+}
+
+/// Number `at` of a field of 256 six-bit numbers in 192 bytes: the low six bits of each byte are numbers 0 to 191, the top two
+/// bits of bytes `j`, `64 + j` and `128 + j` are number `192 + j`.
+fn six_bits(field: &[u8], at: usize) -> u8 {
+    match at.checked_sub(192) {
+        None => field[at] & 63,
+        Some(j) => field[j] >> 6 | field[64 + j] >> 6 << 2 | field[128 + j] >> 6 << 4,
+    }
+}
+
+fn set_six_bits(field: &mut [u8], at: usize, value: u8) {
+    match at.checked_sub(192) {
+        None => field[at] |= value & 63,
+        Some(j) => (0..3).for_each(|part| field[64 * part + j] |= value >> (2 * part) << 6),
+    }
+}
+
+/// Packs up to 16 rows, whose blocks lie one row after the other in `rows`, into `panel`, which must be zeroed.
+pub fn pack(dtype: Dtype, format: &Format, rows: &[u8], cols: usize, panel: &mut [u8]) {
+    let row_bytes = cols / dtype.block() * dtype.block_bytes();
+    if row_bytes == 0 {
+        return;
+    }
+    let (values, heads) = panel.split_at_mut(cols / BLOCK * format.value_bytes());
+    for (row, bytes) in rows.chunks_exact(row_bytes).enumerate() {
+        for (index, stored) in bytes.chunks_exact(dtype.block_bytes()).enumerate() {
+            let blocks = dtype.block() / BLOCK;
+            for sub in 0..blocks {
+                let mut u = [0; BLOCK];
+                read_values(dtype, stored, sub, &mut u);
+                let out = &mut values[(index * blocks + sub) * format.value_bytes()..][..format.value_bytes()];
+                write_values(format, &u, row, out);
+            }
+            write_head(dtype, stored, row, &mut heads[index * format.head.bytes()..][..format.head.bytes()]);
+        }
+    }
+}
+
+/// The unsigned values of columns `32 sub` to `32 sub + 31` of a stored block.
+#[inline(always)]
+fn read_values(dtype: Dtype, stored: &[u8], sub: usize, u: &mut [u8; BLOCK]) {
+    let nibbles = |bytes: &[u8], u: &mut [u8; BLOCK]| {
+        for j in 0..16 {
+            u[j] = bytes[j] & 15;
+            u[16 + j] = bytes[j] >> 4;
+        }
+    };
+    let fifth = |bytes: &[u8], u: &mut [u8; BLOCK]| {
+        for j in 0..32 {
+            u[j] |= (bytes[j / 8] >> (j % 8) & 1) << 4;
+        }
+    };
+    match dtype {
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 => {}
+        Dtype::Q4_0 => nibbles(&stored[2..18], u),
+        Dtype::Q4_1 => nibbles(&stored[4..20], u),
+        Dtype::Q5_0 => {
+            nibbles(&stored[6..22], u);
+            fifth(&stored[2..6], u);
+        }
+        Dtype::Q5_1 => {
+            nibbles(&stored[8..24], u);
+            fifth(&stored[4..8], u);
+        }
+        Dtype::Q8_0 => {
+            let bytes = &stored[2..34];
+            for j in 0..32 {
+                u[j] = bytes[j] ^ 0x80;
+            }
+        }
+        Dtype::Q2_K => {
+            let bytes = &stored[16 + sub / 4 * 32..][..32];
+            for j in 0..32 {
+                u[j] = bytes[j] >> (sub % 4 * 2) & 3;
+            }
+        }
+        Dtype::Q3_K => {
+            let (top, bytes) = (&stored[..32], &stored[32 + sub / 4 * 32..][..32]);
+            for j in 0..32 {
+                u[j] = bytes[j] >> (sub % 4 * 2) & 3 | (top[j] >> sub & 1) << 2;
+            }
+        }
+        Dtype::Q4_K => {
+            let bytes = &stored[16 + sub / 2 * 32..][..32];
+            for j in 0..32 {
+                u[j] = bytes[j] >> (sub % 2 * 4) & 15;
+            }
+        }
+        Dtype::Q5_K => {
+            let (top, bytes) = (&stored[16..48], &stored[48 + sub / 2 * 32..][..32]);
+            for j in 0..32 {
+                u[j] = bytes[j] >> (sub % 2 * 4) & 15 | (top[j] >> sub & 1) << 4;
+            }
+        }
+        Dtype::Q6_K => {
+            let (half, quarter) = (sub / 4, sub % 4);
+            let (low, top) = (&stored[64 * half + quarter % 2 * 32..][..32], &stored[128 + 32 * half..][..32]);
+            for j in 0..32 {
+                u[j] = low[j] >> (quarter / 2 * 4) & 15 | (top[j] >> (2 * quarter) & 3) << 4;
+            }
+        }
+    }
+}
+
+/// Writes a row's values of one block into the planes.
+#[inline(always)]
+fn write_values(format: &Format, u: &[u8; BLOCK], row: usize, out: &mut [u8]) {
+    let lane = 4 * row;
+    let twos = |plane: &mut [u8], shift: usize| {
+        for c in 0..4 {
+            for j in 0..2 {
+                plane[j * LINE + lane + c] = (0..4).fold(0, |byte, t| byte | (u[4 * (4 * j + t) + c] >> shift & 3) << (2 * t));
+            }
+        }
+    };
+    let (low, high) = out.split_at_mut(format.low * LINE);
+    match format.low {
+        8 => (0..BLOCK).for_each(|k| low[k / 4 * LINE + lane + k % 4] = u[k]),
+        4 => (0..16).for_each(|k| low[k / 4 * LINE + lane + k % 4] = u[k] & 15 | (u[16 + k] & 15) << 4),
+        _ => twos(low, 0),
+    }
+    match format.high {
+        0 => {}
+        1 => {
+            for c in 0..4 {
+                high[lane + c] = (0..8).fold(0, |byte, i| byte | (u[4 * i + c] >> format.low & 1) << i);
+            }
+        }
+        _ => twos(high, format.low),
+    }
+}
+
+/// Writes a row's scales (and mins) into a zeroed head.
+fn write_head(dtype: Dtype, stored: &[u8], row: usize, head: &mut [u8]) {
+    let mut half = |slot: usize, at: usize| head[2 * (slot * ROWS + row)..][..2].copy_from_slice(&stored[at..at + 2]);
+    match dtype {
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 => {}
+        Dtype::Q4_0 | Dtype::Q5_0 | Dtype::Q8_0 => half(0, 0),
+        Dtype::Q4_1 | Dtype::Q5_1 => {
+            half(0, 0);
+            half(1, 2);
+        }
+        Dtype::Q4_K | Dtype::Q5_K => {
+            half(0, 0);
+            half(1, 2);
+            let packed = &stored[4..16];
+            for j in 0..8 {
+                let (scale, min) = if j < 4 {
+                    (packed[j] & 63, packed[j + 4] & 63)
+                } else {
+                    let (low, high) = (packed[j + 4], &packed[j - 4..]);
+                    (low & 15 | high[0] >> 6 << 4, low >> 4 | high[4] >> 6 << 4)
+                };
+                set_six_bits(&mut head[64..], j * ROWS + row, scale);
+                set_six_bits(&mut head[64..], (8 + j) * ROWS + row, min);
+            }
+        }
+        Dtype::Q6_K => {
+            half(0, 208);
+            (0..16).for_each(|j| head[32 + j * ROWS + row] = stored[192 + j]);
+        }
+        Dtype::Q2_K => {
+            half(0, 80);
+            half(1, 82);
+            (0..16).for_each(|j| head[64 + j * ROWS + row] = stored[j]);
+        }
+        Dtype::Q3_K => {
+            half(0, 108);
+            let packed = &stored[96..108];
+            for j in 0..16 {
+                let scale = packed[j % 8] >> (j / 8 * 4) & 15 | (packed[8 + j % 4] >> (j / 4 * 2) & 3) << 4;
+                set_six_bits(&mut head[32..], j * ROWS + row, scale);
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The threads: a small pool that spins for a moment before it parks.
+//!
+//! A token of a small model has hundreds of joins a few tens of microseconds apart, which is less than a sleeping thread
+//! needs to wake up. So workers spin for [`SPIN`] after each job and only then park. Tasks are handed out by one atomic counter,
+//! which also evens out cores of unequal speed.
+//!
+//! The trap is a worker that wakes late: the caller must neither wait for it, nor return while it still holds the job. Workers
+//! therefore enter a job by a compare-and-swap on one word that says whether the job is open; the caller closes the word when
+//! the tasks have run out, and waits only for the workers that are inside.
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::{Arc, Mutex};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// How long a worker looks for the next job before it parks.
+const SPIN: Duration = Duration::from_micros(200);
+/// Turns of the caller's wait for its workers before it offers its time slice to others.
+const PATIENCE: u32 = 2000;
+
+/// In [`Shared::state`]: the job may be entered.
+const OPEN: u64 = 1 << 31;
+/// In [`Shared::state`]: one job further. The bits below [`OPEN`] count the workers inside.
+const EPOCH: u64 = 1 << 32;
+
+/// A fixed number of threads, the calling one included, that work through numbered tasks together.
+///
+/// [`Pool::run`] may be called from several threads, and from within a task: whoever finds the pool busy does its tasks alone,
+/// so callers never wait for each other.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    busy: AtomicBool,
+}
+
+struct Shared {
+    /// Epoch of the job in the high half, then [`OPEN`], then the number of workers inside.
+    state: AtomicU64,
+    job: UnsafeCell<Job>,
+    next: AtomicUsize,
+    stop: AtomicBool,
+    sleeping: Vec<AtomicBool>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    body: *const (dyn Fn(usize) + Sync),
+    tasks: usize,
+}
+
+// SAFETY: `job` is written only by the thread that holds `Pool::busy`, while the state is closed and nobody is inside; it is read
+// only by threads inside. The body is `Sync`.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; the pointer in `job` is followed only while the caller of `run` keeps the body alive.
+unsafe impl Send for Shared {}
+
+impl Pool {
+    /// A pool of `threads` threads, at least one; the calling thread is one of them, so that 1 spawns nothing.
+    ///
+    /// If the system refuses a thread, the pool is smaller.
+    pub fn new(threads: usize) -> Pool {
+        let helpers = threads.saturating_sub(1).min((OPEN - 1) as usize);
+        let shared = Arc::new(Shared {
+            state: AtomicU64::new(0),
+            job: UnsafeCell::new(Job { body: &|_| (), tasks: 0 }),
+            next: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            sleeping: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
+            panic: Mutex::new(None),
+        });
+        let spawn = |index: usize| {
+            let shared = shared.clone();
+            std::thread::Builder::new().name(format!("tallow-{}", index + 1)).spawn(move || shared.worker(index)).ok()
+        };
+        let workers = (0..helpers).map_while(spawn).collect();
+        Pool { shared, workers, busy: AtomicBool::new(false) }
+    }
+
+    /// How many threads work on a job, the caller included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `body` once with every number below `tasks`, on all threads, in no particular order; returns when all are done.
+    ///
+    /// # Panics
+    /// When a task panics, the remaining ones may be left out, and the panic goes on in the caller.
+    pub fn run(&self, tasks: usize, body: &(dyn Fn(usize) + Sync)) {
+        if self.workers.is_empty() || tasks <= 1 || self.busy.swap(true, Acquire) {
+            return (0..tasks).for_each(body);
+        }
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. The pointer is followed by threads inside the job alone, and `close` below returns
+        // when nobody is inside any more, before `body` can end.
+        let body: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(body) };
+        // SAFETY: the last job is closed and empty, and `busy` keeps other callers out.
+        unsafe { *shared.job.get() = Job { body, tasks } };
+        shared.next.store(0, Relaxed);
+        let epoch = (shared.state.load(Relaxed) & !(EPOCH - 1)).wrapping_add(EPOCH);
+        shared.state.store(epoch | OPEN, SeqCst);
+        self.wake();
+
+        shared.work(Job { body, tasks });
+
+        shared.close();
+        let panic = shared.panic.lock().map_or(None, |mut slot| slot.take());
+        self.busy.store(false, Release);
+        if let Some(payload) = panic {
+            resume_unwind(payload);
+        }
+    }
+
+    fn wake(&self) {
+        for (worker, sleeping) in self.workers.iter().zip(&self.shared.sleeping) {
+            if sleeping.load(SeqCst) && sleeping.swap(false, SeqCst) {
+                Thread::unpark(worker.thread());
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, SeqCst);
+        self.wake();
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            // A worker catches its tasks' panics, so there is nothing to learn from the result.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn worker(&self, index: usize) {
+        let mut done = 0;
+        while let Some(epoch) = self.enter(index, done) {
+            done = epoch;
+            // SAFETY: we are inside, so the caller that wrote the job waits for us.
+            let job = unsafe { *self.job.get() };
+            self.work(job);
+            self.state.fetch_sub(1, Release);
+        }
+    }
+
+    /// Waits for an open job other than `done`, enters it and returns its epoch; `None` when the pool ends.
+    fn enter(&self, index: usize, done: u64) -> Option<u64> {
+        let mut since = Instant::now();
+        for turn in 1u32.. {
+            if self.stop.load(Relaxed) {
+                return None;
+            }
+            let state = self.state.load(Acquire);
+            let epoch = state & !(EPOCH - 1);
+            if state & OPEN != 0 && epoch != done {
+                if self.state.compare_exchange(state, state + 1, Acquire, Relaxed).is_ok() {
+                    return Some(epoch);
+                }
+                continue;
+            }
+            std::hint::spin_loop();
+            if turn % 64 == 0 && since.elapsed() > SPIN {
+                self.park(index, done);
+                since = Instant::now();
+            }
+        }
+        None
+    }
+
+    /// Sleeps until somebody wakes this worker. The flag is set before the state is read again, and a caller publishes the state
+    /// before it reads the flag, so that one of the two sees the other.
+    fn park(&self, index: usize, done: u64) {
+        self.sleeping[index].store(true, SeqCst);
+        let state = self.state.load(SeqCst);
+        let waiting = state & OPEN == 0 || state & !(EPOCH - 1) == done;
+        if waiting && !self.stop.load(SeqCst) {
+            std::thread::park();
+        }
+        self.sleeping[index].store(false, SeqCst);
+    }
+
+    fn work(&self, job: Job) {
+        // SAFETY: the caller of `run` keeps the body alive until nobody is inside.
+        let body = unsafe { &*job.body };
+        loop {
+            let task = self.next.fetch_add(1, Relaxed);
+            if task >= job.tasks {
+                return;
+            }
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| body(task))) {
+                self.next.store(job.tasks, Relaxed);
+                if let Ok(mut slot) = self.panic.lock() {
+                    slot.get_or_insert(payload);
+                }
+            }
+        }
+    }
+
+    /// Lets nobody in any more, and returns when all have left.
+    fn close(&self) {
+        self.state.fetch_and(!OPEN, AcqRel);
+        let mut turn = 0;
+        while self.state.load(Acquire) & (OPEN - 1) != 0 {
+            turn += 1;
+            if turn < PATIENCE { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(pool: &Pool, tasks: usize) -> usize {
+        let sum = AtomicUsize::new(0);
+        pool.run(tasks, &|task| {
+            sum.fetch_add(task + 1, Relaxed);
+        });
+        sum.into_inner()
+    }
+
+    #[test]
+    fn every_task_runs_once_whatever_the_number_of_threads() {
+        for threads in [0, 1, 2, 3, 8] {
+            let pool = Pool::new(threads);
+            assert_eq!(pool.threads(), threads.max(1));
+            for tasks in [0, 1, 2, 7, 1000] {
+                for _ in 0..20 {
+                    assert_eq!(count(&pool, tasks), tasks * (tasks + 1) / 2);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
+        let pool = Pool::new(3);
+        for bad in [0, 5, 63] {
+            let result = catch_unwind(AssertUnwindSafe(|| pool.run(64, &|task| assert!(task != bad, "task {bad} fails"))));
+            let message = *result.expect_err("the panic must come through").downcast::<String>().unwrap();
+            assert_eq!(message, format!("task {bad} fails"));
+            assert_eq!(count(&pool, 100), 5050);
+        }
+    }
+
+    #[test]
+    fn callers_from_many_threads_and_from_within_tasks_do_not_block_each_other() {
+        let pool = Pool::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..500).for_each(|_| assert_eq!(count(&pool, 10), 55)));
+            }
+        });
+        let sum = AtomicUsize::new(0);
+        pool.run(8, &|_| {
+            sum.fetch_add(count(&pool, 10), Relaxed);
+        });
+        assert_eq!(sum.into_inner(), 8 * 55);
+    }
+
+    #[test]
+    fn parked_workers_wake_up_for_the_next_job() {
+        let pool = Pool::new(2);
+        while !pool.shared.sleeping[0].load(SeqCst) {
+            std::thread::yield_now();
+        }
+        let seen = Mutex::new(std::collections::HashSet::new());
+        // Each task waits until both threads have one, so this ends only if the worker wakes.
+        pool.run(2, &|_| {
+            seen.lock().unwrap().insert(std::thread::current().id());
+            while seen.lock().unwrap().len() < 2 {
+                std::thread::yield_now();
+            }
+        });
+    }
+}
