@@ -3,9 +3,12 @@
 //! One file per format family, one row in [`Dtype`]'s table each. No candle and no `unsafe` here: these are the definitions
 //! that the kernels are tested against.
 
+mod finite;
 mod float;
 pub(crate) mod kquants;
 mod legacy;
+
+pub use finite::first_non_finite;
 
 /// How the elements of a stored tensor are encoded. Names are GGUF's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
