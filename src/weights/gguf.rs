@@ -226,6 +226,8 @@ fn unknown_type(file: &str, tensor: &str, id: u32) -> Error {
         38 => "IQ4_NL_8_8",
         39 => "MXFP4",
         40 => "NVFP4",
+        41 => "Q1_0",
+        42 => "Q2_0",
         _ => "unknown to us",
     };
     let supported = Dtype::all().map(Dtype::name).collect::<Vec<_>>().join(", ");

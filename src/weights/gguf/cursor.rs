@@ -30,14 +30,16 @@ impl<'a> Cursor<'a> {
         Error::corrupt(self.file, format!("{}: {why}", self.place))
     }
 
+    #[cold]
+    fn cut(&self, what: std::fmt::Arguments, left: usize) -> Error {
+        self.corrupt(format_args!("{what}, but only {left} bytes follow; the file is cut short or damaged"))
+    }
+
     /// The next `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
         let Some(bytes) = rest.get(..len) else {
-            let left = rest.len();
-            return Err(
-                self.corrupt(format_args!("needs {len} bytes, but only {left} follow; the file is cut short or damaged"))
-            );
+            return Err(self.cut(format_args!("needs {len} bytes"), rest.len()));
         };
         self.at += len;
         Ok(bytes)
@@ -63,10 +65,7 @@ impl<'a> Cursor<'a> {
         let left = self.bytes.len() - self.at;
         match usize::try_from(count) {
             Ok(count) if count <= left / size => Ok(count),
-            _ => {
-                let why = format!("claims {count} {things}, but only {left} bytes follow; the file is cut short or damaged");
-                Err(self.corrupt(why))
-            }
+            _ => Err(self.cut(format_args!("claims {count} {things}"), left)),
         }
     }
 
