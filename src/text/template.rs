@@ -1,0 +1,299 @@
+//! Chat templates: a list of messages to the prompt that the model was trained on. The only file that names minijinja.
+//!
+//! The result is what transformers' `apply_chat_template` gives, byte for byte: its Jinja settings (`trim_blocks`,
+//! `lstrip_blocks`, no escaping), its globals (`raise_exception`, `strftime_now`), its `tojson`, and Python's string methods.
+//! A template comes with a model and is not to be trusted: rendering is cut off after a fixed amount of work, and nothing is
+//! reachable from it.
+//!
+//! Differences that remain: the clock is UTC, not local time; arithmetic on strings that grows them without end is bounded
+//! by the work limit, not by a memory limit of its own.
+
+use super::message::Message;
+use super::python::{self, Json, Side};
+use super::special::SpecialTokens;
+use super::tokenizer::Tokenizer;
+use crate::{Error, Result};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Rest, Serde, Value, ValueKind, from_args};
+use minijinja::{Environment, ErrorKind, State};
+use std::collections::BTreeMap;
+
+/// Instructions that one rendering may take. A long chat takes some hundred per message.
+const FUEL: u64 = 20_000_000;
+/// How deep macros may call each other.
+const DEPTH: usize = 200;
+const NAME: &str = "chat template";
+
+/// A compiled chat template.
+///
+/// ```
+/// # use tallow::text::{ChatTemplate, Message, SpecialTokens};
+/// let source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}\n{% endfor %}";
+/// let template = ChatTemplate::new(source, &SpecialTokens::default())?;
+/// assert_eq!(template.render(&[Message::user(" Hi ")], true)?, "<|user|>Hi\n");
+/// # Ok::<(), tallow::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    tokens: BTreeMap<&'static str, Value>,
+}
+
+impl ChatTemplate {
+    /// Compiles `source`. The tokens are the variables `bos_token`, `eos_token` and so on; absent ones are undefined.
+    pub fn new(source: &str, tokens: &SpecialTokens) -> Result<Self> {
+        let mut environment = Environment::new();
+        let mut syntax = SyntaxConfig::builder();
+        syntax.trim_blocks(true).lstrip_blocks(true);
+        environment.set_syntax(syntax.build().map_err(|e| failed(&e))?);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(DEPTH);
+        environment.set_unknown_method_callback(method);
+        environment.add_filter("tojson", to_json);
+        environment.add_filter("trim", |text: &Value, chars: Option<String>| {
+            python::strip(&text_of(text), chars.as_deref(), Side::Both).to_owned()
+        });
+        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
+        });
+        environment.add_template_owned(NAME, prepare(source)).map_err(|e| failed(&e))?;
+        let tokens = tokens.variables().map(|(name, text)| (name, Value::from(text))).collect();
+        Ok(ChatTemplate { environment, tokens }.with_clock(None))
+    }
+
+    /// Stops the clock that `strftime_now` reads at so many `seconds` after 1970-01-01 UTC; `None` for the system's clock.
+    pub fn with_clock(mut self, seconds: Option<i64>) -> Self {
+        self.environment.add_function("strftime_now", move |format: String| {
+            let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |t| t.as_secs());
+            python::strftime(&format, seconds.unwrap_or_else(|| i64::try_from(now()).unwrap_or(0)))
+        });
+        self
+    }
+
+    /// The prompt for `messages`. With `add_generation_prompt` it ends where the assistant begins to speak. Special tokens
+    /// are in the text: encode it without adding them again.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let messages = messages.iter().map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]));
+        self.render_value(messages.collect(), add_generation_prompt)
+    }
+
+    /// The same for messages as JSON, whose content may be a list of parts and which may carry further keys.
+    pub fn render_json(&self, messages: &serde_json::Value, add_generation_prompt: bool) -> Result<String> {
+        if !messages.as_array().is_some_and(|list| list.iter().all(serde_json::Value::is_object)) {
+            return Err(Error::Input("messages must be a list of objects with `role` and `content`".into()));
+        }
+        self.render_value(Value::from(Serde(messages)), add_generation_prompt)
+    }
+
+    fn render_value(&self, messages: Value, add_generation_prompt: bool) -> Result<String> {
+        let mut context = self.tokens.clone();
+        context.insert("messages", messages);
+        context.insert("tools", Value::from(()));
+        context.insert("documents", Value::from(()));
+        context.insert("add_generation_prompt", Value::from(add_generation_prompt));
+        let template = self.environment.get_template(NAME).map_err(|e| failed(&e))?;
+        template.render(Value::from_pairs(context)).map_err(|e| failed(&e))
+    }
+
+    /// The special token that the template writes after an assistant's message, and that a model trained on it ends its
+    /// turns with. `None` where there is none, or the template does not take a plain exchange.
+    pub fn turn_end(&self, tokenizer: &Tokenizer) -> Option<u32> {
+        let answer = "an answer to look for";
+        let text = self.render(&[Message::user("a question"), Message::assistant(answer)], false).ok()?;
+        let (_, after) = text.rsplit_once(answer)?;
+        let first = *tokenizer.encode(after.trim_start(), false).ok()?.first()?;
+        Some(first).filter(|&id| tokenizer.is_special(id))
+    }
+}
+
+/// What `raise_exception` was called with.
+#[derive(Debug)]
+struct Raised(String);
+
+impl std::fmt::Display for Raised {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+/// A template's own exception as it stands; everything else with its line.
+fn failed(error: &minijinja::Error) -> Error {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if let Some(Raised(message)) = cause.downcast_ref() {
+            return Error::Template(message.clone());
+        }
+        if cause.downcast_ref::<minijinja::Error>().is_some_and(|e| e.kind() == ErrorKind::OutOfFuel) {
+            return Error::Template(format!("it does not end: stopped after {FUEL} instructions"));
+        }
+        next = cause.source();
+    }
+    let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
+    let detail = error.detail().map_or_else(String::new, |detail| format!(": {detail}"));
+    Error::Template(format!("{line}{}{detail}", error.kind()))
+}
+
+/// Makes the source what minijinja reads: line ends as `\n`, which is Jinja's first step as well, and transformers'
+/// `{% generation %}` as `{% with %}`, which opens a scope in the same way and prints what is inside.
+fn prepare(source: &str) -> String {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source.as_str();
+    let mut raw = false;
+    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{{")).chain(rest.find("{#")).min() {
+        let (before, tag) = rest.split_at(at);
+        out.push_str(before);
+        let len = match tag.as_bytes()[1] {
+            b'#' if !raw => tag.find("#}").map_or(tag.len(), |end| end + 2),
+            b'{' if !raw => tag_len(tag, "}}"),
+            b'%' => tag_len(tag, "%}"),
+            _ => 2,
+        };
+        let (tag, after) = tag.split_at(len);
+        rest = after;
+        let inner = tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}"));
+        let word = inner.map(|inner| inner.trim_matches(['-', '+']).trim());
+        match word {
+            Some("endraw") => raw = false,
+            Some(_) if raw => {
+                // A tag in raw text is text; look for the end of raw text inside of it.
+                out.push_str("{%");
+                rest = &source[source.len() - rest.len() - tag.len() + 2..];
+                continue;
+            }
+            Some("raw") => raw = true,
+            Some("generation") => {
+                out.push_str(&tag.replacen("generation", "with", 1));
+                continue;
+            }
+            Some("endgeneration") => {
+                out.push_str(&tag.replacen("endgeneration", "endwith", 1));
+                continue;
+            }
+            Some(_) | None => {}
+        }
+        out.push_str(tag);
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The length of a tag that ends with `close`, which does not count inside of string literals.
+fn tag_len(tag: &str, close: &str) -> usize {
+    let bytes = tag.as_bytes();
+    let mut quote = None;
+    let mut at = 2;
+    while at < bytes.len() {
+        match (quote, bytes[at]) {
+            (Some(_), b'\\') => at += 1,
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, c @ (b'\'' | b'"')) => quote = Some(c),
+            (None, _) if bytes[at..].starts_with(close.as_bytes()) => return at + close.len(),
+            (None, _) => {}
+        }
+        at += 1;
+    }
+    tag.len()
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// transformers' `tojson`: `json.dumps` without HTML escapes, and with its options.
+fn to_json(value: &Value, options: Rest<Value>) -> Result<String, minijinja::Error> {
+    let (positional, named) = match options.split_last() {
+        Some((last, rest)) if last.is_kwargs() => (rest, Some(Kwargs::try_from(last.clone())?)),
+        _ => (options.as_slice(), None),
+    };
+    let option = |at: usize, name: &str| -> Result<Option<Value>, minijinja::Error> {
+        let value = match (positional.get(at), &named) {
+            (Some(value), _) => Some(value.clone()),
+            (None, Some(named)) => named.get::<Option<Value>>(name)?,
+            (None, None) => None,
+        };
+        Ok(value.filter(|value| !value.is_none() && !value.is_undefined()))
+    };
+    let indent = option(1, "indent")?.map(|indent| match indent.as_usize() {
+        Some(n) => " ".repeat(n.min(64)),
+        None => text_of(&indent),
+    });
+    let separators = match option(2, "separators")? {
+        Some(pair) => Some((text_of(&pair.get_item_by_index(0)?), text_of(&pair.get_item_by_index(1)?))),
+        None => None,
+    };
+    let json = Json {
+        ascii: option(0, "ensure_ascii")?.is_some_and(|v| v.is_true()),
+        indent,
+        separators,
+        sort_keys: option(3, "sort_keys")?.is_some_and(|v| v.is_true()),
+    };
+    if let Some(named) = named {
+        named.assert_all_used()?;
+    }
+    let invalid = |why: String| minijinja::Error::new(ErrorKind::InvalidOperation, why);
+    if value.is_undefined() {
+        return Err(invalid("an undefined value has no JSON".into()));
+    }
+    let value = serde_json::to_value(value).map_err(|e| invalid(e.to_string()))?;
+    Ok(json.dumps(&value))
+}
+
+/// Python's methods: those that differ from pycompat's or are not among them, then pycompat's.
+fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, minijinja::Error> {
+    if value.kind() == ValueKind::String
+        && let Some(text) = value.as_str()
+        && let Some(result) = string_method(text, name, args)
+    {
+        return result;
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
+fn string_method(text: &str, name: &str, args: &[Value]) -> Option<Result<Value, minijinja::Error>> {
+    let strip = |side| from_args::<(Option<&str>,)>(args).map(|(chars,)| Value::from(python::strip(text, chars, side)));
+    let affix = |cut: fn(&'_ str, &str) -> Option<usize>, keep_end: bool| {
+        from_args::<(&str,)>(args).map(|(affix,)| match (cut(text, affix), keep_end) {
+            (Some(at), true) => Value::from(&text[at..]),
+            (Some(at), false) => Value::from(&text[..at]),
+            (None, _) => Value::from(text),
+        })
+    };
+    Some(match name {
+        "strip" => strip(Side::Both),
+        "lstrip" => strip(Side::Left),
+        "rstrip" => strip(Side::Right),
+        "split" | "rsplit" => split(text, args, name == "rsplit"),
+        "removeprefix" => affix(|text, affix| text.strip_prefix(affix).map(|rest| text.len() - rest.len()), true),
+        "removesuffix" => affix(|text, affix| text.strip_suffix(affix).map(str::len), false),
+        "partition" | "rpartition" => from_args::<(&str,)>(args).map(|(separator,)| {
+            let right = name == "rpartition";
+            let cut = if right { text.rsplit_once(separator) } else { text.split_once(separator) };
+            let parts = match cut {
+                Some((before, after)) => [before, separator, after],
+                None if right => ["", "", text],
+                None => [text, "", ""],
+            };
+            parts.into_iter().map(Value::from).collect()
+        }),
+        _ => return None,
+    })
+}
+
+fn split(text: &str, args: &[Value], right: bool) -> Result<Value, minijinja::Error> {
+    let (separator, max, named): (Option<&str>, Option<i64>, Kwargs) = from_args(args)?;
+    let named_separator = named.get::<Option<String>>("sep")?;
+    let max = max.or(named.get("maxsplit")?);
+    named.assert_all_used()?;
+    let separator = separator.or(named_separator.as_deref());
+    let max = max.and_then(|max| usize::try_from(max).ok());
+    let parts = match separator {
+        Some(separator) if right => python::rsplit(text, separator, max),
+        Some(_) | None => python::split(text, separator, max),
+    };
+    let parts = parts.ok_or_else(|| minijinja::Error::new(ErrorKind::InvalidOperation, "empty separator"))?;
+    Ok(parts.into_iter().map(Value::from).collect())
+}
