@@ -14,6 +14,8 @@
 //! called; sizes are checked where slices come in, and pointers do not leave this folder.
 
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod buffer;
 mod input;
 mod math;
@@ -84,7 +86,14 @@ impl Kernels {
 
     /// The sets that this CPU can run, best first; the last is `scalar`.
     pub fn available() -> Vec<&'static Kernels> {
-        vec![&scalar::KERNELS]
+        [
+            #[cfg(target_arch = "x86_64")]
+            avx512::available().then_some(&avx512::KERNELS),
+            Some(&scalar::KERNELS),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// `scalar`, `avx2` or `avx512`.

@@ -1,0 +1,56 @@
+//! AVX-512 with VNNI: F, BW, DQ, VL and VNNI, as every server core since Cascade Lake and Zen 4 has; no VBMI, no GFNI.
+
+mod attention;
+mod element;
+mod float;
+mod product;
+mod quantise;
+
+use super::Kernels;
+use std::arch::x86_64::*;
+
+pub static KERNELS: Kernels = Kernels {
+    name: "avx512",
+    quantise: quantise::quantise,
+    panels: product::panels,
+    floats: float::floats,
+    to_f16: quantise::to_f16,
+    scores: attention::scores,
+    softmax: attention::softmax,
+    weigh: attention::weigh,
+    rms_norm: element::rms_norm,
+    layer_norm: element::layer_norm,
+    add: element::add,
+    rope: element::rope,
+    activate: element::activate,
+    gated: element::gated,
+};
+
+/// Whether this CPU has all that the functions here are compiled for.
+pub fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+}
+
+/// Numbers in a register.
+const LANES: usize = 16;
+
+/// The lowest `count` lanes.
+fn mask(count: usize) -> __mmask16 {
+    if count >= LANES { !0 } else { (1 << count) - 1 }
+}
+
+/// Adds the lanes pairwise: `i` and `i + 8`, then 4, 2, 1.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+fn total(x: __m512) -> f32 {
+    let eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}

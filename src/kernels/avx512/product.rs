@@ -1,0 +1,484 @@
+//! Products with panels: `vpdpbusd` with the weights as the unsigned operand.
+//!
+//! Two ways with the same arithmetic and the same bits. A few rows: values are unfolded in registers, a panel at a time, and the memory is
+//! the limit. Many rows: some panels and a slice of the columns are unfolded once into a scratch that stays in the first-level cache,
+//! and a tile of 4 panels times 3 rows (12 integer and 12 float accumulators) runs over it; unfolding costs next to nothing then,
+//! and one inner loop serves every format. The trap there: loads. A broadcast as the memory operand of the multiplication halves its rate,
+//! so each broadcast goes to a register and serves all panels.
+
+use crate::kernels::buffer::LINE;
+use crate::kernels::input::{self, Record, SCALE, SCALED_SUM};
+use crate::kernels::matmul::PanelTask;
+use crate::kernels::panel::{BLOCK, Head, LINES, ROWS};
+use std::arch::x86_64::*;
+use std::mem::{MaybeUninit, offset_of};
+
+/// Rows from which unfolding to a scratch pays.
+const UNFOLD: usize = 13;
+/// Panels in a tile.
+const PANELS: usize = 4;
+/// Rows in a tile.
+const TILE: usize = 3;
+/// Blocks in a slice; with four panels 20 KiB.
+const SLICE: usize = 8;
+/// Bytes that decoding fetches ahead.
+const AHEAD: usize = 4096;
+
+/// # Safety
+/// The CPU has the instructions of this folder; the task's parts are as [`PanelTask`] says.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+pub unsafe fn panels(task: &PanelTask) {
+    // SAFETY: the caller's word, which is passed on.
+    unsafe {
+        match (task.format.low, task.format.high, task.format.head) {
+            (4, 0, Head::Scales) => run::<4, 0, { Head::Scales as u8 }>(task),
+            (4, 0, Head::ScalesMins) => run::<4, 0, { Head::ScalesMins as u8 }>(task),
+            (4, 1, Head::Scales) => run::<4, 1, { Head::Scales as u8 }>(task),
+            (4, 1, Head::ScalesMins) => run::<4, 1, { Head::ScalesMins as u8 }>(task),
+            (8, 0, _) => run::<8, 0, { Head::Scales as u8 }>(task),
+            (2, 0, _) => run::<2, 0, { Head::Nibbles as u8 }>(task),
+            (2, _, _) => run::<2, 1, { Head::SixSigned as u8 }>(task),
+            (4, 0, _) => run::<4, 0, { Head::Six as u8 }>(task),
+            (4, 1, _) => run::<4, 1, { Head::Six as u8 }>(task),
+            (_, _, _) => run::<4, 2, { Head::Bytes as u8 }>(task),
+        }
+    }
+}
+
+/// # Safety
+/// As [`panels`]; `LOW`, `HIGH` and `HEAD` are the task's.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+unsafe fn run<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &PanelTask) {
+    let blocks = task.cols / BLOCK;
+    if task.rows >= UNFOLD && blocks > 0 {
+        // SAFETY: the caller's word.
+        return unsafe { unfolded::<LOW, HIGH, HEAD>(task) };
+    }
+    let panel_bytes = task.format.panel_bytes(task.cols);
+    for panel in 0..task.outputs.div_ceil(ROWS) {
+        for row in (0..task.rows).step_by(4) {
+            // SAFETY: the caller's word: the panels and rows are there.
+            unsafe {
+                let values = task.panels.as_ptr().add(panel * panel_bytes);
+                match task.rows - row {
+                    1 => direct::<LOW, HIGH, HEAD, 1>(task, values, panel, row),
+                    2 => direct::<LOW, HIGH, HEAD, 2>(task, values, panel, row),
+                    3 => direct::<LOW, HIGH, HEAD, 3>(task, values, panel, row),
+                    _ => direct::<LOW, HIGH, HEAD, 4>(task, values, panel, row),
+                }
+            }
+        }
+    }
+}
+
+/// The format's facts that follow from its planes and head.
+struct Facts<const LOW: usize, const HIGH: usize, const HEAD: u8>;
+
+impl<const LOW: usize, const HIGH: usize, const HEAD: u8> Facts<LOW, HIGH, HEAD> {
+    const VALUE_BYTES: usize = LINE * (LOW + HIGH);
+    const HALVES: usize =
+        if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
+    const MINS: bool = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
+}
+
+/// Up to 4 rows times one panel, unfolded in registers.
+///
+/// # Safety
+/// As [`panels`]; `values` is the start of panel `panel`, and there are `MR` rows from `row` on.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn direct<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: usize>(
+    task: &PanelTask,
+    values: *const u8,
+    panel: usize,
+    row: usize,
+) {
+    type F<const LOW: usize, const HIGH: usize, const HEAD: u8> = Facts<LOW, HIGH, HEAD>;
+    let blocks = task.cols / BLOCK;
+    let value_bytes = F::<LOW, HIGH, HEAD>::VALUE_BYTES;
+    let halves = F::<LOW, HIGH, HEAD>::HALVES;
+    let start = input::start(&task.format).unwrap_or(0);
+    let mut sums = [_mm512_setzero_ps(); MR];
+    // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
+    unsafe {
+        let heads = values.add(blocks * value_bytes);
+        let records = task.records.as_ptr().add(row * blocks);
+        for block in 0..blocks {
+            let at = values.add(block * value_bytes);
+            for line in 0..LOW + HIGH {
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + line * LINE).cast());
+            }
+            let lines = unfold::<LOW, HIGH>(at);
+            let (scales, mins) = scales::<HEAD>(heads, block);
+            for m in 0..MR {
+                let record = records.add(m * blocks + block);
+                for half in 0..halves {
+                    let mut integers =
+                        if F::<LOW, HIGH, HEAD>::MINS { _mm512_setzero_si512() } else { integer(record, start + half) };
+                    for line in half * LINES / halves..(half + 1) * LINES / halves {
+                        integers = _mm512_dpbusd_epi32(integers, lines[line], quad(record, line));
+                    }
+                    let scale = _mm512_mul_ps(scales[half], float(record, SCALE));
+                    sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers), scale, sums[m]);
+                    if F::<LOW, HIGH, HEAD>::MINS {
+                        sums[m] = _mm512_fmadd_ps(mins[half], float(record, SCALED_SUM + half), sums[m]);
+                    }
+                }
+            }
+        }
+        let first = panel * ROWS;
+        let mask = super::mask(task.outputs - first);
+        for (m, sum) in sums.into_iter().enumerate() {
+            let bias = match task.bias {
+                Some(bias) => _mm512_maskz_loadu_ps(mask, bias.as_ptr().add(first)),
+                None => _mm512_setzero_ps(),
+            };
+            let out = task.out.add((row + m) * task.stride + first);
+            _mm512_mask_storeu_ps(out, mask, _mm512_add_ps(sum, bias));
+        }
+    }
+}
+
+/// Four of a record's values in every lane.
+///
+/// # Safety
+/// `record` points to a record, `line` is below 8.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn quad(record: *const Record, line: usize) -> __m512i {
+    // SAFETY: the four bytes are within the record.
+    unsafe { _mm512_set1_epi32(record.cast::<i32>().add(line).read()) }
+}
+
+const REST: usize = offset_of!(Record, rest) / 4;
+
+/// Element `index` of a record's rest, as an integer, in every lane.
+///
+/// # Safety
+/// `record` points to a record, `index` is below 8.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn integer(record: *const Record, index: usize) -> __m512i {
+    // SAFETY: within the record.
+    unsafe { _mm512_set1_epi32(record.cast::<i32>().add(REST + index).read()) }
+}
+
+/// Element `index` of a record's rest, as a float, in every lane.
+///
+/// # Safety
+/// `record` points to a record, `index` is below 8.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn float(record: *const Record, index: usize) -> __m512 {
+    // SAFETY: within the record.
+    unsafe { _mm512_set1_ps(record.cast::<f32>().add(REST + index).read()) }
+}
+
+/// A block's values, one byte each.
+///
+/// # Safety
+/// `values` points to a block of these planes.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn unfold<const LOW: usize, const HIGH: usize>(values: *const u8) -> [__m512i; LINES] {
+    // SAFETY: a block has `LOW + HIGH` lines.
+    let load = |line: usize| unsafe { _mm512_loadu_si512(values.add(line * LINE).cast()) };
+    let mut lines = [_mm512_setzero_si512(); LINES];
+    for (i, line) in lines.iter_mut().enumerate() {
+        *line = match LOW {
+            8 => load(i),
+            4 => {
+                let pair = load(i % 4);
+                let nibble = if i < 4 { pair } else { _mm512_srli_epi16::<4>(pair) };
+                _mm512_and_si512(nibble, _mm512_set1_epi8(15))
+            }
+            _ => {
+                let quartet = load(i / 4);
+                let pair = match i % 4 {
+                    0 => quartet,
+                    1 => _mm512_srli_epi16::<2>(quartet),
+                    2 => _mm512_srli_epi16::<4>(quartet),
+                    _ => _mm512_srli_epi16::<6>(quartet),
+                };
+                _mm512_and_si512(pair, _mm512_set1_epi8(3))
+            }
+        };
+        if HIGH == 0 {
+            continue;
+        }
+        // To the place above the low bits, where `mask` keeps them.
+        let (plane, from, mask) = if HIGH == 1 { (load(LOW), i, 1 << LOW) } else { (load(LOW + i / 4), i % 4 * 2, 3 << LOW) };
+        let left = LOW as i32 - from as i32;
+        let moved = match left {
+            -5 => _mm512_srli_epi16::<5>(plane),
+            -4 => _mm512_srli_epi16::<4>(plane),
+            -3 => _mm512_srli_epi16::<3>(plane),
+            -2 => _mm512_srli_epi16::<2>(plane),
+            -1 => _mm512_srli_epi16::<1>(plane),
+            0 => plane,
+            1 => _mm512_slli_epi16::<1>(plane),
+            2 => _mm512_slli_epi16::<2>(plane),
+            3 => _mm512_slli_epi16::<3>(plane),
+            _ => _mm512_slli_epi16::<4>(plane),
+        };
+        // line | moved & mask
+        *line = _mm512_ternarylogic_epi32::<0xf8>(*line, moved, _mm512_set1_epi8(mask as i8));
+    }
+    lines
+}
+
+/// Scales and mins of a block, for both halves where they differ.
+///
+/// # Safety
+/// `heads` points to the panel's heads, which reach to `block`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize) -> ([__m512; 2], [__m512; 2]) {
+    let zero = _mm512_setzero_ps();
+    // SAFETY: the offsets are those of `panel::Head`.
+    let half = |at: *const u8| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) };
+    // SAFETY: as above.
+    let bytes = |at: *const u8| unsafe { _mm_loadu_si128(at.cast()) };
+    let unsigned = |x: __m128i| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x));
+    // SAFETY: as above.
+    unsafe {
+        if HEAD == Head::Scales as u8 {
+            let scale = half(heads.add(block * Head::Scales.bytes()));
+            ([scale, scale], [zero, zero])
+        } else if HEAD == Head::ScalesMins as u8 {
+            let head = heads.add(block * Head::ScalesMins.bytes());
+            let (scale, min) = (half(head), half(head.add(32)));
+            ([scale, scale], [min, min])
+        } else if HEAD == Head::Six as u8 {
+            let head = heads.add(block / 8 * Head::Six.bytes());
+            let (field, group) = (head.add(64), block % 8);
+            let scale = _mm512_mul_ps(half(head), unsigned(six_bits(field, group)));
+            let min = _mm512_mul_ps(half(head.add(32)), unsigned(six_bits(field, 8 + group)));
+            let min = _mm512_xor_ps(min, _mm512_set1_ps(-0.0));
+            ([scale, scale], [min, min])
+        } else if HEAD == Head::SixSigned as u8 {
+            let head = heads.add(block / 8 * Head::SixSigned.bytes());
+            let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
+            let scale = |group: usize| {
+                let sixth = _mm512_cvtepu8_epi32(six_bits(field, group));
+                _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_sub_epi32(sixth, _mm512_set1_epi32(32))))
+            };
+            ([scale(group), scale(group + 1)], [zero, zero])
+        } else if HEAD == Head::Bytes as u8 {
+            let head = heads.add(block / 8 * Head::Bytes.bytes());
+            let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
+            let scale =
+                |group: usize| _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes(field.add(ROWS * group)))));
+            ([scale(group), scale(group + 1)], [zero, zero])
+        } else {
+            let head = heads.add(block / 8 * Head::Nibbles.bytes());
+            let (d, dmin, field, group) = (half(head), half(head.add(32)), head.add(64), block % 8 * 2);
+            let dmin = _mm512_xor_ps(dmin, _mm512_set1_ps(-0.0));
+            let low = _mm_set1_epi8(15);
+            let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];
+            let scale = |x: __m128i| _mm512_mul_ps(d, unsigned(_mm_and_si128(x, low)));
+            let min = |x: __m128i| _mm512_mul_ps(dmin, unsigned(_mm_and_si128(_mm_srli_epi16::<4>(x), low)));
+            ([scale(pair[0]), scale(pair[1])], [min(pair[0]), min(pair[1])])
+        }
+    }
+}
+
+/// Numbers `16 group` to `16 group + 15` of a six-bit field.
+///
+/// # Safety
+/// `field` points to 192 bytes, `group` is below 16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn six_bits(field: *const u8, group: usize) -> __m128i {
+    // SAFETY: within the field.
+    let bytes = |at: usize| unsafe { _mm_loadu_si128(field.add(at).cast()) };
+    if group < 12 {
+        return _mm_and_si128(bytes(ROWS * group), _mm_set1_epi8(63));
+    }
+    let at = ROWS * (group - 12);
+    let low = _mm_and_si128(_mm_srli_epi16::<6>(bytes(at)), _mm_set1_epi8(3));
+    let middle = _mm_and_si128(_mm_srli_epi16::<4>(bytes(64 + at)), _mm_set1_epi8(12));
+    let high = _mm_and_si128(_mm_srli_epi16::<2>(bytes(128 + at)), _mm_set1_epi8(48));
+    _mm_or_si128(_mm_or_si128(low, middle), high)
+}
+
+/// A slice of some panels, unfolded. Blocks lie one after the other, panels within them.
+#[repr(C, align(64))]
+struct Scratch {
+    values: [[[__m512i; LINES]; PANELS]; SLICE],
+    scales: [[[__m512; PANELS]; 2]; SLICE],
+    mins: [[[__m512; PANELS]; 2]; SLICE],
+}
+
+/// # Safety
+/// As [`run`], with at least one block.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+unsafe fn unfolded<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &PanelTask) {
+    type F<const LOW: usize, const HIGH: usize, const HEAD: u8> = Facts<LOW, HIGH, HEAD>;
+    let blocks = task.cols / BLOCK;
+    let panel_bytes = task.format.panel_bytes(task.cols);
+    let halves = F::<LOW, HIGH, HEAD>::HALVES;
+    let mut scratch = MaybeUninit::<Scratch>::uninit();
+    let scratch = scratch.as_mut_ptr();
+    for first in (0..task.outputs.div_ceil(ROWS)).step_by(PANELS) {
+        let panels = (task.outputs.div_ceil(ROWS) - first).min(PANELS);
+        for from in (0..blocks).step_by(SLICE) {
+            let count = (blocks - from).min(SLICE);
+            for panel in 0..panels {
+                // SAFETY: panel and block are within the task, and their places within the scratch, which is written before it is read.
+                unsafe {
+                    let values = task.panels.as_ptr().add((first + panel) * panel_bytes);
+                    let heads = values.add(blocks * F::<LOW, HIGH, HEAD>::VALUE_BYTES);
+                    for block in 0..count {
+                        let at = values.add((from + block) * F::<LOW, HIGH, HEAD>::VALUE_BYTES);
+                        (*scratch).values[block][panel] = unfold::<LOW, HIGH>(at);
+                        let (scales, mins) = scales::<HEAD>(heads, from + block);
+                        for half in 0..halves {
+                            (*scratch).scales[block][half][panel] = scales[half];
+                            if F::<LOW, HIGH, HEAD>::MINS {
+                                (*scratch).mins[block][half][panel] = mins[half];
+                            }
+                        }
+                    }
+                }
+            }
+            let slice = Slice { task, scratch, panel: first, from, count };
+            // SAFETY: the scratch holds what the slice says.
+            unsafe {
+                match (halves, F::<LOW, HIGH, HEAD>::MINS) {
+                    (1, false) => slice.rows::<1, false>(panels),
+                    (1, true) => slice.rows::<1, true>(panels),
+                    (_, false) => slice.rows::<2, false>(panels),
+                    (_, true) => slice.rows::<2, true>(panels),
+                }
+            }
+        }
+    }
+}
+
+/// All rows of a task times the slice in a scratch.
+struct Slice<'a, 'b> {
+    task: &'a PanelTask<'b>,
+    scratch: *const Scratch,
+    /// First panel.
+    panel: usize,
+    /// First block.
+    from: usize,
+    /// Number of blocks.
+    count: usize,
+}
+
+impl Slice<'_, '_> {
+    /// # Safety
+    /// As [`run`]; the scratch holds the slice of `panels` panels.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+    unsafe fn rows<const HALVES: usize, const MINS: bool>(&self, panels: usize) {
+        // SAFETY: the caller's word.
+        unsafe {
+            match panels {
+                1 => self.tiles::<HALVES, MINS, 1>(),
+                2 => self.tiles::<HALVES, MINS, 2>(),
+                3 => self.tiles::<HALVES, MINS, 3>(),
+                _ => self.tiles::<HALVES, MINS, 4>(),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Slice::rows`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+    #[inline]
+    unsafe fn tiles<const HALVES: usize, const MINS: bool, const NP: usize>(&self) {
+        let rows = self.task.rows;
+        let whole = rows - rows % TILE;
+        // SAFETY: the rows are the task's.
+        unsafe {
+            for row in (0..whole).step_by(TILE) {
+                self.tile::<HALVES, MINS, NP, TILE>(row);
+            }
+            match rows - whole {
+                1 => self.tile::<HALVES, MINS, NP, 1>(whole),
+                2 => self.tile::<HALVES, MINS, NP, 2>(whole),
+                _ => {}
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Slice::rows`]; there are `MR` rows from `row` on.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+    #[inline]
+    unsafe fn tile<const HALVES: usize, const MINS: bool, const NP: usize, const MR: usize>(&self, row: usize) {
+        let Slice { task, scratch, panel, from, count } = *self;
+        let blocks = task.cols / BLOCK;
+        let start = input::start(&task.format).unwrap_or(0);
+        let mut sums = [[_mm512_setzero_ps(); NP]; MR];
+        // SAFETY: rows, panels and blocks are within the task and the scratch.
+        unsafe {
+            let mask = |p: usize| super::mask(task.outputs - (panel + p) * ROWS);
+            let out = |m: usize, p: usize| task.out.add((row + m) * task.stride + (panel + p) * ROWS);
+            if from > 0 {
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    for (p, sum) in sums.iter_mut().enumerate() {
+                        *sum = _mm512_maskz_loadu_ps(mask(p), out(m, p));
+                    }
+                }
+            }
+            let records = task.records.as_ptr().add(row * blocks + from);
+            for block in 0..count {
+                let record = |m: usize| records.add(m * blocks + block);
+                let values = &(*scratch).values[block];
+                for half in 0..HALVES {
+                    let mut integers = [[_mm512_setzero_si512(); NP]; MR];
+                    if !MINS {
+                        for (m, integers) in integers.iter_mut().enumerate() {
+                            *integers = [integer(record(m), start + half); NP];
+                        }
+                    }
+                    for line in half * LINES / HALVES..(half + 1) * LINES / HALVES {
+                        let mut weights = [_mm512_setzero_si512(); NP];
+                        for (p, weight) in weights.iter_mut().enumerate() {
+                            *weight = values[p][line];
+                        }
+                        for (m, integers) in integers.iter_mut().enumerate() {
+                            let x = quad(record(m), line);
+                            for (integer, weight) in integers.iter_mut().zip(weights) {
+                                *integer = _mm512_dpbusd_epi32(*integer, weight, x);
+                            }
+                        }
+                    }
+                    let scales = &(*scratch).scales[block][half];
+                    for m in 0..MR {
+                        let factor = float(record(m), SCALE);
+                        for p in 0..NP {
+                            let scale = _mm512_mul_ps(scales[p], factor);
+                            sums[m][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[m][p]), scale, sums[m][p]);
+                        }
+                    }
+                    if MINS {
+                        let mins = &(*scratch).mins[block][half];
+                        for (m, sums) in sums.iter_mut().enumerate() {
+                            let factor = float(record(m), SCALED_SUM + half);
+                            for (sum, min) in sums.iter_mut().zip(mins) {
+                                *sum = _mm512_fmadd_ps(*min, factor, *sum);
+                            }
+                        }
+                    }
+                }
+            }
+            if let (Some(bias), true) = (task.bias, from + count == blocks) {
+                for sums in &mut sums {
+                    for (p, sum) in sums.iter_mut().enumerate() {
+                        let bias = _mm512_maskz_loadu_ps(mask(p), bias.as_ptr().add((panel + p) * ROWS));
+                        *sum = _mm512_add_ps(*sum, bias);
+                    }
+                }
+            }
+            for (m, sums) in sums.into_iter().enumerate() {
+                for (p, sum) in sums.into_iter().enumerate() {
+                    _mm512_mask_storeu_ps(out(m, p), mask(p), sum);
+                }
+            }
+        }
+    }
+}
