@@ -17,6 +17,7 @@ mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod buffer;
+mod each_row;
 mod input;
 mod math;
 mod matmul;

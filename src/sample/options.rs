@@ -23,8 +23,6 @@ pub struct SampleOptions {
     pub presence_penalty: f32,
     /// Taken from the logit of a token in the window once for each time it occurs there; 0 changes nothing.
     pub frequency_penalty: f32,
-    /// The seed of the random numbers; `None` lets the caller of [`Sampler::new`](super::Sampler::new) choose one.
-    pub seed: Option<u64>,
 }
 
 impl Default for SampleOptions {
@@ -38,7 +36,6 @@ impl Default for SampleOptions {
             repeat_last_n: 64,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
-            seed: None,
         }
     }
 }

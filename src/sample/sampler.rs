@@ -37,8 +37,6 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler that follows `options`, which it checks; the random numbers are ChaCha12's for `seed`.
-    ///
-    /// [`SampleOptions::seed`] is not looked at: who starts a text decides what no seed means.
     pub fn new(options: &SampleOptions, seed: u64) -> Result<Self> {
         options.validate()?;
         Ok(Sampler {

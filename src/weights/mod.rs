@@ -5,14 +5,20 @@
 //! turn holds the weights once. Every count, length and offset that a file states is checked before it is used.
 
 mod gguf;
+mod hparams;
+pub mod names;
 pub mod safetensors;
 #[cfg(test)]
 mod scratch;
+mod vocab;
 
 pub use gguf::{Array, Gguf, Metadata, Value};
+pub use hparams::Hparams;
+pub use vocab::vocab;
 
 use crate::quant::{self, Dtype};
 use crate::{Bytes, Error, Result};
+use names::{Layout, Names};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -42,6 +48,36 @@ impl Stored {
         quant::dequantise(self.dtype, &self.data, &mut out);
         out
     }
+
+    /// Row `row` of a matrix, into as many values as it has columns.
+    pub fn row_to_f32(&self, row: usize, out: &mut [f32]) {
+        let bytes = self.data.len() / self.shape[0];
+        quant::dequantise(self.dtype, &self.data[row * bytes..(row + 1) * bytes], out);
+    }
+
+    /// Rows and columns.
+    pub fn matrix(&self) -> Result<(usize, usize)> {
+        match *self.shape {
+            [rows, cols] => Ok((rows, cols)),
+            _ => Err(Error::corrupt(&self.name, format!("is {}, expected a matrix", by(&self.shape)))),
+        }
+    }
+
+    /// Rows for columns. Only float matrices are ever stored so.
+    fn transposed(self) -> Result<Stored> {
+        let (rows, cols) = self.matrix()?;
+        if self.dtype.is_quantised() {
+            return Err(Error::unsupported(format!("tensor {}: a transposed {} matrix", self.name, self.dtype), float_types()));
+        }
+        let size = self.dtype.block_bytes();
+        let mut data = vec![0; self.data.len()];
+        for (col, out) in data.chunks_exact_mut(rows * size).enumerate() {
+            for (row, out) in out.chunks_exact_mut(size).enumerate() {
+                out.copy_from_slice(&self.data[(row * cols + col) * size..][..size]);
+            }
+        }
+        Ok(Stored { shape: vec![cols, rows], data: data.into(), ..self })
+    }
 }
 
 /// The tensors of a model.
@@ -49,11 +85,15 @@ impl Stored {
 pub struct Weights {
     file: Arc<str>,
     tensors: BTreeMap<String, (Arc<str>, Tensor)>,
+    /// How the names above came about, where they are not the file's own.
+    names: Option<Names>,
 }
 
 #[derive(Debug)]
 enum Tensor {
     Stored(Stored),
+    /// Stored with rows for columns.
+    Transposed(Stored),
     /// Of a type that no weight has. Such buffers (masks, position ids) do no harm unless somebody wants their values.
     Foreign {
         dtype: String,
@@ -64,7 +104,7 @@ enum Tensor {
 impl Weights {
     /// No tensors yet, of the file or folder `file`.
     pub fn new(file: &str) -> Self {
-        Weights { file: file.into(), tensors: BTreeMap::new() }
+        Weights { file: file.into(), tensors: BTreeMap::new(), names: None }
     }
 
     /// Adds a tensor; a second one of the same name is an error.
@@ -84,6 +124,25 @@ impl Weights {
     /// Adds the tensors of another part of the same model.
     fn join(&mut self, part: Weights) -> Result<()> {
         part.tensors.into_iter().try_for_each(|(name, (file, tensor))| self.add(file, name, tensor))
+    }
+
+    /// The same tensors under GGUF's names. Those that `names` does not know keep theirs.
+    pub fn renamed(self, names: Names) -> Result<Weights> {
+        let mut renamed = Weights { file: self.file, tensors: BTreeMap::new(), names: Some(names) };
+        for (name, (file, tensor)) in self.tensors {
+            let (name, layout) = names::gguf_name(names, &name).unwrap_or((name, Layout::Plain));
+            let tensor = match (tensor, layout) {
+                (Tensor::Stored(stored), Layout::Transposed) => Tensor::Transposed(stored),
+                (tensor, _) => tensor,
+            };
+            renamed.add(file, name, tensor)?;
+        }
+        Ok(renamed)
+    }
+
+    /// How the file spells one of our names, for messages.
+    fn spelling(&self, name: &str) -> String {
+        self.names.and_then(|names| names::stored_name(names, name)).unwrap_or_else(|| name.to_owned())
     }
 
     /// The file or folder, for messages.
@@ -111,19 +170,27 @@ impl Weights {
         self.tensors.contains_key(name)
     }
 
-    /// The shape of a tensor of whatever type, outermost dimension first.
+    /// The shape of a tensor of whatever type as the file has it, outermost dimension first.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         match &self.tensors.get(name)?.1 {
-            Tensor::Stored(stored) => Some(&stored.shape),
+            Tensor::Stored(stored) | Tensor::Transposed(stored) => Some(&stored.shape),
             Tensor::Foreign { shape, .. } => Some(shape),
         }
+    }
+
+    /// Every tensor that can be read, as the file has it.
+    pub fn stored(&self) -> impl Iterator<Item = &Stored> {
+        self.tensors.values().filter_map(|(_, tensor)| match tensor {
+            Tensor::Stored(stored) | Tensor::Transposed(stored) => Some(stored),
+            Tensor::Foreign { .. } => None,
+        })
     }
 
     /// A tensor, as it lies; `None` also if it is of a type that can not be read, which [`Weights::contains`] tells apart.
     pub fn get(&self, name: &str) -> Option<&Stored> {
         match &self.tensors.get(name)?.1 {
             Tensor::Stored(stored) => Some(stored),
-            Tensor::Foreign { .. } => None,
+            Tensor::Transposed(_) | Tensor::Foreign { .. } => None,
         }
     }
 
@@ -132,30 +199,42 @@ impl Weights {
     /// The search for NaN and infinity reads all values of a float tensor, but only the scales of a quantised one: with
     /// finite scales every value is finite. Whoever takes a tensor is about to read it, so this mostly warms the cache.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Stored> {
+        let spelling = self.spelling(name);
         let Some((file, tensor)) = self.tensors.get(name) else {
-            return Err(Error::corrupt(&self.file, format!("tensor {name} is missing")));
+            return Err(Error::corrupt(&self.file, format!("tensor {spelling} is missing")));
         };
-        let (Tensor::Stored(Stored { shape: found, .. }) | Tensor::Foreign { shape: found, .. }) = tensor;
-        if found != shape {
-            let why = format!("tensor {name} is {}, expected {}", by(found), by(shape));
+        let (found, transposed) = match tensor {
+            Tensor::Stored(stored) => (&stored.shape, false),
+            Tensor::Transposed(stored) => (&stored.shape, true),
+            Tensor::Foreign { shape, .. } => (shape, false),
+        };
+        let expected: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
+        if *found != expected {
+            let why = format!("tensor {spelling} is {}, expected {}", by(found), by(&expected));
             return Err(Error::corrupt(file, why));
         }
         match tensor {
             Tensor::Foreign { dtype, .. } => {
-                return Err(Error::unsupported(format!("{file}: tensor {name} of type {dtype}"), float_types()));
+                return Err(Error::unsupported(format!("{file}: tensor {spelling} of type {dtype}"), float_types()));
             }
-            Tensor::Stored(stored) => {
+            Tensor::Stored(stored) | Tensor::Transposed(stored) => {
                 if let Some(element) = quant::first_non_finite(stored.dtype, &stored.data) {
                     let place = if stored.dtype.is_quantised() { "in the block at" } else { "at" };
-                    let why = format!("tensor {name} holds NaN or infinity {place} element {element}");
+                    let why = format!("tensor {spelling} holds NaN or infinity {place} element {element}");
                     return Err(Error::corrupt(file, why));
                 }
             }
         }
         match self.tensors.remove(name) {
             Some((_, Tensor::Stored(stored))) => Ok(stored),
+            Some((_, Tensor::Transposed(stored))) => stored.transposed(),
             _ => unreachable!("the tensor was found above"),
         }
+    }
+
+    /// Hands over a vector of `len` values, widened.
+    pub fn take_vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>> {
+        Ok(self.take(name, &[len])?.to_f32())
     }
 }
 

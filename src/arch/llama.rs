@@ -1,0 +1,71 @@
+//! Llama 1, 2, 3, 3.1 and 3.2, TinyLlama, CodeLlama, SmolLM2, Vicuna: the family the others are described by.
+//!
+//! RMS norm before each sub-layer, rotary positions, a gated SiLU feed-forward, no biases unless the configuration has them.
+//! GGUF files permute the rows of q and k so that rotary pairs lie side by side. Reference: transformers' `modeling_llama.py`.
+
+use crate::error::{Error, Result};
+use crate::spec::*;
+use crate::weights::Hparams;
+
+/// Llama's spec.
+pub fn spec(h: &Hparams) -> Result<Spec> {
+    let dim = h.need("dim")?;
+    let heads = h.need("heads")?;
+    let kv_heads = h.size("kv_heads")?.unwrap_or(heads);
+    let head_dim = match h.size("head_dim")? {
+        Some(head_dim) => head_dim,
+        None if dim % heads == 0 => dim / heads,
+        None => return Err(Error::corrupt(h.file(), format!("{heads} heads do not divide a width of {dim}"))),
+    };
+    if h.size("value_dim")?.is_some_and(|value_dim| value_dim != head_dim) {
+        return Err(Error::unsupported(format!("{}: values of another width than keys", h.file()), "one head width"));
+    }
+    if h.size("experts")?.is_some() {
+        return Err(Error::unsupported(format!("{}: a mixture of experts", h.file()), "dense models"));
+    }
+    let context = h.need("context")?;
+    let attention_bias = h.flag("attention_bias", false)?;
+    let mlp_bias = h.flag("mlp_bias", false)?;
+    // GGUF states no biases: the tensors do.
+    let stored = |name: &str| h.is_gguf() && h.weights().contains(name);
+    Ok(Spec {
+        family: "llama",
+        dim,
+        layers: h.need("layers")?,
+        vocab: vocab(h)?,
+        context,
+        norm: Norm::Rms { eps: h.positive("rms_eps")?.unwrap_or(1e-6) },
+        attention: Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            window: None,
+            qkv_bias: attention_bias || stored("blk.0.attn_q.bias"),
+            out_bias: attention_bias || stored("blk.0.attn_output.bias"),
+            scale: ScoreScale::HeadDim,
+        },
+        position: Position::Rope(Rope {
+            theta: h.rope_theta()?,
+            dims: h.size("rope_dims")?.unwrap_or(head_dim),
+            pairing: if h.is_gguf() { Pairing::Interleaved } else { Pairing::Halves },
+            scaling: h.rope_scaling(context)?,
+        }),
+        mlp: Mlp::Gated {
+            act: h.activation(Activation::Silu)?,
+            dim: h.need("mlp_dim")?,
+            bias: mlp_bias || stored("blk.0.ffn_up.bias"),
+        },
+        head: if h.tied(false)? { Head::Tied } else { Head::Own },
+    })
+}
+
+/// Rows of the embedding table: stated, or, in most GGUF files, only visible in the table.
+pub(super) fn vocab(h: &Hparams) -> Result<usize> {
+    if let Some(vocab) = h.size("vocab")? {
+        return Ok(vocab);
+    }
+    match h.weights().get("token_embd.weight").map(|stored| stored.shape.as_slice()) {
+        Some([rows, _]) => Ok(*rows),
+        _ => Err(Error::corrupt(h.file(), "tensor token_embd.weight is missing or not a matrix")),
+    }
+}

@@ -1,0 +1,34 @@
+//! The registry of families: a row each, and a short file that says what is peculiar about it.
+
+mod gpt2;
+mod llama;
+mod mistral;
+
+use crate::error::{Error, Result};
+use crate::spec::Spec;
+use crate::weights::{Hparams, names};
+
+/// One family of models.
+pub struct Family {
+    /// `model_type` of config.json, or `general.architecture` of a GGUF file.
+    pub name: &'static str,
+    /// How its Hugging Face checkpoints name their tensors.
+    pub names: names::Names,
+    /// What distinguishes this model from another.
+    pub spec: fn(&Hparams) -> Result<Spec>,
+}
+
+/// Every family that runs. GGUF files of Mistral models call themselves `llama`.
+pub static FAMILIES: [Family; 3] = [
+    Family { name: "llama", names: names::LLAMA, spec: llama::spec },
+    Family { name: "mistral", names: names::LLAMA, spec: mistral::spec },
+    Family { name: "gpt2", names: names::GPT2, spec: gpt2::spec },
+];
+
+/// The family called `name`; `place` says where the name was read, for the message.
+pub fn family(name: &str, place: &str) -> Result<&'static Family> {
+    FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
+        let known: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+        Error::unsupported(format!("{place}: the family {name:?}"), known.join(", "))
+    })
+}

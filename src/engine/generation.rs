@@ -1,0 +1,207 @@
+//! The loop that makes tokens: sample, detokenise, look for an end, read the token, again.
+
+use super::GenerateOptions;
+use super::session::{Prompt, Session};
+use crate::error::Result;
+use crate::sample::{Sampler, log_probabilities};
+use crate::text::{Detokeniser, Start};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Duration, Instant};
+
+/// A part of the generated text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// Text that became certain: whole characters, and nothing that may turn out to be part of a stop string. May be empty.
+    pub text: String,
+    /// The token that was generated; `None` for text that was held back and came free at the end.
+    pub token: Option<u32>,
+    /// The token's log-probability, if asked for.
+    pub logprobs: Option<Logprobs>,
+}
+
+/// Log-probabilities at one position: the model's own, before penalties, filters and temperature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logprobs {
+    /// Of the chosen token.
+    pub logprob: f32,
+    /// The likeliest tokens with theirs, best first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoneReason {
+    /// The model ended its turn, or a stop string appeared.
+    Stop,
+    /// The token limit was reached or the context is full.
+    Length,
+}
+
+impl DoneReason {
+    /// Ollama's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DoneReason::Stop => "stop",
+            DoneReason::Length => "length",
+        }
+    }
+}
+
+/// Counts and times of one generation.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those of them that were in the cache already.
+    pub cached_tokens: usize,
+    /// Tokens dropped from a prompt that was too long.
+    pub truncated_tokens: usize,
+    /// Time to read the prompt.
+    pub prompt_time: Duration,
+    /// Tokens generated, a final end token included.
+    pub tokens: usize,
+    /// Time to generate them.
+    pub time: Duration,
+}
+
+/// A running generation: an iterator of pieces. Dropping it ends the generation.
+pub struct Generation<'s> {
+    session: &'s mut Session,
+    options: GenerateOptions,
+    end_ids: Vec<u32>,
+    seed: u64,
+    sampler: Sampler,
+    detokeniser: Detokeniser,
+    logits: Vec<f32>,
+    /// The prompt's and the generated tokens: what penalties look back on.
+    history: Vec<u32>,
+    prompt_len: usize,
+    ready: VecDeque<Piece>,
+    done: Option<DoneReason>,
+    failed: bool,
+    usage: Usage,
+}
+
+impl<'s> Generation<'s> {
+    /// A generation that one of `end_ids` ends.
+    pub(super) fn new(session: &'s mut Session, prompt: Prompt, end_ids: Vec<u32>, options: &GenerateOptions) -> Result<Self> {
+        let seed = options.seed.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
+        let detokeniser = Detokeniser::new(session.model().tokenizer(), Start::Text).stop_at(options.stop.iter().cloned());
+        let usage = Usage {
+            prompt_tokens: prompt.tokens.len(),
+            cached_tokens: prompt.cached,
+            truncated_tokens: prompt.truncated,
+            prompt_time: prompt.time,
+            ..Usage::default()
+        };
+        Ok(Generation {
+            seed,
+            end_ids,
+            sampler: Sampler::new(&options.sampling, seed)?,
+            detokeniser,
+            logits: prompt.logits,
+            prompt_len: prompt.tokens.len(),
+            history: prompt.tokens,
+            ready: VecDeque::new(),
+            done: None,
+            failed: false,
+            usage,
+            session,
+            options: options.clone(),
+        })
+    }
+
+    /// The whole remaining text.
+    pub fn text(&mut self) -> Result<String> {
+        let mut text = String::new();
+        for piece in self {
+            text.push_str(&piece?.text);
+        }
+        Ok(text)
+    }
+
+    /// Why the generation ended; `None` while it runs.
+    pub fn done_reason(&self) -> Option<DoneReason> {
+        self.done
+    }
+
+    /// Counts and times so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// The seed in use, drawn or given.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The prompt's tokens, special ones included.
+    pub fn prompt_tokens(&self) -> &[u32] {
+        &self.history[..self.prompt_len]
+    }
+
+    /// The tokens generated so far, without a final end token.
+    pub fn tokens(&self) -> &[u32] {
+        &self.history[self.prompt_len..]
+    }
+
+    /// Generates one token.
+    fn step(&mut self) -> Result<()> {
+        if self.options.max_tokens.is_some_and(|most| self.tokens().len() >= most) || !self.session.has_room() {
+            self.finish(DoneReason::Length);
+            return Ok(());
+        }
+        self.session.step(&mut self.logits)?;
+        let token = self.sampler.sample(&self.logits, &self.history)?;
+        self.usage.tokens += 1;
+        if !self.options.ignore_eos && self.end_ids.contains(&token) {
+            self.finish(DoneReason::Stop);
+            return Ok(());
+        }
+        let logprobs = match self.options.logprobs {
+            Some(top) => {
+                let (logprob, top) = log_probabilities(&self.logits, token, top)?;
+                Some(Logprobs { logprob, top })
+            }
+            None => None,
+        };
+        self.session.push(token);
+        self.history.push(token);
+        let text = self.detokeniser.push(token).unwrap_or_default();
+        self.ready.push_back(Piece { text, token: Some(token), logprobs });
+        if self.detokeniser.stopped().is_some() {
+            self.done = Some(DoneReason::Stop);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, reason: DoneReason) {
+        self.done = Some(reason);
+        if let Some(text) = self.detokeniser.finish() {
+            self.ready.push_back(Piece { text, token: None, logprobs: None });
+        }
+    }
+}
+
+impl Iterator for Generation<'_> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Result<Piece>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Some(Ok(piece));
+            }
+            if self.done.is_some() || self.failed {
+                return None;
+            }
+            let clock = Instant::now();
+            let result = self.step();
+            self.usage.time += clock.elapsed();
+            if let Err(error) = result {
+                self.failed = true;
+                return Some(Err(error));
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What a user holds: a [`Model`], its [`Session`]s, and the loop that makes tokens.
+
+mod generation;
+mod options;
+mod perplexity;
+mod session;
+
+use crate::Bytes;
+use crate::device::DeviceChoice;
+use crate::error::{Error, Result};
+use crate::load::{self, Found, ModelInfo};
+use crate::model::Forward;
+use crate::nn::Batch;
+use crate::spec::Spec;
+use crate::text::{ChatTemplate, Tokenizer};
+pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
+pub use options::{GenerateOptions, LoadOptions, Overflow};
+pub use perplexity::Perplexity;
+pub use session::Session;
+use std::sync::Arc;
+
+/// Tokens read in one forward while a prompt is processed. The result does not depend on it.
+pub(crate) const CHUNK: usize = 512;
+
+/// A loaded model: immutable, cheap to clone, shared by any number of sessions and threads.
+///
+/// ```no_run
+/// let model = tallow::Model::load("smollm2")?;
+/// let mut session = model.session()?;
+/// for piece in session.generate("Once upon a time", &model.defaults())? {
+///     print!("{}", piece?.text);
+/// }
+/// # Ok::<(), tallow::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+/// What every clone of a model shares.
+pub(crate) struct Inner {
+    pub network: Box<dyn Forward>,
+    pub tokenizer: Tokenizer,
+    pub template: Option<ChatTemplate>,
+    pub end_ids: Vec<u32>,
+    pub defaults: GenerateOptions,
+    pub context: usize,
+    pub info: ModelInfo,
+}
+
+impl Model {
+    /// Loads a model with default options: a name (`smollm2`), a `.gguf` file, or a folder in Hugging Face layout.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unsupported`], [`Error::Corrupt`] and [`Error::OutOfMemory`] say what to do.
+    pub fn load(name: &str) -> Result<Model> {
+        Model::load_with(name, &LoadOptions::default())
+    }
+
+    /// Loads a model.
+    pub fn load_with(name: &str, options: &LoadOptions) -> Result<Model> {
+        Model::from_found(load::locate(name)?, options)
+    }
+
+    /// Loads a model from the bytes of a GGUF file.
+    pub fn from_gguf_bytes(bytes: impl Into<Bytes>, options: &LoadOptions) -> Result<Model> {
+        Model::from_found(Found::Bytes { bytes: bytes.into(), name: "GGUF bytes".into() }, options)
+    }
+
+    fn from_found(found: Found, options: &LoadOptions) -> Result<Model> {
+        Ok(Model { inner: Arc::new(load::load(found, options)?) })
+    }
+
+    /// A model around any network, for tests of the loop.
+    #[cfg(test)]
+    pub(crate) fn from_inner(inner: Inner) -> Model {
+        Model { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// An empty session.
+    pub fn session(&self) -> Result<Session> {
+        Session::new(self.clone())
+    }
+
+    /// The options this model was published with, over tallow's own defaults.
+    pub fn defaults(&self) -> GenerateOptions {
+        self.inner.defaults.clone()
+    }
+
+    /// What the network looks like.
+    pub fn spec(&self) -> &Spec {
+        self.inner.network.spec()
+    }
+
+    /// Where the model came from, what it is made of, and its licence.
+    pub fn info(&self) -> &ModelInfo {
+        &self.inner.info
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.inner.tokenizer
+    }
+
+    /// The chat template, if the model has one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.inner.template.as_ref()
+    }
+
+    /// The tokens that end a text. A chat also ends at the token that the template writes after an answer.
+    pub fn end_ids(&self) -> &[u32] {
+        &self.inner.end_ids
+    }
+
+    /// Positions a session may hold.
+    pub fn context(&self) -> usize {
+        self.inner.context
+    }
+
+    /// The device in use.
+    pub fn device(&self) -> DeviceChoice {
+        self.inner.info.device
+    }
+
+    /// Logits after reading `tokens` from the start: one row of `vocab` values for the last position, or, with `all`, one
+    /// for every position.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for no tokens or ids outside the vocabulary, [`Error::ContextOverflow`] for too many.
+    pub fn logits(&self, tokens: &[u32], all: bool) -> Result<Vec<f32>> {
+        if tokens.is_empty() {
+            return Err(Error::Input("the prompt gives no token; logits need at least one".into()));
+        }
+        let first = if all { 0 } else { tokens.len() - 1 };
+        self.logits_from(tokens, first)
+    }
+
+    /// Logits of the positions from `first` on, row after row.
+    pub(crate) fn logits_from(&self, tokens: &[u32], first: usize) -> Result<Vec<f32>> {
+        if tokens.len() > self.context() {
+            return Err(Error::ContextOverflow { wanted: tokens.len(), limit: self.context() });
+        }
+        let network = &self.inner.network;
+        let mut cache = network.cache(tokens.len())?;
+        let (mut result, mut rows) = (Vec::new(), Vec::new());
+        for (i, chunk) in tokens.chunks(CHUNK).enumerate() {
+            let outputs = (0..chunk.len()).filter(|row| i * CHUNK + row >= first).collect();
+            let batch = Batch { tokens: chunk.to_vec(), starts: vec![0], outputs };
+            network.logits(&batch, &mut [&mut cache], &mut rows)?;
+            result.extend_from_slice(&rows);
+        }
+        Ok(result)
+    }
+}

@@ -1,0 +1,85 @@
+//! Perplexity of a text, over the same chunks as llama.cpp's `llama-perplexity`.
+//!
+//! The text is cut into chunks of `context` tokens; each chunk starts afresh (its first token replaced by BOS where the
+//! tokenizer adds one), and only the predictions of its second half count, so that every counted token has seen at least
+//! half a chunk. Source: llama.cpp `tools/perplexity/perplexity.cpp`.
+
+use super::Model;
+use crate::error::{Error, Result};
+use crate::sample::log_probabilities;
+
+/// A running estimate.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Perplexity {
+    count: usize,
+    sum: f64,
+    squares: f64,
+}
+
+impl Perplexity {
+    /// `exp` of the mean negative log-likelihood so far.
+    pub fn value(&self) -> f64 {
+        (self.sum / self.count as f64).exp()
+    }
+
+    /// Standard error of [`Perplexity::value`].
+    pub fn error(&self) -> f64 {
+        let n = self.count as f64;
+        let variance = self.squares / n - (self.sum / n).powi(2);
+        if variance > 0.0 { (variance / (n - 1.0)).sqrt() * self.value() } else { 0.0 }
+    }
+
+    /// Tokens that were predicted.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    fn add(&mut self, nll: f64) {
+        self.count += 1;
+        self.sum += nll;
+        self.squares += nll * nll;
+    }
+}
+
+impl Model {
+    /// The perplexity of `text` over chunks of `context` tokens; `each` is called after every chunk with its number, the
+    /// number of chunks and the estimate so far.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the text has fewer than two chunks.
+    pub fn perplexity(
+        &self,
+        text: &str,
+        context: usize,
+        mut each: impl FnMut(usize, usize, &Perplexity),
+    ) -> Result<Perplexity> {
+        if context < 4 {
+            return Err(Error::Input(format!("a context of {context} is too short for perplexity; take 4 or more")));
+        }
+        let tokens = self.tokenizer().encode(text, true)?;
+        if tokens.len() < 2 * context {
+            let have = tokens.len();
+            let need = 2 * context;
+            return Err(Error::Input(format!(
+                "perplexity over a context of {context} needs {need} tokens, the text has {have}"
+            )));
+        }
+        let bos = self.tokenizer().encode("", true)?.first().copied();
+        let vocab = self.spec().vocab;
+        let first = context / 2;
+        let chunks = tokens.len() / context;
+        let mut estimate = Perplexity::default();
+        for (i, chunk) in tokens.chunks_exact(context).enumerate() {
+            let mut read = chunk.to_vec();
+            read[0] = bos.unwrap_or(read[0]);
+            // The last position predicts a token of the next chunk, which does not count.
+            let logits = self.logits_from(&read[..context - 1], first)?;
+            for (row, token) in logits.chunks_exact(vocab).zip(&chunk[first + 1..]) {
+                let (logprob, _) = log_probabilities(row, *token, 0)?;
+                estimate.add(-f64::from(logprob));
+            }
+            each(i + 1, chunks, &estimate);
+        }
+        Ok(estimate)
+    }
+}

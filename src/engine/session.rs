@@ -1,0 +1,184 @@
+//! One conversation or text: it owns the key/value cache and knows which tokens are in it.
+
+use super::{CHUNK, GenerateOptions, Generation, Model, Overflow};
+use crate::error::{Error, Result};
+use crate::nn::{Batch, KvCache};
+use crate::text::Message;
+use std::time::Instant;
+
+/// A text in progress: the tokens read so far and their cache.
+///
+/// Sessions of one model are independent; each may be used from its own thread.
+///
+/// ```no_run
+/// use tallow::{Message, Model};
+/// let model = Model::load("smollm2")?;
+/// let mut session = model.session()?;
+/// let mut talk = vec![Message::user("What is a lighthouse?")];
+/// let answer = session.chat(&talk, &model.defaults())?.text()?;
+/// talk.extend([Message::assistant(&answer), Message::user("Who looks after it?")]);
+/// // Reads only the answer's end and the new question.
+/// println!("{}", session.chat(&talk, &model.defaults())?.text()?);
+/// # Ok::<(), tallow::Error>(())
+/// ```
+pub struct Session {
+    model: Model,
+    cache: KvCache,
+    /// The tokens whose keys and values the cache holds.
+    tokens: Vec<u32>,
+    /// The last generated token, which no forward has read yet.
+    pending: Option<u32>,
+}
+
+/// What reading a prompt came to.
+pub(super) struct Prompt {
+    pub tokens: Vec<u32>,
+    pub cached: usize,
+    pub truncated: usize,
+    pub logits: Vec<f32>,
+    pub time: std::time::Duration,
+}
+
+impl Session {
+    pub(super) fn new(model: Model) -> Result<Session> {
+        let cache = model.inner().network.cache(model.context())?;
+        Ok(Session { model, cache, tokens: Vec::new(), pending: None })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The tokens of the text so far, the last generated one included.
+    pub fn tokens(&self) -> Vec<u32> {
+        self.tokens.iter().copied().chain(self.pending).collect()
+    }
+
+    /// Forgets everything.
+    pub fn reset(&mut self) {
+        self.truncate(0);
+    }
+
+    /// Forgets everything after the first `len` tokens.
+    pub fn truncate(&mut self, len: usize) {
+        if len <= self.tokens.len() {
+            self.pending = None;
+            self.tokens.truncate(len);
+            self.cache.truncate(len);
+        }
+    }
+
+    /// An independent copy, cache included: the way to try several continuations of one text.
+    pub fn fork(&self) -> Result<Session> {
+        Ok(Session { model: self.model.clone(), cache: self.cache.fork()?, tokens: self.tokens.clone(), pending: self.pending })
+    }
+
+    /// Continues the text with `prompt`, as it stands: no chat template. The first prompt of a session gets the tokenizer's
+    /// own special tokens (BOS). Dropping the iterator ends the generation; what was generated stays in the session.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for options out of range and for a session that would still hold no token,
+    /// [`Error::ContextOverflow`] for a prompt that does not fit.
+    pub fn generate(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'_>> {
+        let special = self.tokens.is_empty() && self.pending.is_none();
+        let new = self.model.tokenizer().encode(prompt, special)?;
+        self.generate_tokens(&new, options)
+    }
+
+    /// Continues the text with these tokens.
+    pub fn generate_tokens(&mut self, new: &[u32], options: &GenerateOptions) -> Result<Generation<'_>> {
+        let all = self.tokens().iter().chain(new).copied().collect();
+        let end_ids = self.model.end_ids().to_vec();
+        self.start(all, end_ids, options)
+    }
+
+    /// Answers a conversation. Only what differs from the text so far is read: in the usual case the last message.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the model has no chat template, [`Error::Template`] if it refuses the messages, and those
+    /// of [`Session::generate`].
+    pub fn chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'_>> {
+        let template = self.model.template().ok_or_else(|| {
+            Error::unsupported(
+                format!("{}: the model has no chat template; chat", self.model.info().name),
+                "plain generation (`--raw`), or a template given with `--chat-template`",
+            )
+        })?;
+        let text = template.render(messages, true)?;
+        // The template writes BOS itself.
+        let all = self.model.tokenizer().encode(&text, false)?;
+        let turn_end = template.turn_end(self.model.tokenizer());
+        let end_ids = self.model.end_ids().iter().copied().chain(turn_end).collect();
+        self.start(all, end_ids, options)
+    }
+
+    fn start(&mut self, all: Vec<u32>, end_ids: Vec<u32>, options: &GenerateOptions) -> Result<Generation<'_>> {
+        options.validate()?;
+        let prompt = self.read(all, options.overflow)?;
+        Generation::new(self, prompt, end_ids, options)
+    }
+
+    /// Makes the cache hold exactly `all` and returns the last position's logits.
+    fn read(&mut self, mut all: Vec<u32>, overflow: Overflow) -> Result<Prompt> {
+        let clock = Instant::now();
+        if all.is_empty() {
+            return Err(Error::Input("the prompt gives no token; write something, or use a model with a BOS token".into()));
+        }
+        let vocab = self.model.spec().vocab;
+        if let Some(token) = all.iter().find(|token| **token as usize >= vocab) {
+            return Err(Error::Input(format!("token {token} is outside the vocabulary of {vocab}")));
+        }
+        // Room for at least one new token.
+        let limit = self.cache.limit() - 1;
+        let mut truncated = 0;
+        if all.len() > limit {
+            if overflow == Overflow::Error {
+                return Err(Error::ContextOverflow { wanted: all.len() + 1, limit: self.cache.limit() });
+            }
+            truncated = all.len() - limit;
+            let bos = usize::from(limit > 1 && self.model.tokenizer().bos() == Some(all[0]));
+            all.drain(bos..bos + truncated);
+            log::warn!("the prompt is longer than the context: its oldest {truncated} tokens were dropped");
+        }
+        let same = self.tokens.iter().zip(&all).take_while(|(a, b)| a == b).count();
+        // The last token is read again if need be: its logits are what is wanted.
+        let cached = same.min(all.len() - 1);
+        self.truncate(cached);
+        let mut logits = Vec::new();
+        for chunk in all[cached..].chunks(CHUNK) {
+            let last = self.tokens.len() + chunk.len() == all.len();
+            let outputs = if last { vec![chunk.len() - 1] } else { Vec::new() };
+            self.feed(Batch { tokens: chunk.to_vec(), starts: vec![0], outputs }, &mut logits)?;
+        }
+        Ok(Prompt { tokens: all, cached, truncated, logits, time: clock.elapsed() })
+    }
+
+    fn feed(&mut self, batch: Batch, logits: &mut Vec<f32>) -> Result<()> {
+        self.model.inner().network.logits(&batch, &mut [&mut self.cache], logits)?;
+        self.tokens.extend_from_slice(&batch.tokens);
+        Ok(())
+    }
+
+    /// Whether another token fits.
+    pub(super) fn has_room(&self) -> bool {
+        self.tokens.len() + usize::from(self.pending.is_some()) < self.cache.limit()
+    }
+
+    /// Notes a generated token; it is read when the next one is asked for.
+    pub(super) fn push(&mut self, token: u32) {
+        self.pending = Some(token);
+    }
+
+    /// Reads the pending token.
+    pub(super) fn step(&mut self, logits: &mut Vec<f32>) -> Result<()> {
+        match self.pending {
+            Some(token) => {
+                self.feed(Batch::last(&[token]), logits)?;
+                self.pending = None;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}

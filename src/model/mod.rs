@@ -1,0 +1,29 @@
+//! The one seam that the engine sees: tokens and caches in, hidden states or logits out.
+
+mod transformer;
+
+use crate::error::Result;
+use crate::nn::{Batch, KvCache};
+use crate::spec::Spec;
+pub use transformer::Transformer;
+
+/// A loaded network: immutable, shared, used by many sessions at once.
+pub trait Forward: Send + Sync {
+    /// What kind of network this is.
+    fn spec(&self) -> &Spec;
+
+    /// An empty cache for one sequence of at most `limit` positions.
+    fn cache(&self, limit: usize) -> Result<KvCache>;
+
+    /// Reads the batch, extends the caches (one per sequence), and writes the final hidden states of `batch.outputs` to
+    /// `out`, row after row of `dim` values.
+    ///
+    /// # Errors
+    /// [`Error::Input`](crate::Error::Input) for a token outside the vocabulary,
+    /// [`Error::ContextOverflow`](crate::Error::ContextOverflow) if a cache would exceed its limit; the caches keep what
+    /// they held.
+    fn hidden(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()>;
+
+    /// Like [`Forward::hidden`], but writes logits: rows of `vocab` values.
+    fn logits(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()>;
+}

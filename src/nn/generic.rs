@@ -1,0 +1,275 @@
+//! The building blocks in candle's ops: what CUDA and Metal run, and, on the CPU, the reference that the host path is
+//! compared with.
+//!
+//! Quantised matrices stay quantised on a GPU (`QMatMul`). On the CPU they are widened to f32, so that the reference has
+//! float activations and no rounding of its own.
+
+use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Projection, foreign_cache};
+use crate::error::{Error, Result};
+use crate::quant::Dtype;
+use crate::spec::{Activation, Norm, Pairing};
+use crate::weights::Stored;
+use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
+use candle_core::{D, DType, Device, Module, Tensor};
+use std::borrow::Cow;
+
+/// A candle device with the type that activations are computed in.
+pub struct Generic {
+    device: Device,
+    dtype: DType,
+}
+
+/// Projections that share their input.
+pub struct Group {
+    parts: Vec<(Weight, Option<Tensor>)>,
+}
+
+enum Weight {
+    /// `(outputs, inputs)` in the computing type.
+    Dense(Tensor),
+    /// Quantised on the device; the stored rows stay at hand for look-ups.
+    Quantised(QMatMul, Stored),
+}
+
+/// A norm and its weights.
+pub struct NormWeights {
+    norm: Norm,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+/// Cosines and sines, `(rows, pairs)`.
+pub struct RopeRows {
+    cos: Tensor,
+    sin: Tensor,
+    pairing: Pairing,
+}
+
+/// Positions by which a cache grows.
+const STEP: usize = 256;
+
+impl Generic {
+    /// Computes in f32 on `device`.
+    pub fn new(device: Device) -> Generic {
+        Generic { device, dtype: DType::F32 }
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<Tensor> {
+        let len = values.len();
+        Ok(Tensor::from_vec(values, len, &self.device)?.to_dtype(self.dtype)?)
+    }
+
+    fn weight(&self, stored: Stored) -> Result<Weight> {
+        let shape = stored.matrix()?;
+        match ggml_type(stored.dtype).filter(|_| !self.device.is_cpu()) {
+            Some(dtype) => {
+                // candle casts the bytes to its block types: an owned copy is aligned for them, a mapped file need not be.
+                let storage = QStorage::from_data(Cow::Owned(stored.data.to_vec()), &self.device, dtype)?;
+                Ok(Weight::Quantised(QMatMul::from_qtensor(QTensor::new(storage, shape)?)?, stored))
+            }
+            None => {
+                let tensor = Tensor::from_vec(stored.to_f32(), shape, &Device::Cpu)?;
+                Ok(Weight::Dense(tensor.to_dtype(self.dtype)?.to_device(&self.device)?))
+            }
+        }
+    }
+
+    /// Rotates heads `(rows, heads, head_dim)`; only the leading dimensions turn if the table is narrower than a head.
+    fn rotate(&self, x: &Tensor, rope: &RopeRows) -> Result<Tensor> {
+        let (dims, head_dim) = (2 * rope.cos.dim(1)?, x.dim(2)?);
+        let turned = x.narrow(2, 0, dims)?.transpose(0, 1)?.unsqueeze(0)?.contiguous()?;
+        let turned = match rope.pairing {
+            Pairing::Halves => candle_nn::rotary_emb::rope(&turned, &rope.cos, &rope.sin)?,
+            Pairing::Interleaved => candle_nn::rotary_emb::rope_i(&turned, &rope.cos, &rope.sin)?,
+        };
+        let turned = turned.squeeze(0)?.transpose(0, 1)?;
+        if dims == head_dim {
+            return Ok(turned.contiguous()?);
+        }
+        Ok(Tensor::cat(&[&turned, &x.narrow(2, dims, head_dim - dims)?], 2)?)
+    }
+
+    /// `0` where query row `i` (at position `first + i`) sees position `j`, minus infinity elsewhere.
+    fn mask(&self, rows: usize, first: usize, window: Option<usize>) -> Result<Tensor> {
+        let len = first + rows;
+        let sees = |i: usize, j: usize| j <= i && window.is_none_or(|w| i - j < w);
+        let values: Vec<f32> =
+            (first..len).flat_map(|i| (0..len).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY })).collect();
+        Ok(Tensor::from_vec(values, (1, rows, len), &self.device)?.to_dtype(self.dtype)?)
+    }
+}
+
+/// candle's name for a quantised type.
+fn ggml_type(dtype: Dtype) -> Option<GgmlDType> {
+    Some(match dtype {
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 => return None,
+        Dtype::Q4_0 => GgmlDType::Q4_0,
+        Dtype::Q4_1 => GgmlDType::Q4_1,
+        Dtype::Q5_0 => GgmlDType::Q5_0,
+        Dtype::Q5_1 => GgmlDType::Q5_1,
+        Dtype::Q8_0 => GgmlDType::Q8_0,
+        Dtype::Q2_K => GgmlDType::Q2K,
+        Dtype::Q3_K => GgmlDType::Q3K,
+        Dtype::Q4_K => GgmlDType::Q4K,
+        Dtype::Q5_K => GgmlDType::Q5K,
+        Dtype::Q6_K => GgmlDType::Q6K,
+    })
+}
+
+/// Writes `new` `(kv_heads, rows, head_dim)` at position `first`, growing by whole steps.
+fn append(held: &mut Option<(Tensor, Tensor)>, keys: &Tensor, values: &Tensor, first: usize) -> Result<()> {
+    let (kv_heads, rows, head_dim) = keys.dims3()?;
+    let capacity = held.as_ref().map_or(0, |(k, _)| k.dim(1).unwrap_or(0));
+    if first + rows > capacity {
+        let shape = (kv_heads, (first + rows).next_multiple_of(STEP), head_dim);
+        let grow = |old: Option<&Tensor>| -> Result<Tensor> {
+            let new = Tensor::zeros(shape, keys.dtype(), keys.device())?;
+            if let Some(old) = old.filter(|_| first > 0) {
+                new.slice_set(&old.narrow(1, 0, first)?.contiguous()?, 1, 0)?;
+            }
+            Ok(new)
+        };
+        *held = Some((grow(held.as_ref().map(|h| &h.0))?, grow(held.as_ref().map(|h| &h.1))?));
+    }
+    let (k, v) = held.as_ref().expect("a cache with too little room was grown above");
+    k.slice_set(&keys.contiguous()?, 1, first)?;
+    v.slice_set(&values.contiguous()?, 1, first)?;
+    Ok(())
+}
+
+impl Compute for Generic {
+    type Tensor = Tensor;
+    type Linear = Group;
+    type Norm = NormWeights;
+    type Rope = RopeRows;
+
+    fn linear(&self, parts: Vec<Projection>) -> Result<Group> {
+        let part = |p: Projection| Ok((self.weight(p.weight)?, p.bias.map(|b| self.vector(b)).transpose()?));
+        Ok(Group { parts: parts.into_iter().map(part).collect::<Result<_>>()? })
+    }
+
+    fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<NormWeights> {
+        let bias = bias.unwrap_or_else(|| vec![0.0; weight.len()]);
+        Ok(NormWeights { norm, weight: self.vector(weight)?, bias: self.vector(bias)? })
+    }
+
+    fn cache_layer(&self, _heads: &Heads, _kind: CacheType) -> Result<KvLayer> {
+        Ok(KvLayer::Device(None))
+    }
+
+    fn rope(&self, frequencies: &Frequencies, positions: &[usize]) -> Result<RopeRows> {
+        let (cos, sin) = frequencies.rows(positions);
+        let shape = (positions.len(), frequencies.inverse.len());
+        let tensor = |x| Ok::<_, Error>(Tensor::from_vec(x, shape, &self.device)?.to_dtype(self.dtype)?);
+        Ok(RopeRows { cos: tensor(cos)?, sin: tensor(sin)?, pairing: frequencies.pairing })
+    }
+
+    fn embed(&self, table: &Group, rows: &[u32]) -> Result<Tensor> {
+        match &table.parts[0].0 {
+            Weight::Dense(table) => Ok(table.index_select(&Tensor::new(rows, &self.device)?, 0)?),
+            Weight::Quantised(_, stored) => {
+                let (_, dim) = stored.matrix()?;
+                let mut out = vec![0.0; rows.len() * dim];
+                for (row, out) in rows.iter().zip(out.chunks_exact_mut(dim)) {
+                    stored.row_to_f32(*row as usize, out);
+                }
+                Ok(Tensor::from_vec(out, (rows.len(), dim), &self.device)?.to_dtype(self.dtype)?)
+            }
+        }
+    }
+
+    fn norm(&self, x: &Tensor, norm: &NormWeights) -> Result<Tensor> {
+        Ok(match norm.norm {
+            Norm::Rms { eps } => candle_nn::ops::rms_norm(x, &norm.weight, eps as f32)?,
+            Norm::Layer { eps } => candle_nn::ops::layer_norm(x, &norm.weight, &norm.bias, eps as f32)?,
+        })
+    }
+
+    fn project(&self, x: &Tensor, linear: &Group) -> Result<Tensor> {
+        let project = |(weight, bias): &(Weight, Option<Tensor>)| -> Result<Tensor> {
+            let y = match weight {
+                Weight::Dense(weight) => x.matmul(&weight.t()?)?,
+                Weight::Quantised(weight, _) => weight.forward(x)?,
+            };
+            Ok(match bias {
+                Some(bias) => y.broadcast_add(bias)?,
+                None => y,
+            })
+        };
+        let outputs = linear.parts.iter().map(project).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&outputs, 1)?)
+    }
+
+    fn attend(
+        &self,
+        qkv: Tensor,
+        heads: &Heads,
+        rope: Option<&RopeRows>,
+        batch: &Batch,
+        firsts: &[usize],
+        layers: &mut [&mut KvLayer],
+    ) -> Result<Tensor> {
+        let Heads { heads: query_heads, kv_heads, head_dim, scale, window } = *heads;
+        let rows = qkv.dim(0)?;
+        let part = |at: usize, n: usize| qkv.narrow(1, at * head_dim, n * head_dim)?.reshape((rows, n, head_dim));
+        let (mut q, mut k) = (part(0, query_heads)?, part(query_heads, kv_heads)?);
+        let v = part(query_heads + kv_heads, kv_heads)?;
+        if let Some(rope) = rope {
+            (q, k) = (self.rotate(&q, rope)?, self.rotate(&k, rope)?);
+        }
+        let group = query_heads / kv_heads;
+        let mut outputs = Vec::with_capacity(layers.len());
+        for (i, layer) in layers.iter_mut().enumerate() {
+            let KvLayer::Device(held) = &mut **layer else { return Err(foreign_cache()) };
+            let (first, rows) = (firsts[i], batch.rows(i));
+            let own = |x: &Tensor| x.narrow(0, rows.start, rows.len())?.transpose(0, 1)?.contiguous();
+            append(held, &own(&k)?, &own(&v)?, first)?;
+            let (keys, values) = held.as_ref().expect("append fills the cache");
+            let len = first + rows.len();
+            // Query heads of one group lie below each other, so that each KV head is read once.
+            let q = own(&q)?.reshape((kv_heads, group * rows.len(), head_dim))?;
+            let keys = keys.narrow(1, 0, len)?;
+            let scores = (q.matmul(&keys.transpose(1, 2)?.contiguous()?)? * f64::from(scale))?;
+            let scores = scores.reshape((query_heads, rows.len(), len))?;
+            let scores = scores.broadcast_add(&self.mask(rows.len(), first, window)?)?;
+            let scores = candle_nn::ops::softmax_last_dim(&scores)?.reshape((kv_heads, group * rows.len(), len))?;
+            let out = scores.matmul(&values.narrow(1, 0, len)?.contiguous()?)?;
+            let out = out.reshape((query_heads, rows.len(), head_dim))?.transpose(0, 1)?;
+            outputs.push(out.reshape((rows.len(), query_heads * head_dim))?);
+        }
+        Ok(Tensor::cat(&outputs, 0)?)
+    }
+
+    fn activate(&self, x: Tensor, act: Activation) -> Result<Tensor> {
+        Ok(match act {
+            Activation::Silu => x.silu()?,
+            Activation::Gelu => x.gelu_erf()?,
+            Activation::GeluTanh => x.gelu()?,
+            Activation::QuickGelu => (candle_nn::ops::sigmoid(&(&x * 1.702)?)? * x)?,
+            Activation::Relu => x.relu()?,
+            Activation::Relu2 => x.relu()?.sqr()?,
+            Activation::Tanh => x.tanh()?,
+            Activation::Sigmoid => candle_nn::ops::sigmoid(&x)?,
+        })
+    }
+
+    fn gated(&self, x: Tensor, act: Activation) -> Result<Tensor> {
+        let dim = x.dim(D::Minus1)? / 2;
+        let gate = self.activate(x.narrow(1, 0, dim)?.contiguous()?, act)?;
+        Ok((gate * x.narrow(1, dim, dim)?.contiguous()?)?)
+    }
+
+    fn add(&self, x: Tensor, y: Tensor) -> Result<Tensor> {
+        Ok((x + y)?)
+    }
+
+    fn select(&self, x: Tensor, rows: &[usize]) -> Result<Tensor> {
+        let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+        Ok(x.index_select(&Tensor::new(rows, &self.device)?, 0)?)
+    }
+
+    fn read(&self, x: Tensor, out: &mut Vec<f32>) -> Result<()> {
+        *out = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        Ok(())
+    }
+}

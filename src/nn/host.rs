@@ -1,0 +1,274 @@
+//! The building blocks on slices: our own kernels, threads and buffers.
+//!
+//! Every step is a parallel loop over rows, heads or panels; the order of float operations for one output never depends on
+//! how the loop was cut, so results are bit-identical for any number of threads, chunk size and batch. Buffers go back to a
+//! free list when they are dropped: a token allocates nothing once the first has been read.
+
+use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Projection, foreign_cache};
+use crate::error::Result;
+use crate::kernels::{self, AttentionJob, Input, Kernels, Matrix, Pool, Precision, Rows};
+use crate::spec::{Activation, Norm, Pairing};
+use std::sync::{Arc, Mutex};
+
+/// The host's processors as a device.
+pub struct Host {
+    kernels: &'static Kernels,
+    pool: Pool,
+    free: Arc<FreeList>,
+}
+
+/// Buffers that wait for their next use.
+#[derive(Default)]
+struct FreeList {
+    buffers: Mutex<Vec<Vec<f32>>>,
+    inputs: Mutex<Vec<Input>>,
+}
+
+/// Activations `(rows, width)` in a buffer that is used again after its drop.
+pub struct Buffer {
+    data: Vec<f32>,
+    width: usize,
+    free: Arc<FreeList>,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Ok(mut buffers) = self.free.buffers.lock() {
+            buffers.push(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+impl Buffer {
+    fn rows(&self) -> usize {
+        self.data.len() / self.width
+    }
+}
+
+/// Projections that share their input.
+pub struct Group {
+    matrices: Vec<Matrix>,
+    biases: Vec<Option<Vec<f32>>>,
+}
+
+/// A norm and its weights.
+pub struct NormWeights {
+    norm: Norm,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// Cosines and sines, `(rows, pairs)`.
+pub struct RopeRows {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    pairs: usize,
+    interleaved: bool,
+}
+
+impl RopeRows {
+    /// Rotates the heads that lie side by side in `heads` for row `row` of the batch.
+    fn rotate(&self, kernels: &Kernels, row: usize, heads: &mut [f32], head_dim: usize) {
+        let at = row * self.pairs..(row + 1) * self.pairs;
+        for head in heads.chunks_exact_mut(head_dim) {
+            kernels.rope(head, &self.cos[at.clone()], &self.sin[at.clone()], self.interleaved);
+        }
+    }
+}
+
+/// Rows below which a loop over rows is not worth waking threads for.
+const FEW_ROWS: usize = 8;
+
+impl Host {
+    /// The host with `threads` threads.
+    pub fn new(kernels: &'static Kernels, threads: usize) -> Host {
+        Host { kernels, pool: Pool::new(threads), free: Arc::default() }
+    }
+
+    /// The kernel set in use.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// The threads in use.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// A buffer with unspecified contents.
+    fn buffer(&self, rows: usize, width: usize) -> Buffer {
+        let len = rows * width;
+        let mut free = self.free.buffers.lock().unwrap_or_else(|e| e.into_inner());
+        // The smallest that is large enough, so that the output matrix's buffer is not lent to a norm.
+        let best = (0..free.len()).filter(|i| free[*i].capacity() >= len).min_by_key(|i| free[*i].capacity());
+        let mut data = best.map(|i| free.swap_remove(i)).unwrap_or_default();
+        drop(free);
+        data.resize(len, 0.0);
+        Buffer { data, width, free: self.free.clone() }
+    }
+
+    /// Runs `body(row, out_row)` for every row of `out`.
+    fn each_row(&self, out: &mut Buffer, body: impl Fn(usize, &mut [f32]) + Sync) {
+        let width = out.width;
+        let rows = out.rows();
+        if rows < FEW_ROWS {
+            out.data.chunks_exact_mut(width).enumerate().for_each(|(row, out)| body(row, out));
+            return;
+        }
+        self.pool.each_row(&mut out.data, width, &body);
+    }
+}
+
+impl Compute for Host {
+    type Tensor = Buffer;
+    type Linear = Group;
+    type Norm = NormWeights;
+    type Rope = RopeRows;
+
+    fn linear(&self, parts: Vec<Projection>) -> Result<Group> {
+        let mut group = Group { matrices: Vec::new(), biases: Vec::new() };
+        for Projection { weight, bias } in parts {
+            let (rows, cols) = weight.matrix()?;
+            group.matrices.push(Matrix::new(self.kernels, &self.pool, weight.dtype, rows, cols, &weight.data)?);
+            group.biases.push(bias);
+        }
+        Ok(group)
+    }
+
+    fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<NormWeights> {
+        let bias = bias.unwrap_or_else(|| vec![0.0; weight.len()]);
+        Ok(NormWeights { norm, weight, bias })
+    }
+
+    fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer> {
+        let precision = if kind == CacheType::F16 { Precision::F16 } else { Precision::F32 };
+        let keys = (0..heads.kv_heads).map(|_| Rows::keys(heads.head_dim, precision)).collect();
+        let values = (0..heads.kv_heads).map(|_| Rows::values(heads.head_dim, precision)).collect();
+        Ok(KvLayer::Host { keys, values })
+    }
+
+    fn rope(&self, frequencies: &Frequencies, positions: &[usize]) -> Result<RopeRows> {
+        let (cos, sin) = frequencies.rows(positions);
+        let interleaved = frequencies.pairing == Pairing::Interleaved;
+        Ok(RopeRows { cos, sin, pairs: frequencies.inverse.len(), interleaved })
+    }
+
+    fn embed(&self, table: &Group, rows: &[u32]) -> Result<Buffer> {
+        let table = &table.matrices[0];
+        let mut out = self.buffer(rows.len(), table.cols());
+        self.each_row(&mut out, |i, out| table.row(rows[i] as usize, out));
+        Ok(out)
+    }
+
+    fn norm(&self, x: &Buffer, norm: &NormWeights) -> Result<Buffer> {
+        let mut out = self.buffer(x.rows(), x.width);
+        self.each_row(&mut out, |i, out| {
+            let x = &x.data[i * x.width..][..x.width];
+            match norm.norm {
+                Norm::Rms { eps } => self.kernels.rms_norm(x, &norm.weight, eps as f32, out),
+                Norm::Layer { eps } => self.kernels.layer_norm(x, &norm.weight, &norm.bias, eps as f32, out),
+            }
+        });
+        Ok(out)
+    }
+
+    fn project(&self, x: &Buffer, linear: &Group) -> Result<Buffer> {
+        let mut input = {
+            let mut inputs = self.free.inputs.lock().unwrap_or_else(|e| e.into_inner());
+            inputs.pop().unwrap_or_else(Input::new)
+        };
+        let matrices: Vec<&Matrix> = linear.matrices.iter().collect();
+        let biases: Vec<Option<&[f32]>> = linear.biases.iter().map(Option::as_deref).collect();
+        let mut out = self.buffer(x.rows(), matrices.iter().map(|m| m.rows()).sum());
+        input.prepare(self.kernels, &self.pool, &x.data, x.rows(), x.width, &matrices);
+        kernels::matmul(self.kernels, &self.pool, &input, &matrices, &biases, &mut out.data);
+        self.free.inputs.lock().unwrap_or_else(|e| e.into_inner()).push(input);
+        Ok(out)
+    }
+
+    fn attend(
+        &self,
+        mut qkv: Buffer,
+        heads: &Heads,
+        rope: Option<&RopeRows>,
+        batch: &Batch,
+        firsts: &[usize],
+        layers: &mut [&mut KvLayer],
+    ) -> Result<Buffer> {
+        let Heads { heads: query_heads, kv_heads, head_dim, scale, window } = *heads;
+        let (q_width, kv_width) = (query_heads * head_dim, kv_heads * head_dim);
+        if let Some(rope) = rope {
+            self.each_row(&mut qkv, |row, x| rope.rotate(self.kernels, row, &mut x[..q_width + kv_width], head_dim));
+        }
+        let width = qkv.width;
+        let mut out = self.buffer(qkv.rows(), q_width);
+        let mut out_rest = out.data.as_mut_slice();
+        let mut jobs = Vec::with_capacity(layers.len());
+        for (i, layer) in layers.iter_mut().enumerate() {
+            let KvLayer::Host { keys, values } = &mut **layer else { return Err(foreign_cache()) };
+            let rows = batch.rows(i);
+            let qkv = &qkv.data[rows.start * width..rows.end * width];
+            for head in 0..kv_heads {
+                for (cache, at) in [(&mut keys[head], q_width), (&mut values[head], q_width + kv_width)] {
+                    cache.truncate(firsts[i]);
+                    cache.append(self.kernels, &qkv[at + head * head_dim..], width, rows.len());
+                }
+            }
+            let (out, rest) = std::mem::take(&mut out_rest).split_at_mut(rows.len() * q_width);
+            out_rest = rest;
+            jobs.push(AttentionJob {
+                q: qkv,
+                q_stride: width,
+                rows: rows.len(),
+                heads: query_heads,
+                kv_heads,
+                head_dim,
+                scale,
+                first: firsts[i],
+                causal: true,
+                window,
+                keys,
+                values,
+                cache_start: 0,
+                out,
+                out_stride: q_width,
+            });
+        }
+        kernels::attention(self.kernels, &self.pool, &mut jobs);
+        drop(jobs);
+        Ok(out)
+    }
+
+    fn activate(&self, mut x: Buffer, act: Activation) -> Result<Buffer> {
+        self.each_row(&mut x, |_, x| self.kernels.activate(act, x));
+        Ok(x)
+    }
+
+    fn gated(&self, x: Buffer, act: Activation) -> Result<Buffer> {
+        let dim = x.width / 2;
+        let mut out = self.buffer(x.rows(), dim);
+        self.each_row(&mut out, |i, out| {
+            let (gate, up) = x.data[i * 2 * dim..][..2 * dim].split_at(dim);
+            self.kernels.gated(act, gate, up, out);
+        });
+        Ok(out)
+    }
+
+    fn add(&self, mut x: Buffer, y: Buffer) -> Result<Buffer> {
+        let width = x.width;
+        self.each_row(&mut x, |i, x| self.kernels.add(x, &y.data[i * width..][..width]));
+        Ok(x)
+    }
+
+    fn select(&self, x: Buffer, rows: &[usize]) -> Result<Buffer> {
+        let mut out = self.buffer(rows.len(), x.width);
+        self.each_row(&mut out, |i, out| out.copy_from_slice(&x.data[rows[i] * x.width..][..x.width]));
+        Ok(out)
+    }
+
+    fn read(&self, x: Buffer, out: &mut Vec<f32>) -> Result<()> {
+        out.clear();
+        out.extend_from_slice(&x.data);
+        Ok(())
+    }
+}

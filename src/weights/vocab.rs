@@ -1,0 +1,37 @@
+//! The tokenizer vocabulary of a GGUF file, from its metadata.
+
+use super::Metadata;
+use crate::error::{Error, Result};
+use crate::text::Vocab;
+
+/// Takes the vocabulary out of `metadata`: the long lists are moved, not copied.
+pub fn vocab(metadata: &mut Metadata) -> Result<Vocab> {
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let id = |name: &str| Ok::<_, Error>(metadata.u64(&key(name))?.and_then(|id| u32::try_from(id).ok()));
+    let flag = |name: &str| metadata.bool(&key(name));
+    let string = |name: &str| Ok::<_, Error>(metadata.string(&key(name))?.map(str::to_owned));
+    let types = metadata.ints(&key("token_type"))?;
+    let vocab = Vocab {
+        file: metadata.file().to_owned(),
+        model: string("model")?.ok_or_else(|| metadata.missing(&key("model")))?,
+        pre: string("pre")?,
+        scores: metadata.f32s(&key("scores"))?.map(<[f32]>::to_vec),
+        types: types.map(|types| types.into_iter().map(|t| t as i32).collect()),
+        bos: id("bos_token_id")?,
+        eos: id("eos_token_id")?,
+        unknown: id("unknown_token_id")?,
+        separator: id("seperator_token_id")?,
+        padding: id("padding_token_id")?,
+        eot: id("eot_token_id")?,
+        eom: id("eom_token_id")?,
+        add_bos: flag("add_bos_token")?,
+        add_eos: flag("add_eos_token")?,
+        add_space_prefix: flag("add_space_prefix")?,
+        tokens: Vec::new(),
+        merges: None,
+    };
+    let missing = metadata.missing(&key("tokens"));
+    let merges = metadata.take_strings(&key("merges"))?;
+    let tokens = metadata.take_strings(&key("tokens"))?.ok_or(missing)?;
+    Ok(Vocab { tokens, merges, ..vocab })
+}
