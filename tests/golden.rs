@@ -1,0 +1,158 @@
+//! Every case in `tests/golden` against the values that transformers computed for it: logits, greedy tokens and text.
+//!
+//! Tolerance: weights in any float type, |difference| <= 2e-4 + 1e-4 |expected| (tests/golden/README.md says how far
+//! float32 itself is from float64). Quantised matrices: on `cpu-reference`, which widens them to f32, the same; on the CPU
+//! path, which rounds activations to int8, 0.05 to the logits that transformers gives with activations rounded so.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tallow::{CacheType, DeviceChoice, DoneReason, GenerateOptions, LoadOptions, Model, SampleOptions};
+
+/// The folders of one kind, each with its expected values.
+fn cases(kind: &str) -> Vec<(PathBuf, Value)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut folders: Vec<_> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    let read = |folder: PathBuf| {
+        let text = std::fs::read_to_string(folder.join("expected.json")).ok()?;
+        let expected: Value = serde_json::from_str(&text).unwrap();
+        Some((folder, expected))
+    };
+    let cases: Vec<_> = folders.into_iter().filter_map(read).filter(|(_, e)| e["kind"] == kind).collect();
+    assert!(!cases.is_empty(), "no case of kind {kind}");
+    cases
+}
+
+fn load(folder: &Path, device: DeviceChoice, threads: usize) -> Model {
+    let options = LoadOptions { device, threads: Some(threads), cache_type: CacheType::F32, ..LoadOptions::default() };
+    Model::load_with(folder.to_str().unwrap(), &options).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+}
+
+fn assert_close(what: &str, got: &[f32], expected: &[f32], absolute: f32, relative: f32) {
+    assert_eq!(got.len(), expected.len(), "{what}: number of values");
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let limit = absolute + relative * expected.abs();
+        assert!((got - expected).abs() <= limit, "{what}: value {i} is {got}, expected {expected}");
+    }
+}
+
+fn greedy(tokens: usize, ignore_eos: bool) -> GenerateOptions {
+    GenerateOptions { sampling: SampleOptions::greedy(), max_tokens: Some(tokens), ignore_eos, ..GenerateOptions::default() }
+}
+
+/// Tokens and text of a greedy continuation, and whether an end token ended it.
+fn continuation(model: &Model, prompt: &[u32], options: &GenerateOptions) -> (Vec<u32>, String, bool) {
+    let mut session = model.session().unwrap();
+    let mut run = session.generate_tokens(prompt, options).unwrap();
+    let text = run.text().unwrap();
+    (run.tokens().to_vec(), text, run.done_reason() == Some(DoneReason::Stop))
+}
+
+fn check_float_case(folder: &Path, expected: &Value, device: DeviceChoice) {
+    let model = load(folder, device, 2);
+    for prompt in expected["prompts"].as_array().unwrap() {
+        let what = format!("{} on {device}, prompt {}", folder.display(), prompt["name"]);
+        let tokens = ids(&prompt["input_ids"]);
+        if let Some(rows) = prompt["logits"].as_array() {
+            let all: Vec<f32> = rows.iter().flat_map(floats).collect();
+            assert_close(&what, &model.logits(&tokens, true).unwrap(), &all, 2e-4, 1e-4);
+        }
+        assert_close(&what, &model.logits(&tokens, false).unwrap(), &floats(&prompt["last_logits"]), 2e-4, 1e-4);
+
+        let expected_ids = ids(&prompt["greedy_ids"]);
+        let (got, text, _) = continuation(&model, &tokens, &greedy(expected_ids.len(), true));
+        assert_eq!(got, expected_ids, "{what}: greedy tokens");
+        assert_eq!(text, prompt["greedy_text"].as_str().unwrap(), "{what}: greedy text");
+
+        let mut generated = ids(&prompt["generate_ids"]);
+        let ends = ids(&expected["eos_token_ids"]);
+        let stopped = generated.last().is_some_and(|last| ends.contains(last));
+        generated.truncate(generated.len() - usize::from(stopped));
+        let (got, _, stop) = continuation(&model, &tokens, &greedy(24, false));
+        assert_eq!((got, stop), (generated, stopped), "{what}: tokens up to an end token");
+    }
+}
+
+#[test]
+fn float_checkpoints_give_the_logits_and_greedy_text_of_transformers() {
+    for (folder, expected) in cases("causal") {
+        check_float_case(&folder, &expected, DeviceChoice::Cpu);
+    }
+}
+
+#[test]
+fn candle_ops_give_the_logits_and_greedy_text_of_transformers() {
+    for kind in ["causal", "gguf"] {
+        for (folder, expected) in cases(kind) {
+            check_float_case(&folder, &expected, DeviceChoice::CpuReference);
+        }
+    }
+}
+
+#[test]
+fn gguf_files_give_the_logits_of_transformers_with_activations_rounded_alike() {
+    for (folder, expected) in cases("gguf") {
+        let model = load(&folder, DeviceChoice::Cpu, 2);
+        if !model.info().quantisation.is_quantised() {
+            check_float_case(&folder, &expected, DeviceChoice::Cpu);
+            continue;
+        }
+        for prompt in expected["prompts"].as_array().unwrap() {
+            let what = format!("{}, prompt {}", folder.display(), prompt["name"]);
+            let tokens = ids(&prompt["input_ids"]);
+            let rounded = floats(&prompt["last_logits_q8_activations"]);
+            assert_close(&what, &model.logits(&tokens, false).unwrap(), &rounded, 0.05, 0.0);
+            if prompt["name"] == "short" {
+                let expected_ids = ids(&prompt["greedy_ids"]);
+                let (got, text, _) = continuation(&model, &tokens, &greedy(expected_ids.len(), true));
+                assert_eq!(got, expected_ids, "{what}: greedy tokens");
+                assert_eq!(text, prompt["greedy_text"].as_str().unwrap(), "{what}: greedy text");
+            }
+        }
+    }
+}
+
+#[test]
+fn logits_are_bit_identical_for_any_number_of_threads() {
+    for kind in ["causal", "gguf"] {
+        for (folder, expected) in cases(kind) {
+            let tokens = ids(&expected["prompts"][1]["input_ids"]);
+            let one = load(&folder, DeviceChoice::Cpu, 1).logits(&tokens, true).unwrap();
+            for threads in [2, 3, 5] {
+                let more = load(&folder, DeviceChoice::Cpu, threads).logits(&tokens, true).unwrap();
+                assert!(one.iter().zip(&more).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", folder.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_that_reads_token_by_token_gives_the_same_bits_as_one_that_reads_at_once() {
+    for kind in ["causal", "gguf"] {
+        for (folder, expected) in cases(kind) {
+            let model = load(&folder, DeviceChoice::Cpu, 2);
+            let tokens = ids(&expected["prompts"][1]["input_ids"]);
+            let options = GenerateOptions { logprobs: Some(3), ..greedy(4, true) };
+            let pieces = |session: &mut tallow::Session, tokens: &[u32]| -> Vec<_> {
+                session.generate_tokens(tokens, &options).unwrap().map(|piece| piece.unwrap().logprobs).collect()
+            };
+            let at_once = pieces(&mut model.session().unwrap(), &tokens);
+            let mut session = model.session().unwrap();
+            for token in &tokens[..tokens.len() - 1] {
+                // One token read, none kept: the first piece is never asked for.
+                drop(session.generate_tokens(&[*token], &options).unwrap());
+            }
+            let last = &tokens[tokens.len() - 1..];
+            assert_eq!(pieces(&mut session.fork().unwrap(), last), at_once, "{}: a fork", folder.display());
+            assert_eq!(pieces(&mut session, last), at_once, "{}", folder.display());
+        }
+    }
+}
