@@ -59,6 +59,9 @@ pub fn rest(scale: f32, sums: [i32; 2]) -> ([u32; 8], [u32; 8]) {
 }
 
 /// Scale of a block and the factor that quantises it, from the bits of its largest magnitude.
+///
+/// The scale is rounded to the 11 significant bits of an f16 after the factor was taken from it, as GGML's Q8_0 does, so that
+/// results are those of the reference with activations in Q8_0; its exponent keeps f32's range, where Q8_0's would overflow.
 #[inline(always)]
 pub fn scale(absmax: u32) -> (f32, f32) {
     let absmax = f32::from_bits(absmax);
@@ -68,7 +71,9 @@ pub fn scale(absmax: u32) -> (f32, f32) {
         // The factor would overflow; so small a block is nothing beside any other.
         (0.0, 0.0)
     } else {
-        (absmax / 127.0, 127.0 / absmax)
+        let bits = (absmax / 127.0).to_bits();
+        let rounded = (bits + 0xfff + (bits >> 13 & 1)) & !0x1fff;
+        (f32::from_bits(rounded), 127.0 / absmax)
     }
 }
 
