@@ -1,0 +1,34 @@
+//! `tallow detokenize`: token ids to text.
+
+use super::args::Tokens;
+use super::output;
+use serde::Serialize;
+use tallow::Checkpoint;
+
+/// Arguments of `detokenize`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The model
+    model: String,
+    /// The token ids: 1,2,3
+    #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
+    tokens: Tokens,
+    /// Leave special tokens out
+    #[arg(long, alias = "skip_special")]
+    skip_special: bool,
+    /// Print `{"text": "..."}`
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    text: String,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let checkpoint = Checkpoint::open(&args.model)?;
+    let text = checkpoint.tokenizer().decode(&args.tokens.0, args.skip_special)?;
+    if args.json { output::json(&Report { text }) } else { output::line(&text) }
+}

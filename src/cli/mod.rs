@@ -1,0 +1,161 @@
+//! The command line: one file per subcommand, on top of the public library.
+//!
+//! stdout carries a command's result and nothing else; notes, timings and errors go to stderr. A flag that is not built yet
+//! is absent, never accepted and ignored. Rust programs ignore SIGPIPE, so a reader that goes away (`tallow run ... | head`)
+//! shows up as an I/O error: it ends the program, as a success.
+
+mod absent;
+mod args;
+mod detokenize;
+mod devices;
+mod failure;
+mod input;
+mod logger;
+mod logits;
+mod npy;
+mod output;
+mod perplexity;
+mod run;
+mod show;
+mod spec;
+mod template;
+mod time;
+mod tokenize;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The model that is used where none is named.
+const DEFAULT_MODEL: &str = "smollm2";
+
+const EXAMPLES: &str = "\
+Examples:
+  tallow run \"Write a short story about a lighthouse keeper.\"
+  tallow run model.gguf \"What is a lighthouse?\" --temp 0 -n 64
+  cat notes.txt | tallow run -p \"Summarise this.\"
+  tallow show -v
+
+MODEL is a .gguf file, a folder with config.json, or a name in a model folder; `smollm2` is the model that comes with tallow.
+The model folders are those in TALLOW_MODELS, then `models` beside the program and above it.
+
+Exit codes: 0 ok, 1 runtime, 2 usage, 3 model not found, 4 does not fit in memory, 6 corrupt file, 130 interrupted.";
+
+/// Runs language models in this process, without a server.
+#[derive(Parser)]
+#[command(name = "tallow", version, after_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print errors only, no notes and warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print more: settings, timings, details
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer a prompt
+    Run(Box<run::Args>),
+    /// Print the logits after a prompt
+    Logits(logits::Args),
+    /// Turn text into token ids
+    Tokenize(tokenize::Args),
+    /// Turn token ids into text
+    Detokenize(detokenize::Args),
+    /// Render messages with a model's chat template
+    Template(template::Args),
+    /// Measure how well a model predicts a text
+    Perplexity(perplexity::Args),
+    /// Describe a model
+    Show(show::Args),
+    /// List the devices and kernels of this machine and build
+    Devices(devices::Args),
+    #[command(hide = true)]
+    Ps(absent::Args),
+    #[command(hide = true)]
+    Stop(absent::Args),
+    #[command(hide = true)]
+    Serve(absent::Args),
+    #[command(hide = true)]
+    Push(absent::Args),
+}
+
+/// How much is said on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+/// Parses the arguments, runs the command, and turns what went wrong into lines on stderr and an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let detail = match (cli.quiet, cli.verbose) {
+        (true, _) => Detail::Quiet,
+        (false, true) => Detail::Verbose,
+        (false, false) => Detail::Normal,
+    };
+    logger::start(detail);
+    match command(cli.command, detail) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn command(command: Command, detail: Detail) -> anyhow::Result<()> {
+    match command {
+        Command::Run(args) => run::run(*args, detail),
+        Command::Logits(args) => logits::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
+        Command::Detokenize(args) => detokenize::run(args),
+        Command::Template(args) => template::run(args),
+        Command::Perplexity(args) => perplexity::run(args, detail),
+        Command::Show(args) => show::run(args, detail),
+        Command::Devices(args) => devices::run(args),
+        Command::Ps(_) => absent::ps(),
+        Command::Stop(_) => absent::stop(),
+        Command::Serve(_) => absent::serve(),
+        Command::Push(_) => absent::push(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_spelling_of_a_flag_means_the_same() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let base = "tallow run m p --temp 0.5 --top-k 7 --top-p 0.6 --min-p 0.1 -n 3 -c 99 --repeat-last-n 5";
+        for other in [
+            "tallow run m p --temperature 0.5 --top_k 7 --top_p 0.6 --min_p 0.1 --num-predict 3 --ctx-size 99 --repeat_last_n 5",
+            "tallow run m p --temperature 0.5 --top-k 7 --top_p 0.6 --min-p 0.1 --n-predict 3 --num-ctx 99 --repeat-last-n 5",
+            "tallow run m p --temp 0.5 --top-k 7 --top-p 0.6 --min_p 0.1 --num_predict 3 --num_ctx 99 --repeat-last-n 5",
+        ] {
+            let parse = |line: &str| match Cli::try_parse_from(words(line)).map(|cli| cli.command) {
+                Ok(Command::Run(args)) => format!("{args:?}"),
+                _ => panic!("{line} does not parse"),
+            };
+            assert_eq!(parse(base), parse(other));
+        }
+    }
+
+    #[test]
+    fn flags_that_are_not_built_yet_are_refused() {
+        for flag in ["--typical-p=1", "--logit-bias=1=2", "--offline", "--option=top_k=1", "--dtype=f32", "--color=never"] {
+            assert!(Cli::try_parse_from(["tallow", "run", "m", "p", flag]).is_err(), "{flag}");
+        }
+        for command in ["pull", "list", "rm", "cp", "create", "embed", "bench", "doctor", "completions", "help"] {
+            assert!(Cli::try_parse_from(["tallow", command]).is_err(), "{command}");
+        }
+    }
+}

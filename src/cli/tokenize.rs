@@ -1,0 +1,49 @@
+//! `tallow tokenize`: text to token ids.
+
+use super::args::Source;
+use super::output;
+use serde::Serialize;
+use tallow::Checkpoint;
+
+/// Arguments of `tokenize`.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("input").required(true).args(["text", "file"])))]
+pub struct Args {
+    /// The model
+    model: String,
+    /// The text
+    #[arg(allow_hyphen_values = true)]
+    text: Option<String>,
+    /// A file with the text, taken exactly; `-` is stdin
+    #[arg(short, long)]
+    file: Option<Source>,
+    /// Leave out the tokenizer's own special tokens (BOS, EOS)
+    #[arg(long, alias = "no_special")]
+    no_special: bool,
+    /// Print `{"tokens": [...], "pieces": [...]}`
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    tokens: Vec<u32>,
+    pieces: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let checkpoint = Checkpoint::open(&args.model)?;
+    let text = match &args.file {
+        Some(file) => file.read()?,
+        None => args.text.unwrap_or_default(),
+    };
+    let tokenizer = checkpoint.tokenizer();
+    let tokens = tokenizer.encode(&text, !args.no_special)?;
+    let pieces = tokenizer.pieces(&tokens);
+    if args.json {
+        return output::json(&Report { tokens, pieces });
+    }
+    let lines = tokens.iter().zip(&pieces).map(|(id, piece)| format!("{id:>7}  {}\n", piece.escape_debug()));
+    output::text(&lines.collect::<String>())
+}
