@@ -16,6 +16,7 @@ const LISTED: usize = 10;
 
 /// Arguments of `logits`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "tallow logits [OPTIONS] <MODEL> <PROMPT | --tokens <IDS>>")]
 #[command(group(clap::ArgGroup::new("input").required(true).args(["prompt", "tokens"])))]
 pub struct Args {
     /// The model

@@ -18,6 +18,7 @@ use tallow::{Checkpoint, Error, GenerateOptions, Generation, LoadOptions, Logpro
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "tallow run [OPTIONS] [MODEL] [PROMPT]...")]
 pub struct Args {
     /// A model, a prompt, or both: alone, one word is a model and a text with spaces is a prompt
     #[arg(value_name = "MODEL] [PROMPT")]
@@ -43,8 +44,6 @@ pub struct Args {
     #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
-    sampling: Sampling,
-    #[command(flatten)]
     device: Device,
     #[command(flatten)]
     cache: Cache,
@@ -54,6 +53,9 @@ pub struct Args {
     /// Report each token's log-probability and the N likeliest tokens (with --json)
     #[arg(long, value_name = "N", requires = "json")]
     logprobs: Option<usize>,
+    // Last, because its heading holds for all that follows.
+    #[command(flatten)]
+    sampling: Sampling,
 }
 
 /// Where an answer ends.
@@ -130,7 +132,10 @@ fn seed(text: &str) -> Result<Seed, String> {
 
 impl std::fmt::Display for Seed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.map_or_else(|| f.write_str("-1"), |seed| write!(f, "{seed}"))
+        match self.0 {
+            Some(seed) => write!(f, "{seed}"),
+            None => f.write_str("-1"),
+        }
     }
 }
 

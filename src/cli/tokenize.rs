@@ -7,6 +7,7 @@ use tallow::Checkpoint;
 
 /// Arguments of `tokenize`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "tallow tokenize [OPTIONS] <MODEL> <TEXT | --file <FILE>>")]
 #[command(group(clap::ArgGroup::new("input").required(true).args(["text", "file"])))]
 pub struct Args {
     /// The model
