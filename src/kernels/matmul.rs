@@ -4,7 +4,7 @@
 //! not show in the results. Few rows: a task is a stretch of weights that takes some microseconds to read. Many rows: the rows
 //! are cut as well, so that a small matrix still gives every thread its share.
 
-use super::input::{Input, Needs, Parts, Record};
+use super::input::{Input, Needs, Parts, Records};
 use super::matrix::{Data, Matrix};
 use super::panel::{BLOCK, Format, ROWS};
 use super::{Kernels, Pool};
@@ -18,8 +18,8 @@ pub struct PanelTask<'a> {
     pub cols: usize,
     /// Whole panels, [`Format::panel_bytes`] each, the first aligned to a cache line.
     pub panels: &'a [u8],
-    /// (rows, cols / 32) records of the format's flavour.
-    pub records: &'a [Record],
+    /// Records of the format's flavour, for all rows and columns.
+    pub records: Records<'a>,
     /// Rows of activations, at least one.
     pub rows: usize,
     /// How many outputs the panels have: up to 16 for each, fewer in the last one.
@@ -58,8 +58,10 @@ pub struct FloatTask<'a> {
 const STRETCH: usize = 24 << 10;
 /// From this number of rows on, tasks are cut for arithmetic rather than for reading.
 const MANY_ROWS: usize = 16;
-/// Panels in a task when there are many rows, and the most rows of a task.
-const TILE: (usize, usize) = (4, 256);
+/// Panels in a task when there are many rows.
+const PANELS: usize = 4;
+/// The most rows of a task.
+pub const MOST_ROWS: usize = 256;
 /// Outputs in a task of a float matrix when there are many rows.
 const FLOAT_OUTPUTS: usize = 32;
 /// Tasks for each thread that are worth aiming at.
@@ -122,10 +124,10 @@ fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> Cut {
     let (outputs, row_parts) = if rows < MANY_ROWS {
         ((STRETCH / row_bytes.max(1)).max(1).next_multiple_of(unit), 1)
     } else {
-        let outputs = if unit == ROWS { TILE.0 * ROWS } else { FLOAT_OUTPUTS };
+        let outputs = if unit == ROWS { PANELS * ROWS } else { FLOAT_OUTPUTS };
         let columns = weight.rows().div_ceil(outputs);
         let wanted = (threads * TASKS).div_ceil(columns.max(1)).min(rows / (2 * MANY_ROWS));
-        (outputs, wanted.max(rows.div_ceil(TILE.1)).max(1))
+        (outputs, wanted.max(rows.div_ceil(MOST_ROWS)).max(1))
     };
     let rows = rows.div_ceil(row_parts);
     Cut { outputs, rows, row_parts, tasks: weight.rows().div_ceil(outputs) * row_parts, column }
@@ -175,12 +177,12 @@ fn run(
         Data::Panels { format, panels } => {
             let panel_bytes = format.panel_bytes(cols);
             let records = if format.group == 16 { &input.narrow } else { &input.wide };
-            let blocks = cols / BLOCK;
+            let records = Records { all: records, total: input.rows, first: from, blocks: cols / BLOCK };
             let task = PanelTask {
                 format: *format,
                 cols,
                 panels: &panels[first / ROWS * panel_bytes..][..outputs.div_ceil(ROWS) * panel_bytes],
-                records: &records[from * blocks..][..rows * blocks],
+                records,
                 rows,
                 outputs,
                 bias,

@@ -6,8 +6,8 @@
 //!
 //! **The property that everything here keeps:** for one set of kernels, an output element has the same bits whatever the number of
 //! threads, the number of rows beside it and the grouping of matrices. So each output of a product is one chain of float operations
-//! over the columns in order, never cut between threads; integers are summed exactly inside a block of 32 columns, and
-//! `out = fma(sum, scale * activation scale, out)` follows, then `out = fma(min, scaled sum of activations, out)`. Quantised products
+//! over the columns in order, never cut between threads: for each group of columns `out = fma(min, scaled sum of activations, out)` where
+//! there are mins, then `out = fma(sum, scale * activation scale, out)` with an exact sum of integers. Quantised products
 //! have the same bits under every set, too; float ones differ between sets in the order of summation.
 //!
 //! `unsafe` lives here (and at one memory mapping). The traps: a `Kernels` proves that the CPU has its instructions, so its functions may be

@@ -4,7 +4,7 @@
 //! that are added pairwise at the end, which compilers turn into whatever vectors there are.
 
 use super::attention::{BLOCK as POSITIONS, Cached, Scores, Softmax, Weigh};
-use super::input::{self, Record, SCALE, SCALED_SUM};
+use super::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use super::matmul::{FloatTask, PanelTask};
 use super::matrix;
 use super::panel::{self, BLOCK, Expanded, ROWS};
@@ -82,7 +82,8 @@ pub unsafe fn panels(task: &PanelTask) {
         for block in 0..blocks {
             panel::expand(format, panel, *cols, block, &mut expanded);
             for (row, out) in out.iter_mut().enumerate() {
-                multiply(format, &expanded, &task.records[row * blocks + block], out);
+                let records = task.records.slice(block / SLICE, row);
+                multiply(format, &expanded, &records[block % SLICE], out);
             }
         }
         for (row, out) in out.iter().enumerate() {
@@ -100,6 +101,9 @@ fn multiply(format: &panel::Format, weights: &Expanded, record: &Record, out: &m
     let halves = BLOCK / format.group;
     let float = |index: usize| f32::from_bits(record.rest[index]);
     for half in 0..halves {
+        if format.mins {
+            (0..ROWS).for_each(|r| out[r] = weights.mins[half][r].mul_add(float(SCALED_SUM + half), out[r]));
+        }
         let start = input::start(format).map_or(0, |index| record.rest[index + half] as i32);
         let mut sums = [start; ROWS];
         let columns = half * format.group..(half + 1) * format.group;
@@ -110,9 +114,6 @@ fn multiply(format: &panel::Format, weights: &Expanded, record: &Record, out: &m
         }
         for r in 0..ROWS {
             out[r] = (sums[r] as f32).mul_add(weights.scales[half][r] * float(SCALE), out[r]);
-            if format.mins {
-                out[r] = weights.mins[half][r].mul_add(float(SCALED_SUM + half), out[r]);
-            }
         }
     }
 }

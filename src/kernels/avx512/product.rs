@@ -7,8 +7,8 @@
 //! so each broadcast goes to a register and serves all panels.
 
 use crate::kernels::buffer::LINE;
-use crate::kernels::input::{self, Record, SCALE, SCALED_SUM};
-use crate::kernels::matmul::PanelTask;
+use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
+use crate::kernels::matmul::{MOST_ROWS, PanelTask};
 use crate::kernels::panel::{BLOCK, Head, LINES, ROWS};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
@@ -19,8 +19,6 @@ const UNFOLD: usize = 13;
 const PANELS: usize = 4;
 /// Rows in a tile.
 const TILE: usize = 3;
-/// Blocks in a slice; with four panels 20 KiB.
-const SLICE: usize = 8;
 /// Bytes that decoding fetches ahead.
 const AHEAD: usize = 4096;
 
@@ -102,8 +100,13 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: 
     // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
     unsafe {
         let heads = values.add(blocks * value_bytes);
-        let records = task.records.as_ptr().add(row * blocks);
+        let mut records = std::ptr::null();
+        let mut width = 0;
         for block in 0..blocks {
+            if block % SLICE == 0 {
+                records = task.records.slice(block / SLICE, row).as_ptr();
+                width = (blocks - block).min(SLICE);
+            }
             let at = values.add(block * value_bytes);
             for line in 0..LOW + HIGH {
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + line * LINE).cast());
@@ -111,8 +114,11 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: 
             let lines = unfold::<LOW, HIGH>(at);
             let (scales, mins) = scales::<HEAD>(heads, block);
             for m in 0..MR {
-                let record = records.add(m * blocks + block);
+                let record = records.add(m * width + block % SLICE);
                 for half in 0..halves {
+                    if F::<LOW, HIGH, HEAD>::MINS {
+                        sums[m] = _mm512_fmadd_ps(mins[half], float(record, SCALED_SUM + half), sums[m]);
+                    }
                     let mut integers =
                         if F::<LOW, HIGH, HEAD>::MINS { _mm512_setzero_si512() } else { integer(record, start + half) };
                     for line in half * LINES / halves..(half + 1) * LINES / halves {
@@ -120,9 +126,6 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: 
                     }
                     let scale = _mm512_mul_ps(scales[half], float(record, SCALE));
                     sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers), scale, sums[m]);
-                    if F::<LOW, HIGH, HEAD>::MINS {
-                        sums[m] = _mm512_fmadd_ps(mins[half], float(record, SCALED_SUM + half), sums[m]);
-                    }
                 }
             }
         }
@@ -302,12 +305,15 @@ unsafe fn six_bits(field: *const u8, group: usize) -> __m128i {
     _mm_or_si128(_mm_or_si128(low, middle), high)
 }
 
-/// A slice of some panels, unfolded. Blocks lie one after the other, panels within them.
+/// A slice of some panels, unfolded (20 KiB), and what was summed in earlier slices (up to 64 KiB).
+///
+/// The sums do not wait in the output itself: its rows may be a power of two apart, which would put them all into a few sets of the caches.
 #[repr(C, align(64))]
 struct Scratch {
     values: [[[__m512i; LINES]; PANELS]; SLICE],
     scales: [[[__m512; PANELS]; 2]; SLICE],
     mins: [[[__m512; PANELS]; 2]; SLICE],
+    sums: [[__m512; PANELS]; MOST_ROWS],
 }
 
 /// # Safety
@@ -318,6 +324,7 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &P
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
     let halves = F::<LOW, HIGH, HEAD>::HALVES;
+    assert!(task.rows <= MOST_ROWS);
     let mut scratch = MaybeUninit::<Scratch>::uninit();
     let scratch = scratch.as_mut_ptr();
     for first in (0..task.outputs.div_ceil(ROWS)).step_by(PANELS) {
@@ -359,7 +366,7 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &P
 /// All rows of a task times the slice in a scratch.
 struct Slice<'a, 'b> {
     task: &'a PanelTask<'b>,
-    scratch: *const Scratch,
+    scratch: *mut Scratch,
     /// First panel.
     panel: usize,
     /// First block.
@@ -419,16 +426,23 @@ impl Slice<'_, '_> {
             let out = |m: usize, p: usize| task.out.add((row + m) * task.stride + (panel + p) * ROWS);
             if from > 0 {
                 for (m, sums) in sums.iter_mut().enumerate() {
-                    for (p, sum) in sums.iter_mut().enumerate() {
-                        *sum = _mm512_maskz_loadu_ps(mask(p), out(m, p));
-                    }
+                    sums.copy_from_slice(&(&(*scratch).sums)[row + m][..NP]);
                 }
             }
-            let records = task.records.as_ptr().add(row * blocks + from);
+            let records = task.records.slice(from / SLICE, row).as_ptr();
             for block in 0..count {
-                let record = |m: usize| records.add(m * blocks + block);
+                let record = |m: usize| records.add(m * count + block);
                 let values = &(*scratch).values[block];
                 for half in 0..HALVES {
+                    if MINS {
+                        let mins = &(*scratch).mins[block][half];
+                        for (m, sums) in sums.iter_mut().enumerate() {
+                            let factor = float(record(m), SCALED_SUM + half);
+                            for (sum, min) in sums.iter_mut().zip(mins) {
+                                *sum = _mm512_fmadd_ps(*min, factor, *sum);
+                            }
+                        }
+                    }
                     let mut integers = [[_mm512_setzero_si512(); NP]; MR];
                     if !MINS {
                         for (m, integers) in integers.iter_mut().enumerate() {
@@ -455,18 +469,15 @@ impl Slice<'_, '_> {
                             sums[m][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[m][p]), scale, sums[m][p]);
                         }
                     }
-                    if MINS {
-                        let mins = &(*scratch).mins[block][half];
-                        for (m, sums) in sums.iter_mut().enumerate() {
-                            let factor = float(record(m), SCALED_SUM + half);
-                            for (sum, min) in sums.iter_mut().zip(mins) {
-                                *sum = _mm512_fmadd_ps(*min, factor, *sum);
-                            }
-                        }
-                    }
                 }
             }
-            if let (Some(bias), true) = (task.bias, from + count == blocks) {
+            if from + count < blocks {
+                for (m, sums) in sums.iter().enumerate() {
+                    (&mut (*scratch).sums)[row + m][..NP].copy_from_slice(sums);
+                }
+                return;
+            }
+            if let Some(bias) = task.bias {
                 for sums in &mut sums {
                     for (p, sum) in sums.iter_mut().enumerate() {
                         let bias = _mm512_maskz_loadu_ps(mask(p), bias.as_ptr().add((panel + p) * ROWS));
