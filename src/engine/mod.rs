@@ -4,6 +4,8 @@ mod generation;
 mod options;
 mod perplexity;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use crate::Bytes;
 use crate::device::DeviceChoice;

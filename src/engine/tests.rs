@@ -1,0 +1,206 @@
+//! The loop, with a network of ten lines that counts: after token t comes t + 1.
+
+use super::*;
+use crate::nn::{CacheType, KvCache};
+use crate::quant::Dtype;
+use crate::sample::SampleOptions;
+use crate::text::Message;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Prefers the token after the last one, and counts the tokens it was given.
+struct Counter {
+    spec: Spec,
+    read: Arc<AtomicUsize>,
+}
+
+impl Forward for Counter {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn cache(&self, limit: usize) -> Result<KvCache> {
+        Ok(KvCache::new(Vec::new(), limit))
+    }
+
+    fn hidden(&self, _: &Batch, _: &mut [&mut KvCache], _: &mut Vec<f32>) -> Result<()> {
+        unreachable!("the loop asks for logits")
+    }
+
+    fn logits(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()> {
+        caches[0].reserve(batch.tokens.len())?;
+        caches[0].advance(batch.tokens.len());
+        self.read.fetch_add(batch.tokens.len(), Ordering::Relaxed);
+        out.clear();
+        for row in &batch.outputs {
+            let next = (batch.tokens[*row] as usize + 1) % self.spec.vocab;
+            out.extend((0..self.spec.vocab).map(|t| if t == next { 9.0 } else { 0.0 }));
+        }
+        Ok(())
+    }
+}
+
+/// A model that counts, with the tokenizer and chat template of a golden case and 64 positions.
+fn counter() -> (Model, Arc<AtomicUsize>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama-gqa-tied");
+    let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
+    let real = load::Checkpoint::open(folder.to_str().unwrap()).unwrap().load(&options).unwrap();
+    let read = Arc::new(AtomicUsize::new(0));
+    let network = Counter { spec: real.network.spec().clone(), read: read.clone() };
+    (Model::from_inner(Inner { network: Box::new(network), context: 64, end_ids: vec![400], ..real }), read)
+}
+
+fn greedy(max_tokens: usize) -> GenerateOptions {
+    GenerateOptions { sampling: SampleOptions::greedy(), max_tokens: Some(max_tokens), ..GenerateOptions::default() }
+}
+
+fn tokens(generation: &mut Generation) -> Vec<u32> {
+    generation.text().unwrap();
+    generation.tokens().to_vec()
+}
+
+#[test]
+fn a_generation_counts_up_to_its_limit_and_reads_each_token_once() {
+    let (model, read) = counter();
+    let mut session = model.session().unwrap();
+    let mut run = session.generate_tokens(&[10, 11, 12], &greedy(4)).unwrap();
+    assert_eq!(tokens(&mut run), [13, 14, 15, 16]);
+    assert_eq!(run.done_reason(), Some(DoneReason::Length));
+    assert_eq!((run.usage().prompt_tokens, run.usage().tokens), (3, 4));
+    // The last token is not read: nothing was asked of it.
+    assert_eq!(read.load(Ordering::Relaxed), 3 + 3);
+    assert_eq!(session.tokens(), [10, 11, 12, 13, 14, 15, 16]);
+}
+
+#[test]
+fn an_end_token_ends_the_text_and_is_not_kept() {
+    let (model, _) = counter();
+    let mut session = model.session().unwrap();
+    let mut run = session.generate_tokens(&[397], &greedy(9)).unwrap();
+    assert_eq!(tokens(&mut run), [398, 399]);
+    assert_eq!(run.done_reason(), Some(DoneReason::Stop));
+    assert_eq!(run.usage().tokens, 3);
+    assert_eq!(session.tokens(), [397, 398, 399]);
+    let ignoring = GenerateOptions { ignore_eos: true, ..greedy(4) };
+    assert_eq!(tokens(&mut model.session().unwrap().generate_tokens(&[397], &ignoring).unwrap()), [398, 399, 400, 401]);
+}
+
+#[test]
+fn dropping_a_generation_keeps_what_was_generated_and_the_session_goes_on_from_there() {
+    let (model, _) = counter();
+    let mut session = model.session().unwrap();
+    session.generate_tokens(&[10], &greedy(9)).unwrap().take(2).for_each(|piece| drop(piece.unwrap()));
+    assert_eq!(session.tokens(), [10, 11, 12]);
+    assert_eq!(tokens(&mut session.generate_tokens(&[], &greedy(2)).unwrap()), [13, 14]);
+}
+
+#[test]
+fn a_full_context_ends_the_text_and_a_longer_prompt_is_an_error_or_cut_as_asked() {
+    let (model, _) = counter();
+    let mut session = model.session().unwrap();
+    let prompt: Vec<u32> = (100..160).collect();
+    let mut run = session.generate_tokens(&prompt, &greedy(99)).unwrap();
+    assert_eq!(tokens(&mut run), [160, 161, 162, 163]);
+    assert_eq!(run.done_reason(), Some(DoneReason::Length));
+
+    let long: Vec<u32> = (100..200).collect();
+    session.reset();
+    match session.generate_tokens(&long, &greedy(1)) {
+        Err(Error::ContextOverflow { wanted: 101, limit: 64 }) => {}
+        other => panic!("{:?}", other.err()),
+    }
+    let cut = GenerateOptions { overflow: Overflow::Truncate, ..greedy(1) };
+    let mut run = session.generate_tokens(&long, &cut).unwrap();
+    assert_eq!(tokens(&mut run), [200]);
+    assert_eq!((run.usage().truncated_tokens, run.prompt_tokens().len()), (37, 63));
+}
+
+#[test]
+fn a_chat_reads_only_what_is_new() {
+    let (model, read) = counter();
+    let mut session = model.session().unwrap();
+    let mut talk = vec![Message::user("The river runs north.")];
+    let answer = session.chat(&talk, &greedy(3)).unwrap().text().unwrap();
+    let first = read.swap(0, Ordering::Relaxed);
+    talk.extend([Message::assistant(answer), Message::user("And then?")]);
+    let usage = {
+        let mut run = session.chat(&talk, &greedy(1)).unwrap();
+        run.text().unwrap();
+        run.usage()
+    };
+    assert!(usage.cached_tokens >= first - 3, "{usage:?} after {first} tokens");
+    assert_eq!(read.load(Ordering::Relaxed), usage.prompt_tokens - usage.cached_tokens);
+}
+
+#[test]
+fn a_session_can_be_cut_back_reset_and_forked() {
+    let (model, read) = counter();
+    let mut session = model.session().unwrap();
+    tokens(&mut session.generate_tokens(&[10, 11, 12], &greedy(2)).unwrap());
+    let mut fork = session.fork().unwrap();
+    session.truncate(2);
+    assert_eq!(session.tokens(), [10, 11]);
+    read.store(0, Ordering::Relaxed);
+    assert_eq!(tokens(&mut session.generate_tokens(&[50], &greedy(1)).unwrap()), [51]);
+    assert_eq!(read.load(Ordering::Relaxed), 1, "the two kept tokens are not read again");
+    assert_eq!(tokens(&mut fork.generate_tokens(&[], &greedy(1)).unwrap()), [15]);
+    session.reset();
+    assert!(session.tokens().is_empty());
+}
+
+#[test]
+fn a_stop_string_ends_the_text_before_it_and_is_held_back_while_it_may_come() {
+    let (model, _) = counter();
+    let all = model.session().unwrap().generate_tokens(&[39], &greedy(8)).unwrap().text().unwrap();
+    let middle = &all[3..5];
+    let options = GenerateOptions { stop: vec![middle.to_owned()], ..greedy(8) };
+    let mut session = model.session().unwrap();
+    let mut run = session.generate_tokens(&[39], &options).unwrap();
+    assert_eq!(run.text().unwrap(), all[..all.find(middle).unwrap()]);
+    assert_eq!(run.done_reason(), Some(DoneReason::Stop));
+}
+
+#[test]
+fn unusable_input_is_refused_with_a_message() {
+    let (model, _) = counter();
+    let mut session = model.session().unwrap();
+    let message = |result: Result<Generation>| result.err().unwrap().to_string();
+    assert!(message(session.generate("", &greedy(1))).contains("the prompt gives no token"));
+    assert!(message(session.generate_tokens(&[9999], &greedy(1))).contains("token 9999 is outside the vocabulary of 500"));
+    let empty_stop = GenerateOptions { stop: vec![String::new()], ..greedy(1) };
+    assert!(message(session.generate_tokens(&[1], &empty_stop)).contains("option stop"));
+    let cold = SampleOptions { temperature: -1.0, ..SampleOptions::default() };
+    let cold = GenerateOptions { sampling: cold, ..greedy(1) };
+    assert!(message(session.generate_tokens(&[1], &cold)).contains("temperature"));
+    assert!(model.logits(&[], false).is_err());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text_and_another_seed_another() {
+    let (model, _) = counter();
+    let hot = SampleOptions { temperature: 20.0, top_k: 0, top_p: 1.0, ..SampleOptions::default() };
+    let text = |seed| {
+        let options = GenerateOptions { sampling: hot.clone(), seed: Some(seed), ..greedy(30) };
+        tokens(&mut model.session().unwrap().generate_tokens(&[1], &options).unwrap())
+    };
+    assert_eq!(text(7), text(7));
+    assert_ne!(text(7), text(8));
+}
+
+#[test]
+fn many_threads_share_one_model_and_each_session_is_its_own() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gguf-q8_0-spm");
+    let model = Model::load(folder.to_str().unwrap()).unwrap();
+    assert_eq!(model.info().quantisation, Dtype::Q8_0);
+    assert_eq!(model.info().cache_type, CacheType::F16);
+    let text = |prompt: u32| {
+        let options = GenerateOptions { ignore_eos: true, ..greedy(20) };
+        tokens(&mut model.session().unwrap().generate_tokens(&[1, 300 + prompt], &options).unwrap())
+    };
+    let alone: Vec<_> = (0..8).map(text).collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|prompt| scope.spawn(move || text(prompt))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(alone, together);
+}
