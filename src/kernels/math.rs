@@ -49,11 +49,13 @@ pub const GELU_TANH: [f32; 2] = [1.595_769_1, 0.044_715];
 /// QuickGELU's factor.
 pub const QUICK_GELU: f32 = 1.702;
 
+#[inline(always)]
 fn polynomial(coefficients: &[f32], x: f32) -> f32 {
     coefficients.iter().rev().fold(0.0, |sum, &c| sum * x + c)
 }
 
 /// `e^x`.
+#[inline(always)]
 pub fn exp(x: f32) -> f32 {
     if x.is_nan() {
         return x;
@@ -67,10 +69,12 @@ pub fn exp(x: f32) -> f32 {
     polynomial(&EXP, r) * power(half) * power(n - half)
 }
 
+#[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+#[inline(always)]
 fn tanh(x: f32) -> f32 {
     if x.abs() < TANH_SMALL {
         let s = x * x;
@@ -81,6 +85,7 @@ fn tanh(x: f32) -> f32 {
 }
 
 /// The normal distribution function.
+#[inline(always)]
 fn phi(x: f32) -> f32 {
     let t = x.abs().min(PHI_END);
     let tail = 0.5 * polynomial(&ERFCX, 1.0 / (1.0 + PHI_P * t)) * exp(-0.5 * t * t);
@@ -88,6 +93,7 @@ fn phi(x: f32) -> f32 {
 }
 
 /// An activation function.
+#[inline(always)]
 pub fn activation(act: Activation, x: f32) -> f32 {
     match act {
         Activation::Silu => x / (1.0 + exp(-x)),
@@ -103,6 +109,7 @@ pub fn activation(act: Activation, x: f32) -> f32 {
 }
 
 /// `max(x, 0)` that keeps NaN.
+#[inline(always)]
 fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }

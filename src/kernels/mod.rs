@@ -15,6 +15,8 @@
 
 mod attention;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod buffer;
 mod each_row;
@@ -90,6 +92,8 @@ impl Kernels {
         [
             #[cfg(target_arch = "x86_64")]
             avx512::available().then_some(&avx512::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            avx2::available().then_some(&avx2::KERNELS),
             Some(&scalar::KERNELS),
         ]
         .into_iter()

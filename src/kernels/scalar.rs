@@ -32,6 +32,7 @@ pub static KERNELS: Kernels = Kernels {
 const LANES: usize = 16;
 
 /// Adds lanes pairwise: `i` and `i + 8`, then 4, 2, 1.
+#[inline(always)]
 fn total(mut lanes: [f32; LANES]) -> f32 {
     for half in [8, 4, 2, 1] {
         for i in 0..half {
@@ -41,6 +42,7 @@ fn total(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
+#[inline(always)]
 fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     for chunk in x.chunks(LANES) {
@@ -173,7 +175,8 @@ fn scores(task: &mut Scores) {
     }
 }
 
-fn softmax(task: &mut Softmax) {
+#[inline(always)]
+pub fn softmax(task: &mut Softmax) {
     for (line, scores) in task.scores.as_chunks_mut::<POSITIONS>().0.iter_mut().enumerate() {
         let seen = task.visible[line].clone();
         let old = task.max[line];
@@ -209,12 +212,14 @@ fn weigh(task: &mut Weigh) {
     }
 }
 
-fn rms_norm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+#[inline(always)]
+pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
     let factor = 1.0 / (sum(x, |x| x * x) / x.len() as f32 + eps).sqrt();
     out.iter_mut().zip(x).zip(w).for_each(|((out, x), w)| *out = x * factor * w);
 }
 
-fn layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32, out: &mut [f32]) {
+#[inline(always)]
+pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32, out: &mut [f32]) {
     let mean = sum(x, |x| x) / x.len() as f32;
     let factor = 1.0 / (sum(x, |x| (x - mean) * (x - mean)) / x.len() as f32 + eps).sqrt();
     for (i, out) in out.iter_mut().enumerate() {
@@ -222,11 +227,13 @@ fn layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
-fn add(x: &mut [f32], y: &[f32]) {
+#[inline(always)]
+pub fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
 }
 
-fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
+#[inline(always)]
+pub fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
     let n = cos.len();
     for i in 0..n {
         let (a, b) = if interleaved { (2 * i, 2 * i + 1) } else { (i, i + n) };
@@ -236,10 +243,31 @@ fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
     }
 }
 
-fn activate(act: Activation, x: &mut [f32]) {
-    x.iter_mut().for_each(|x| *x = math::activation(act, *x));
+/// Runs a loop with the activation as a constant, which leaves no choice inside.
+macro_rules! with {
+    ($act:ident, $body:expr) => {
+        with!($act, $body, Silu Gelu GeluTanh QuickGelu Relu Relu2 Tanh Sigmoid)
+    };
+    ($act:ident, $body:expr, $($case:ident)*) => {
+        match $act {
+            $(Activation::$case => {
+                let $act = Activation::$case;
+                $body
+            })*
+        }
+    };
 }
 
-fn gated(act: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    out.iter_mut().zip(gate).zip(up).for_each(|((out, gate), up)| *out = math::activation(act, *gate) * up);
+#[inline(always)]
+pub fn activate(act: Activation, x: &mut [f32]) {
+    with!(act, x.iter_mut().for_each(|x| *x = math::activation(act, *x)))
+}
+
+#[inline(always)]
+pub fn gated(act: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    with!(act, {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = math::activation(act, gate[i]) * up[i];
+        }
+    })
 }

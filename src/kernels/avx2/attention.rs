@@ -1,0 +1,184 @@
+//! The inner steps of attention: tiles of up to 6 lines times 16 positions, or times 16 dimensions of the values.
+
+use super::LANES;
+use crate::kernels::attention::{BLOCK, Cached, Scores, Visible, Weigh};
+use crate::kernels::rows::LANES as GROUP;
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+/// Lines in a tile.
+const TILE: usize = 6;
+/// Registers across a tile.
+const WIDTH: usize = GROUP / LANES;
+
+/// Numbers of a cache in either width.
+trait Stored: Copy {
+    /// Eight numbers, widened.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this folder; `from` points to eight numbers.
+    unsafe fn load(from: *const Self) -> __m256;
+}
+
+impl Stored for f32 {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(from: *const f32) -> __m256 {
+        // SAFETY: the caller's word.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+}
+
+impl Stored for half::f16 {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(from: *const half::f16) -> __m256 {
+        // SAFETY: the caller's word.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+}
+
+/// From the first position that any of the lines sees to behind the last.
+fn span(visible: &[Visible]) -> Range<usize> {
+    let seen = visible.iter().filter(|seen| !seen.is_empty());
+    let start = seen.clone().map(|seen| seen.start).min().unwrap_or(0);
+    start..seen.map(|seen| seen.end).max().unwrap_or(0)
+}
+
+/// Calls the tile function with the number of lines as a constant.
+macro_rules! tiles {
+    ($count:expr, $function:ident, $type:ty, $($argument:expr),*) => {
+        match $count {
+            1 => $function::<$type, 1>($($argument),*),
+            2 => $function::<$type, 2>($($argument),*),
+            3 => $function::<$type, 3>($($argument),*),
+            4 => $function::<$type, 4>($($argument),*),
+            5 => $function::<$type, 5>($($argument),*),
+            _ => $function::<$type, TILE>($($argument),*),
+        }
+    };
+}
+
+/// # Safety
+/// The CPU has the instructions of this folder; the task's parts have the lengths that [`Scores`] states.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn scores(task: &mut Scores) {
+    // SAFETY: the caller's word.
+    unsafe {
+        match task.keys {
+            Cached::F32(keys) => scores_of(task, keys),
+            Cached::F16(keys) => scores_of(task, keys),
+        }
+    }
+}
+
+/// # Safety
+/// As [`scores`].
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn scores_of<T: Stored>(task: &mut Scores, keys: &[T]) {
+    let lines = task.visible.len();
+    assert!(task.q.len() >= lines * task.dim && task.out.len() >= lines * BLOCK);
+    for line in (0..lines).step_by(TILE) {
+        let count = (lines - line).min(TILE);
+        let seen = span(&task.visible[line..line + count]);
+        let groups = seen.start / GROUP..seen.end.div_ceil(GROUP);
+        assert!(keys.len() >= groups.end * GROUP * task.dim);
+        for group in groups {
+            // SAFETY: lines and groups are there, as just checked.
+            unsafe { tiles!(count, scores_tile, T, task, keys, line, group) }
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has the instructions; there are `M` lines from `line` on, and keys for `group`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn scores_tile<T: Stored, const M: usize>(task: &mut Scores, keys: &[T], line: usize, group: usize) {
+    let dim = task.dim;
+    let mut sums = [[_mm256_setzero_ps(); WIDTH]; M];
+    // SAFETY: the caller's word.
+    unsafe {
+        let q = task.q.as_ptr().add(line * dim);
+        let keys = keys.as_ptr().add(group * dim * GROUP);
+        for d in 0..dim {
+            let k = [T::load(keys.add(d * GROUP)), T::load(keys.add(d * GROUP + LANES))];
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let q = _mm256_set1_ps(*q.add(m * dim + d));
+                for (sum, k) in sums.iter_mut().zip(k) {
+                    *sum = _mm256_fmadd_ps(q, k, *sum);
+                }
+            }
+        }
+        for (m, sums) in sums.into_iter().enumerate() {
+            for (n, sum) in sums.into_iter().enumerate() {
+                _mm256_storeu_ps(task.out.as_mut_ptr().add((line + m) * BLOCK + group * GROUP + n * LANES), sum);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has the instructions of this folder; the task's parts have the lengths that [`Weigh`] states.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn weigh(task: &mut Weigh) {
+    // SAFETY: the caller's word.
+    unsafe {
+        match task.values {
+            Cached::F32(values) => weigh_of(task, values),
+            Cached::F16(values) => weigh_of(task, values),
+        }
+    }
+}
+
+/// # Safety
+/// As [`weigh`].
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn weigh_of<T: Stored>(task: &mut Weigh, values: &[T]) {
+    let (lines, padded) = (task.visible.len(), task.padded);
+    assert!(task.weights.len() >= lines * BLOCK && task.sums.len() >= lines * padded && task.correction.len() >= lines);
+    for line in (0..lines).step_by(TILE) {
+        let count = (lines - line).min(TILE);
+        let seen = span(&task.visible[line..line + count]);
+        assert!(values.len() >= seen.end * padded);
+        for first in (0..padded).step_by(GROUP) {
+            // SAFETY: lines and positions are there, as just checked.
+            unsafe { tiles!(count, weigh_tile, T, task, values, line, seen.clone(), first) }
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has the instructions; there are `M` lines from `line` on, values for all positions `seen`, and 16 numbers from `first` on.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn weigh_tile<T: Stored, const M: usize>(task: &mut Weigh, values: &[T], line: usize, seen: Range<usize>, first: usize) {
+    let padded = task.padded;
+    let mut sums = [[_mm256_setzero_ps(); WIDTH]; M];
+    // SAFETY: the caller's word.
+    unsafe {
+        let out = task.sums.as_mut_ptr().add(line * padded + first);
+        for (m, sums) in sums.iter_mut().enumerate() {
+            let correction = _mm256_set1_ps(task.correction[line + m]);
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm256_mul_ps(_mm256_loadu_ps(out.add(m * padded + n * LANES)), correction);
+            }
+        }
+        let weights = task.weights.as_ptr().add(line * BLOCK);
+        for position in seen {
+            let values = values.as_ptr().add(position * padded + first);
+            let v = [T::load(values), T::load(values.add(LANES))];
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let weight = _mm256_set1_ps(*weights.add(m * BLOCK + position));
+                for (sum, v) in sums.iter_mut().zip(v) {
+                    *sum = _mm256_fmadd_ps(weight, v, *sum);
+                }
+            }
+        }
+        for (m, sums) in sums.into_iter().enumerate() {
+            for (n, sum) in sums.into_iter().enumerate() {
+                _mm256_storeu_ps(out.add(m * padded + n * LANES), sum);
+            }
+        }
+    }
+}

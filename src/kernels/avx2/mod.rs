@@ -1,0 +1,47 @@
+//! AVX2 with FMA and F16C: every x86 server and desktop since Haswell and Zen.
+//!
+//! Products and attention are written out; norms, rope and activations are the reference's code, which the compiler vectorises well once
+//! it may use these instructions.
+
+mod attention;
+mod element;
+mod float;
+mod product;
+mod quantise;
+
+use super::Kernels;
+use std::arch::x86_64::*;
+
+pub static KERNELS: Kernels = Kernels {
+    name: "avx2",
+    quantise: quantise::quantise,
+    panels: product::panels,
+    floats: float::floats,
+    to_f16: quantise::to_f16,
+    scores: attention::scores,
+    softmax: element::softmax,
+    weigh: attention::weigh,
+    rms_norm: element::rms_norm,
+    layer_norm: element::layer_norm,
+    add: element::add,
+    rope: element::rope,
+    activate: element::activate,
+    gated: element::gated,
+};
+
+/// Whether this CPU has all that the functions here are compiled for.
+pub fn available() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+/// Numbers in a register.
+const LANES: usize = 8;
+
+/// Adds the lanes pairwise: `i` and `i + 4`, then 2, 1.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn total(x: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
