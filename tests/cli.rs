@@ -295,6 +295,10 @@ fn a_reader_that_goes_away_is_no_failure() {
         let end = child.wait_with_output().unwrap();
         assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), String::new()), "{args:?}");
     }
+    let args = ["run", &model, "The river", "--raw", "--ignore-eos", "-n", "3", "-v"];
+    let mut child = tallow(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
 }
 
 // --- what goes wrong ------------------------------------------------------------------------------------------------------

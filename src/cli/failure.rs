@@ -1,6 +1,6 @@
 //! What went wrong, for a person and for a script: one line per cause on stderr, and an exit code.
 
-use super::output::is_closed_pipe;
+use super::output::{is_closed_pipe, note};
 use std::process::ExitCode;
 use tallow::Error;
 
@@ -27,7 +27,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     for line in lines(error) {
-        eprintln!("{line}");
+        note(format_args!("{line}\n"));
     }
     ExitCode::from(code(error))
 }

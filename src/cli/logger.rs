@@ -4,6 +4,7 @@
 //! trace) overrides both.
 
 use super::Detail;
+use super::output::note;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct Stderr;
@@ -23,7 +24,7 @@ impl Log for Stderr {
                 Level::Debug => "debug",
                 Level::Trace => "trace",
             };
-            eprintln!("{label}: {}", record.args());
+            note(format_args!("{label}: {}\n", record.args()));
         }
     }
 

@@ -5,6 +5,7 @@
 //! shows up as an I/O error: it ends the program, as a success.
 
 mod absent;
+mod answer;
 mod args;
 mod detokenize;
 mod devices;

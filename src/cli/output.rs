@@ -1,7 +1,7 @@
-//! stdout: the only place that writes to it.
+//! stdout and stderr: the only place that writes to them.
 //!
-//! `println!` panics when the reader has gone away; these functions give the error back instead, and `failure` makes a
-//! success of it.
+//! `println!` panics when the reader has gone away. Here an error on stdout is given back, and `failure` makes a success of
+//! a closed pipe; one on stderr is nobody's loss.
 
 use anyhow::Context;
 use serde::Serialize;
@@ -25,6 +25,11 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let written = serde_json::to_writer(&mut out, value).map_err(std::io::Error::from);
     written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).context(NAME)
+}
+
+/// Writes to stderr, as it is.
+pub fn note(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().lock().write_fmt(text);
 }
 
 /// Whether the error is that nobody reads stdout any more.

@@ -62,10 +62,10 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
 /// llama-perplexity's line, which grows by a chunk at a time.
 fn progress(chunk: usize, of: usize, value: f64) {
     if chunk == 1 {
-        eprintln!("perplexity over {of} chunks");
+        output::note(format_args!("perplexity over {of} chunks\n"));
     }
-    eprint!("[{chunk}]{value:.4},");
+    output::note(format_args!("[{chunk}]{value:.4},"));
     if chunk == of {
-        eprintln!();
+        output::note(format_args!("\n"));
     }
 }

@@ -3,18 +3,17 @@
 //! The prompt goes through the model's chat template unless `--raw` is given; a model without one gets it as it stands. The
 //! answer is streamed, or printed as one JSON object with Ollama's keys and ours.
 
+use super::answer::{Scored, Times, answer};
 use super::args::{Cache, Device, OnOverflow, Source, context};
 use super::failure::usage;
 use super::input::{self, Request};
-use super::{Detail, output, time};
+use super::{Detail, output};
 use anyhow::Context;
-use serde::Serialize;
 use std::hash::{BuildHasher, Hasher};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
-use tallow::text::Tokenizer;
-use tallow::{Checkpoint, Error, GenerateOptions, Generation, LoadOptions, Logprobs, Message, Model, Session, Usage};
+use std::time::Instant;
+use tallow::{Checkpoint, Error, GenerateOptions, Generation, LoadOptions, Message, Model, Session};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -147,7 +146,7 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let load_time = start.elapsed();
     let options = options(&args, &model);
     if detail == Detail::Verbose {
-        eprintln!("sampling: {}; seed {}", options.sampling.describe(), Seed(options.seed));
+        output::note(format_args!("sampling: {}; seed {}\n", options.sampling.describe(), Seed(options.seed)));
     }
     let mut session = model.session()?;
     let mut generation = begin(&args, &mut session, &prompt, &options, detail)?;
@@ -252,7 +251,9 @@ fn begin<'s>(
             return Err(usage("--system needs a chat template, and the model has none; give one with --chat-template"));
         }
         if !args.raw && detail != Detail::Quiet {
-            eprintln!("note: the model has no chat template; the prompt is continued as it stands, as with --raw");
+            output::note(format_args!(
+                "note: the model has no chat template; the prompt is continued as it stands, as with --raw\n"
+            ));
         }
         return Ok(session.generate(prompt, options)?);
     }
@@ -277,9 +278,6 @@ fn stream(generation: &mut Generation<'_>) -> anyhow::Result<(String, Vec<Scored
     Ok((text, Vec::new()))
 }
 
-/// A token's log-probability.
-type Scored = (u32, Logprobs);
-
 fn collect(generation: &mut Generation<'_>) -> anyhow::Result<(String, Vec<Scored>)> {
     let (mut text, mut logprobs) = (String::new(), Vec::new());
     for piece in generation {
@@ -288,114 +286,6 @@ fn collect(generation: &mut Generation<'_>) -> anyhow::Result<(String, Vec<Score
         logprobs.extend(piece.token.zip(piece.logprobs));
     }
     Ok((text, logprobs))
-}
-
-/// What `--json` prints. The names up to `eval_duration` are Ollama's; times are in nanoseconds.
-#[derive(Serialize)]
-struct Answer<'a> {
-    model: &'a str,
-    created_at: String,
-    response: String,
-    done: bool,
-    done_reason: Option<&'static str>,
-    total_duration: u64,
-    load_duration: u64,
-    prompt_eval_count: usize,
-    prompt_eval_duration: u64,
-    eval_count: usize,
-    eval_duration: u64,
-    prompt_tokens: &'a [u32],
-    tokens: &'a [u32],
-    seed: u64,
-    truncated_tokens: usize,
-    sampler: String,
-    device: String,
-    threads: usize,
-    kernels: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Vec<TokenLogprob>>,
-}
-
-/// One generated token with its likeliest alternatives; the names but `id` are Ollama's.
-#[derive(Serialize)]
-struct TokenLogprob {
-    id: u32,
-    token: String,
-    logprob: f32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_logprobs: Option<Vec<TokenLogprob>>,
-}
-
-fn answer<'a>(
-    name: &'a str,
-    model: &'a Model,
-    generation: &'a Generation<'_>,
-    options: &GenerateOptions,
-    times: &Times,
-    response: String,
-    logprobs: Vec<Scored>,
-) -> Answer<'a> {
-    let info = model.info();
-    Answer {
-        model: name,
-        created_at: time::rfc3339(SystemTime::now()),
-        response,
-        done: true,
-        done_reason: generation.done_reason().map(|reason| reason.name()),
-        total_duration: time::nanoseconds(times.total),
-        load_duration: time::nanoseconds(times.load),
-        prompt_eval_count: times.usage.prompt_tokens,
-        prompt_eval_duration: time::nanoseconds(times.usage.prompt_time),
-        eval_count: times.usage.tokens,
-        eval_duration: time::nanoseconds(times.usage.time),
-        prompt_tokens: generation.prompt_tokens(),
-        tokens: generation.tokens(),
-        seed: generation.seed(),
-        truncated_tokens: times.usage.truncated_tokens,
-        sampler: options.sampling.describe(),
-        device: info.device.to_string(),
-        threads: info.threads,
-        kernels: info.kernels,
-        logprobs: options
-            .logprobs
-            .map(|_| logprobs.into_iter().map(|scored| scored_token(model.tokenizer(), scored)).collect()),
-    }
-}
-
-fn scored_token(tokenizer: &Tokenizer, (id, scores): Scored) -> TokenLogprob {
-    let entry = |id: u32, logprob: f32, top_logprobs| {
-        // A token that is no whole character, or no text at all, has none of its own.
-        let token = tokenizer.decode(&[id], false).unwrap_or_default();
-        TokenLogprob { id, token, logprob, top_logprobs }
-    };
-    let top = scores.top.iter().map(|(id, logprob)| entry(*id, *logprob, None)).collect();
-    entry(id, scores.logprob, Some(top))
-}
-
-/// Times of one answer.
-struct Times {
-    total: Duration,
-    load: Duration,
-    usage: Usage,
-}
-
-impl Times {
-    /// In Ollama's words.
-    fn print(&self) {
-        let usage = &self.usage;
-        let rate = |count: usize, time: Duration| match time.as_secs_f64() {
-            seconds if seconds > 0.0 => count as f64 / seconds,
-            _ => 0.0,
-        };
-        eprintln!("total duration:       {}", time::go(self.total));
-        eprintln!("load duration:        {}", time::go(self.load));
-        eprintln!("prompt eval count:    {} token(s)", usage.prompt_tokens);
-        eprintln!("prompt eval duration: {}", time::go(usage.prompt_time));
-        eprintln!("prompt eval rate:     {:.2} tokens/s", rate(usage.prompt_tokens, usage.prompt_time));
-        eprintln!("eval count:           {} token(s)", usage.tokens);
-        eprintln!("eval duration:        {}", time::go(usage.time));
-        eprintln!("eval rate:            {:.2} tokens/s", rate(usage.tokens, usage.time));
-    }
 }
 
 #[cfg(test)]
