@@ -4,14 +4,14 @@ use super::{output, time};
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 use tallow::text::Tokenizer;
-use tallow::{GenerateOptions, Generation, Logprobs, Model, Usage};
+use tallow::{Generation, Logprobs, Model, SampleOptions, Usage};
 
 /// A generated token and its log-probability.
 pub type Scored = (u32, Logprobs);
 
 /// What `--json` prints. The names up to `eval_duration` are Ollama's; times are in nanoseconds.
 #[derive(Serialize)]
-pub struct Answer<'a> {
+pub struct Report<'a> {
     model: &'a str,
     created_at: String,
     response: String,
@@ -45,40 +45,47 @@ struct TokenLogprob {
     top_logprobs: Option<Vec<TokenLogprob>>,
 }
 
-/// What there is to say about a finished generation.
-pub fn answer<'a>(
-    name: &'a str,
-    model: &'a Model,
-    generation: &'a Generation<'_>,
-    options: &GenerateOptions,
-    times: &Times,
-    response: String,
-    logprobs: Vec<Scored>,
-) -> Answer<'a> {
-    let info = model.info();
-    Answer {
-        model: name,
-        created_at: time::rfc3339(SystemTime::now()),
-        response,
-        done: true,
-        done_reason: generation.done_reason().map(|reason| reason.name()),
-        total_duration: time::nanoseconds(times.total),
-        load_duration: time::nanoseconds(times.load),
-        prompt_eval_count: times.usage.prompt_tokens,
-        prompt_eval_duration: time::nanoseconds(times.usage.prompt_time),
-        eval_count: times.usage.tokens,
-        eval_duration: time::nanoseconds(times.usage.time),
-        prompt_tokens: generation.prompt_tokens(),
-        tokens: generation.tokens(),
-        seed: generation.seed(),
-        truncated_tokens: times.usage.truncated_tokens,
-        sampler: options.sampling.describe(),
-        device: info.device.to_string(),
-        threads: info.threads,
-        kernels: info.kernels,
-        logprobs: options
-            .logprobs
-            .map(|_| logprobs.into_iter().map(|scored| scored_token(model.tokenizer(), scored)).collect()),
+/// What a finished generation left.
+pub struct Answer<'a> {
+    /// The text.
+    pub text: String,
+    /// Log-probabilities, a token each; empty unless asked for.
+    pub logprobs: Vec<Scored>,
+    /// How long it took.
+    pub times: &'a Times,
+    /// How tokens were chosen.
+    pub sampling: &'a SampleOptions,
+    /// Whether log-probabilities were asked for.
+    pub with_logprobs: bool,
+}
+
+impl Answer<'_> {
+    /// The object for `--json`; `name` is the model's name as the user gave it.
+    pub fn report<'a>(self, name: &'a str, model: &'a Model, generation: &'a Generation<'_>) -> Report<'a> {
+        let (info, times) = (model.info(), self.times);
+        let logprobs = self.logprobs.into_iter().map(|scored| scored_token(model.tokenizer(), scored));
+        Report {
+            model: name,
+            created_at: time::rfc3339(SystemTime::now()),
+            response: self.text,
+            done: true,
+            done_reason: generation.done_reason().map(|reason| reason.name()),
+            total_duration: time::nanoseconds(times.total),
+            load_duration: time::nanoseconds(times.load),
+            prompt_eval_count: times.usage.prompt_tokens,
+            prompt_eval_duration: time::nanoseconds(times.usage.prompt_time),
+            eval_count: times.usage.tokens,
+            eval_duration: time::nanoseconds(times.usage.time),
+            prompt_tokens: generation.prompt_tokens(),
+            tokens: generation.tokens(),
+            seed: generation.seed(),
+            truncated_tokens: times.usage.truncated_tokens,
+            sampler: self.sampling.describe(),
+            device: info.device.to_string(),
+            threads: info.threads,
+            kernels: info.kernels,
+            logprobs: self.with_logprobs.then(|| logprobs.collect()),
+        }
     }
 }
 

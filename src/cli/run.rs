@@ -3,7 +3,7 @@
 //! The prompt goes through the model's chat template unless `--raw` is given; a model without one gets it as it stands. The
 //! answer is streamed, or printed as one JSON object with Ollama's keys and ours.
 
-use super::answer::{Scored, Times, answer};
+use super::answer::{Answer, Scored, Times};
 use super::args::{Cache, Device, OnOverflow, Source, context};
 use super::failure::usage;
 use super::input::{self, Request};
@@ -149,11 +149,13 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
         output::note(format_args!("sampling: {}; seed {}\n", options.sampling.describe(), Seed(options.seed)));
     }
     let mut session = model.session()?;
-    let mut generation = begin(&args, &mut session, &prompt, &options, detail)?;
+    let mut generation = begin(&args, &mut session, &prompt, &options)?;
     let (text, logprobs) = if args.json { collect(&mut generation)? } else { stream(&mut generation)? };
     let times = Times { total: start.elapsed(), load: load_time, usage: generation.usage() };
     if args.json {
-        output::json(&answer(&request.model, &model, &generation, &options, &times, text, logprobs))?;
+        let with_logprobs = options.logprobs.is_some();
+        let answer = Answer { text, logprobs, times: &times, sampling: &options.sampling, with_logprobs };
+        output::json(&answer.report(&request.model, &model, &generation))?;
     }
     if detail == Detail::Verbose {
         times.print();
@@ -238,22 +240,14 @@ fn draw_seed() -> u64 {
 }
 
 /// Reads the prompt.
-fn begin<'s>(
-    args: &Args,
-    session: &'s mut Session,
-    prompt: &str,
-    options: &GenerateOptions,
-    detail: Detail,
-) -> anyhow::Result<Generation<'s>> {
+fn begin<'s>(args: &Args, session: &'s mut Session, prompt: &str, options: &GenerateOptions) -> anyhow::Result<Generation<'s>> {
     let has_template = session.model().template().is_some();
     if args.raw || !has_template {
         if args.system.is_some() {
             return Err(usage("--system needs a chat template, and the model has none; give one with --chat-template"));
         }
-        if !args.raw && detail != Detail::Quiet {
-            output::note(format_args!(
-                "note: the model has no chat template; the prompt is continued as it stands, as with --raw\n"
-            ));
+        if !args.raw {
+            log::warn!("the model has no chat template; the prompt is continued as it stands, as with --raw");
         }
         return Ok(session.generate(prompt, options)?);
     }
