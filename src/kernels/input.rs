@@ -87,6 +87,9 @@ pub fn rest(scale: f32, sums: [i32; 2]) -> ([u32; 8], [u32; 8]) {
     (wide, narrow)
 }
 
+/// Largest magnitudes below this count as zero: the factor that quantises them would overflow, and beside any other block they are nothing.
+pub const SMALLEST: f32 = 1e-30;
+
 /// Scale of a block and the factor that quantises it, from the bits of its largest magnitude.
 ///
 /// The scale is rounded to the 11 significant bits of an f16 after the factor was taken from it, as GGML's Q8_0 does, so that
@@ -96,8 +99,7 @@ pub fn scale(absmax: u32) -> (f32, f32) {
     let absmax = f32::from_bits(absmax);
     if !absmax.is_finite() {
         (absmax, 0.0)
-    } else if absmax < 1e-30 {
-        // The factor would overflow; so small a block is nothing beside any other.
+    } else if absmax < SMALLEST {
         (0.0, 0.0)
     } else {
         let bits = (absmax / 127.0).to_bits();

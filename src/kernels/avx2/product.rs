@@ -4,7 +4,7 @@
 //! (8 · 2 · 15 · 127 = 30480), four of 5-bit ones, two of 6-bit ones. 8-bit weights are taken as signed numbers, their sign moved to
 //! the activations, one line at a time.
 //!
-//! A panel's slice is unfolded into a scratch in the first-level cache, whatever the number of rows; a tile is one panel times 3 rows.
+//! A panel's slice is unfolded into a scratch in the first-level cache, whatever the number of rows; a tile is one panel times 2 rows.
 
 use super::LANES;
 use crate::kernels::buffer::LINE;
@@ -14,8 +14,8 @@ use crate::kernels::panel::{BLOCK, Head, LINES, ROWS};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
-/// Rows in a tile.
-const TILE: usize = 3;
+/// Rows in a tile: with three, 16 registers do not hold the sums.
+const TILE: usize = 2;
 /// Registers across a panel.
 const WIDTH: usize = ROWS / LANES;
 /// Bytes that are fetched ahead.
@@ -85,10 +85,8 @@ unsafe fn run<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &PanelT
                 for row in (0..whole).step_by(TILE) {
                     tile::<LOW, HIGH, HEAD, TILE>(task, scratch, from, count, row);
                 }
-                match task.rows - whole {
-                    1 => tile::<LOW, HIGH, HEAD, 1>(task, scratch, from, count, whole),
-                    2 => tile::<LOW, HIGH, HEAD, 2>(task, scratch, from, count, whole),
-                    _ => {}
+                if whole < task.rows {
+                    tile::<LOW, HIGH, HEAD, 1>(task, scratch, from, count, whole);
                 }
             }
             store(task, panel, &(*scratch).sums);
@@ -159,15 +157,6 @@ unsafe fn tile<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: us
             let record = |m: usize| records.add(m * count + block);
             let values = &(*scratch).values[block];
             for half in 0..halves {
-                if mins {
-                    let mins = &(*scratch).mins[block][half];
-                    for (m, sums) in sums.iter_mut().enumerate() {
-                        let factor = _mm256_broadcast_ss(rest(record(m), SCALED_SUM + half));
-                        for (sum, min) in sums.iter_mut().zip(mins) {
-                            *sum = _mm256_fmadd_ps(*min, factor, *sum);
-                        }
-                    }
-                }
                 let mut integers = [[_mm256_setzero_si256(); WIDTH]; MR];
                 if let Some(start) = start {
                     for (m, integers) in integers.iter_mut().enumerate() {
@@ -200,12 +189,17 @@ unsafe fn tile<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: us
                         }
                     }
                 }
-                let scales = &(*scratch).scales[block][half];
-                for m in 0..MR {
+                let (scales, minima) = (&(*scratch).scales[block][half], &(*scratch).mins[block][half]);
+                for (m, integers) in integers.into_iter().enumerate() {
                     let factor = _mm256_broadcast_ss(rest(record(m), SCALE));
-                    for p in 0..WIDTH {
+                    for (p, integer) in integers.into_iter().enumerate() {
+                        let mut sum = sums[m][p];
+                        if mins {
+                            let factor = _mm256_broadcast_ss(rest(record(m), SCALED_SUM + half));
+                            sum = _mm256_fmadd_ps(minima[p], factor, sum);
+                        }
                         let scale = _mm256_mul_ps(scales[p], factor);
-                        sums[m][p] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[m][p]), scale, sums[m][p]);
+                        sums[m][p] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integer), scale, sum);
                     }
                 }
             }
