@@ -45,7 +45,12 @@ fn main() -> Result<()> {
             times[times.len() / 2]
         };
         let (a, b) = (median(&mut times[0]), median(&mut times[1]));
-        println!("{rows:4} rows at depth {depth:4}: {} {a:9.0} us   {} {b:9.0} us   ratio {:.1}", networks[0].0, networks[1].0, b / a);
+        println!(
+            "{rows:4} rows at depth {depth:4}: {} {a:9.0} us   {} {b:9.0} us   ratio {:.1}",
+            networks[0].0,
+            networks[1].0,
+            b / a
+        );
     }
     Ok(())
 }

@@ -206,7 +206,7 @@ impl Checkpoint {
         let key = "general.architecture";
         let name = metadata.string(key)?.ok_or_else(|| metadata.missing(key))?.to_owned();
         let family = arch::family(&name, &format!("{}: key {key}", metadata.file()))?;
-        let spec = checked((family.spec)(&Hparams::from_gguf(&metadata, &name, &weights))?, metadata.file())?;
+        let spec = checked((family.spec)(&Hparams::from_gguf(&metadata, &name, &weights))?, &weights, metadata.file())?;
         let sampling = gguf_sampling(&metadata)?;
         let template = metadata.string("tokenizer.chat_template")?.map(str::to_owned);
         let license = metadata.string("general.license")?.map(str::to_owned);
@@ -227,7 +227,7 @@ impl Checkpoint {
         }
         let family = arch::family(name, &format!("{file}: key model_type"))?;
         let weights = safetensors::open(path)?.renamed(family.names)?;
-        let spec = checked((family.spec)(&Hparams::from_config(&file, &config, &weights))?, &file)?;
+        let spec = checked((family.spec)(&Hparams::from_config(&file, &config, &weights))?, &weights, &file)?;
 
         let tokenizer_file = path.join("tokenizer.json");
         let bytes = read(path, "tokenizer.json")?.ok_or_else(|| {
@@ -364,8 +364,11 @@ pub(crate) fn load(found: Found, options: &LoadOptions) -> Result<Inner> {
 }
 
 /// Checks what holds for every family.
-fn checked(spec: Spec, file: &str) -> Result<Spec> {
+fn checked(spec: Spec, weights: &Weights, file: &str) -> Result<Spec> {
     let wrong = |why: String| Err(Error::corrupt(file, why));
+    if spec.layers > weights.len() {
+        return wrong(format!("states {} layers, but there are only {} tensors", spec.layers, weights.len()));
+    }
     let a = &spec.attention;
     if a.heads % a.kv_heads != 0 {
         return wrong(format!("{} query heads are no multiple of {} key/value heads", a.heads, a.kv_heads));

@@ -40,14 +40,18 @@ impl Forward for Counter {
     }
 }
 
-/// A model that counts, with the tokenizer and chat template of a golden case and 64 positions.
+/// A model that counts, with the tokenizer and chat template of a golden case.
 fn counter() -> (Model, Arc<AtomicUsize>) {
+    counter_of(64)
+}
+
+fn counter_of(context: usize) -> (Model, Arc<AtomicUsize>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama-gqa-tied");
     let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
     let real = load::Checkpoint::open(folder.to_str().unwrap()).unwrap().load(&options).unwrap();
     let read = Arc::new(AtomicUsize::new(0));
     let network = Counter { spec: real.network.spec().clone(), read: read.clone() };
-    (Model::from_inner(Inner { network: Box::new(network), context: 64, end_ids: vec![400], ..real }), read)
+    (Model::from_inner(Inner { network: Box::new(network), context, end_ids: vec![400], ..real }), read)
 }
 
 fn greedy(max_tokens: usize) -> GenerateOptions {
@@ -117,7 +121,7 @@ fn a_full_context_ends_the_text_and_a_longer_prompt_is_an_error_or_cut_as_asked(
 
 #[test]
 fn a_chat_reads_only_what_is_new() {
-    let (model, read) = counter();
+    let (model, read) = counter_of(256);
     let mut session = model.session().unwrap();
     let mut talk = vec![Message::user("The river runs north.")];
     let answer = session.chat(&talk, &greedy(3)).unwrap().text().unwrap();

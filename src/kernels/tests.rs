@@ -80,8 +80,8 @@ fn seen(dtype: Dtype, x: &[f32]) -> Vec<f64> {
     }
     let mut out = Vec::new();
     for x in x.chunks(BLOCK) {
-        let scale = x.iter().fold(0f32, |max, x| max.max(x.abs())) / 127.0;
-        let factor = 127.0 / x.iter().fold(0f32, |max, x| max.max(x.abs()));
+        let absmax = x.iter().fold(0f32, |max, x| max.max(x.abs()));
+        let (scale, factor) = (f16::from_f32(absmax / 127.0).to_f32(), 127.0 / absmax);
         out.extend(x.iter().map(|x| if scale == 0.0 { 0.0 } else { (x * factor).round_ties_even() as f64 * scale as f64 }));
     }
     out
@@ -260,7 +260,8 @@ fn records_hold_what_the_definition_says_under_every_set() {
         }
         let scale = f32::from_bits(wide.rest[SCALE]);
         for (x, q) in x[block * BLOCK..].iter().zip(wide.values) {
-            assert!((x - q as f32 * scale).abs() <= scale * 0.5001, "block {block}: {x} as {q} times {scale}");
+            // Half a step, and what rounding the scale to 11 bits moves at the far end: 127 / 2048.
+            assert!((x - q as f32 * scale).abs() <= scale * 0.565, "block {block}: {x} as {q} times {scale}");
         }
         let sums = [0, 16].map(|at| wide.values[at..at + 16].iter().map(|&q| q as i32).sum::<i32>());
         assert_eq!(

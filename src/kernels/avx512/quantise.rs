@@ -63,7 +63,11 @@ fn four(x: &[f32; BLOCKS * BLOCK], wide: Option<&mut [Record; BLOCKS]>, narrow: 
     let broken = _mm_cmp_ps_mask::<_CMP_NLT_UQ>(absmax, _mm_set1_ps(f32::INFINITY));
     let ordinary = _mm_cmp_ps_mask::<_CMP_NLT_UQ>(absmax, _mm_set1_ps(input::SMALLEST)) & !broken;
     let q = _mm_set1_ps(127.0);
-    let scale = _mm_mask_div_ps(_mm_maskz_mov_ps(broken, absmax), ordinary, absmax, q);
+    let exact = _mm_castps_si128(_mm_maskz_div_ps(ordinary, absmax, q));
+    let odd = _mm_and_si128(_mm_srli_epi32::<13>(exact), _mm_set1_epi32(1));
+    let rounded = _mm_add_epi32(_mm_add_epi32(exact, _mm_set1_epi32(0xfff)), odd);
+    let rounded = _mm_castsi128_ps(_mm_and_si128(rounded, _mm_set1_epi32(!0x1fff)));
+    let scale = _mm_mask_mov_ps(rounded, broken, absmax);
     let factors = _mm_maskz_div_ps(ordinary, q, absmax);
 
     let mut values = [_mm256_setzero_si256(); BLOCKS];
