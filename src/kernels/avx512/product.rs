@@ -432,13 +432,16 @@ impl Slice<'_, '_> {
             let records = task.records.slice(from / SLICE, row).as_ptr();
             for block in 0..count {
                 let record = |m: usize| records.add(m * count + block);
-                let values = &(*scratch).values[block];
+                // By address, not by index: a compiler that sees at most 8 blocks unrolls them all, which is more than the cache of
+                // decoded instructions holds, and a third slower.
+                let values = &*(&raw const (*scratch).values).cast::<[[__m512i; LINES]; PANELS]>().add(block);
+                let scales = &*(&raw const (*scratch).scales).cast::<[[__m512; PANELS]; 2]>().add(block);
+                let mins = &*(&raw const (*scratch).mins).cast::<[[__m512; PANELS]; 2]>().add(block);
                 for half in 0..HALVES {
                     if MINS {
-                        let mins = &(*scratch).mins[block][half];
                         for (m, sums) in sums.iter_mut().enumerate() {
                             let factor = float(record(m), SCALED_SUM + half);
-                            for (sum, min) in sums.iter_mut().zip(mins) {
+                            for (sum, min) in sums.iter_mut().zip(&mins[half]) {
                                 *sum = _mm512_fmadd_ps(*min, factor, *sum);
                             }
                         }
@@ -461,7 +464,7 @@ impl Slice<'_, '_> {
                             }
                         }
                     }
-                    let scales = &(*scratch).scales[block][half];
+                    let scales = &scales[half];
                     for m in 0..MR {
                         let factor = float(record(m), SCALE);
                         for p in 0..NP {
