@@ -1,4 +1,27 @@
-//! In-process LLM inference on Candle.
+//! In-process LLM inference on Candle: no server, no Python.
+//!
+//! Load a [`Model`], open a [`Session`], and iterate over what it generates. The example runs with the model that is in
+//! the repository:
+//!
+//! ```
+//! use tallow::{GenerateOptions, Message, Model};
+//!
+//! let model = Model::load("smollm2")?;
+//! let mut session = model.session()?;
+//! let options = GenerateOptions { seed: Some(7), max_tokens: Some(16), ..model.defaults() };
+//! for piece in session.chat(&[Message::user("What is a lighthouse?")], &options)? {
+//!     print!("{}", piece?.text);
+//! }
+//! # Ok::<(), tallow::Error>(())
+//! ```
+//!
+//! Everything is synchronous and takes `&self`; a [`Model`] is `Send + Sync` and cheap to clone. Errors are one type,
+//! [`Error`], with a variant for each thing a caller can act on. Progress and warnings go to the `log` facade.
+//!
+//! The modules below are the layers it is built from, lowest first: [`spec`] and [`quant`] (plain definitions), [`sample`]
+//! and [`text`], [`kernels`] (CPU inner loops), [`device`], [`weights`] (files), [`nn`] (steps of a forward),
+//! [`model`] (the forward), [`arch`] (families). They are public for benches and experiments; most programs need only what is
+//! re-exported here.
 
 pub mod arch;
 mod bytes;
@@ -9,6 +32,7 @@ pub mod kernels;
 mod load;
 pub mod model;
 pub mod nn;
+mod options;
 pub mod quant;
 pub mod sample;
 pub mod spec;
@@ -17,11 +41,10 @@ pub mod weights;
 
 pub use bytes::Bytes;
 pub use device::DeviceChoice;
-pub use engine::{
-    DoneReason, GenerateOptions, Generation, LoadOptions, Logprobs, Model, Overflow, Perplexity, Piece, Session, Usage,
-};
+pub use engine::{DoneReason, Generation, Logprobs, Model, Perplexity, Piece, Session, Usage};
 pub use error::{Error, Result};
 pub use load::{Checkpoint, ModelInfo, model_folders};
 pub use nn::CacheType;
+pub use options::{GenerateOptions, LoadOptions, Overflow};
 pub use sample::SampleOptions;
 pub use text::Message;

@@ -6,11 +6,11 @@
 use crate::arch;
 use crate::bytes::Bytes;
 use crate::device::{self, DeviceChoice, Resolved};
-use crate::engine::{GenerateOptions, Inner, LoadOptions};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::model::{Forward, Transformer};
 use crate::nn::{CacheType, generic::Generic, host::Host};
+use crate::options::{GenerateOptions, LoadOptions};
 use crate::quant::Dtype;
 use crate::sample::SampleOptions;
 use crate::spec::Spec;
@@ -287,7 +287,7 @@ impl Checkpoint {
     }
 
     /// Puts the network on a device.
-    pub(crate) fn load(mut self, options: &LoadOptions) -> Result<Inner> {
+    pub(crate) fn load(mut self, options: &LoadOptions) -> Result<Loaded> {
         if let Some(source) = &options.chat_template {
             self.template = Some(ChatTemplate::new(source, &self.tokens)?);
         }
@@ -316,7 +316,7 @@ impl Checkpoint {
                 Box::new(Transformer::load(Generic::new(device), self.spec, self.weights, cache_type)?)
             }
         };
-        Ok(Inner {
+        Ok(Loaded {
             network,
             tokenizer: self.tokenizer,
             template: self.template,
@@ -358,8 +358,19 @@ impl Checkpoint {
     }
 }
 
+/// A model that is loaded: what every clone of a handle shares.
+pub(crate) struct Loaded {
+    pub network: Box<dyn Forward>,
+    pub tokenizer: Tokenizer,
+    pub template: Option<ChatTemplate>,
+    pub end_ids: Vec<u32>,
+    pub defaults: GenerateOptions,
+    pub context: usize,
+    pub info: ModelInfo,
+}
+
 /// Opens and loads.
-pub(crate) fn load(found: Found, options: &LoadOptions) -> Result<Inner> {
+pub(crate) fn load(found: Found, options: &LoadOptions) -> Result<Loaded> {
     Checkpoint::from_found(found)?.load(options)
 }
 

@@ -156,3 +156,23 @@ fn a_session_that_reads_token_by_token_gives_the_same_bits_as_one_that_reads_at_
         }
     }
 }
+
+#[test]
+fn the_spec_of_each_case_is_as_written_down() {
+    let mut text = String::new();
+    for kind in ["causal", "gguf"] {
+        for (folder, _) in cases(kind) {
+            let checkpoint = tallow::Checkpoint::open(folder.to_str().unwrap()).unwrap();
+            text.push_str(&format!("{}: {:?}\n", folder.file_name().unwrap().to_str().unwrap(), checkpoint.spec()));
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/specs.txt");
+    if std::env::var_os("TALLOW_BLESS").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&file).unwrap();
+    for (got, expected) in text.lines().zip(expected.lines()) {
+        assert_eq!(got, expected, "TALLOW_BLESS=1 writes the new specs");
+    }
+    assert_eq!(text.lines().count(), expected.lines().count());
+}

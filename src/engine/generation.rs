@@ -1,8 +1,8 @@
 //! The loop that makes tokens: sample, detokenise, look for an end, read the token, again.
 
-use super::GenerateOptions;
 use super::session::{Prompt, Session};
 use crate::error::Result;
+use crate::options::GenerateOptions;
 use crate::sample::{Sampler, log_probabilities};
 use crate::text::{Detokeniser, Start};
 use std::collections::VecDeque;

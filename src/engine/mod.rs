@@ -1,7 +1,6 @@
 //! What a user holds: a [`Model`], its [`Session`]s, and the loop that makes tokens.
 
 mod generation;
-mod options;
 mod perplexity;
 mod session;
 #[cfg(test)]
@@ -10,13 +9,12 @@ mod tests;
 use crate::Bytes;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::load::{self, Found, ModelInfo};
-use crate::model::Forward;
+use crate::load::{self, Found, Loaded, ModelInfo};
 use crate::nn::Batch;
+use crate::options::{GenerateOptions, LoadOptions};
 use crate::spec::Spec;
 use crate::text::{ChatTemplate, Tokenizer};
 pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
-pub use options::{GenerateOptions, LoadOptions, Overflow};
 pub use perplexity::Perplexity;
 pub use session::Session;
 use std::sync::Arc;
@@ -36,18 +34,7 @@ pub(crate) const CHUNK: usize = 512;
 /// ```
 #[derive(Clone)]
 pub struct Model {
-    inner: Arc<Inner>,
-}
-
-/// What every clone of a model shares.
-pub(crate) struct Inner {
-    pub network: Box<dyn Forward>,
-    pub tokenizer: Tokenizer,
-    pub template: Option<ChatTemplate>,
-    pub end_ids: Vec<u32>,
-    pub defaults: GenerateOptions,
-    pub context: usize,
-    pub info: ModelInfo,
+    inner: Arc<Loaded>,
 }
 
 impl Model {
@@ -75,11 +62,11 @@ impl Model {
 
     /// A model around any network, for tests of the loop.
     #[cfg(test)]
-    pub(crate) fn from_inner(inner: Inner) -> Model {
+    pub(crate) fn from_inner(inner: Loaded) -> Model {
         Model { inner: Arc::new(inner) }
     }
 
-    pub(crate) fn inner(&self) -> &Inner {
+    pub(crate) fn inner(&self) -> &Loaded {
         &self.inner
     }
 

@@ -1,8 +1,9 @@
 //! One conversation or text: it owns the key/value cache and knows which tokens are in it.
 
-use super::{CHUNK, GenerateOptions, Generation, Model, Overflow};
+use super::{CHUNK, Generation, Model};
 use crate::error::{Error, Result};
 use crate::nn::{Batch, KvCache};
+use crate::options::{GenerateOptions, Overflow};
 use crate::text::Message;
 use std::time::Instant;
 

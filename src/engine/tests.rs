@@ -1,7 +1,9 @@
 //! The loop, with a network of ten lines that counts: after token t comes t + 1.
 
 use super::*;
+use crate::model::Forward;
 use crate::nn::{CacheType, KvCache};
+use crate::options::Overflow;
 use crate::quant::Dtype;
 use crate::sample::SampleOptions;
 use crate::text::Message;
@@ -51,7 +53,7 @@ fn counter_of(context: usize) -> (Model, Arc<AtomicUsize>) {
     let real = load::Checkpoint::open(folder.to_str().unwrap()).unwrap().load(&options).unwrap();
     let read = Arc::new(AtomicUsize::new(0));
     let network = Counter { spec: real.network.spec().clone(), read: read.clone() };
-    (Model::from_inner(Inner { network: Box::new(network), context, end_ids: vec![400], ..real }), read)
+    (Model::from_inner(Loaded { network: Box::new(network), context, end_ids: vec![400], ..real }), read)
 }
 
 fn greedy(max_tokens: usize) -> GenerateOptions {

@@ -26,11 +26,11 @@ pub enum Overflow {
     /// [`Error::ContextOverflow`].
     #[default]
     Error,
-    /// The oldest tokens are dropped, all but a leading BOS, and counted in [`Usage::truncated_tokens`](super::Usage).
+    /// The oldest tokens are dropped, all but a leading BOS, and counted in [`Usage::truncated_tokens`](crate::Usage).
     Truncate,
 }
 
-/// How text is generated. [`Model::defaults`](super::Model::defaults) has the model's own.
+/// How text is generated. [`Model::defaults`](crate::Model::defaults) has the model's own.
 #[derive(Debug, Clone, Default)]
 pub struct GenerateOptions {
     /// Filters, penalties and temperature.
