@@ -129,6 +129,8 @@ struct Scratch {
     q: Vec<f32>,
     scores: Vec<f32>,
     correction: Vec<f32>,
+    /// Absolute positions that each line sees.
+    seen: Vec<Range<usize>>,
     visible: Vec<Visible>,
     segment: State,
     total: State,
@@ -260,35 +262,36 @@ impl Piece {
     fn lines(&self, job: &AttentionJob) -> usize {
         self.rows.len() * job.group()
     }
-
-    /// The row and the query head of a line.
-    fn line(&self, job: &AttentionJob, line: usize) -> (usize, usize) {
-        (self.rows.start + line / job.group(), self.head * job.group() + line % job.group())
-    }
 }
 
-/// Lays the piece's queries side by side, scaled.
+/// Lays the piece's queries side by side, scaled, and finds what each sees.
 fn gather(job: &AttentionJob, piece: &Piece, scratch: &mut Scratch) {
-    scratch.q.clear();
-    for line in 0..piece.lines(job) {
-        let (row, head) = piece.line(job, line);
-        let q = &job.q[row * job.q_stride + head * job.head_dim..][..job.head_dim];
-        scratch.q.extend(q.iter().map(|q| q * job.scale));
+    scratch.seen.clear();
+    for row in piece.rows.clone() {
+        scratch.seen.extend(std::iter::repeat_n(job.sees(row), job.group()));
+    }
+    scratch.q.resize(piece.lines(job) * job.head_dim, 0.0);
+    let mut lines = scratch.q.chunks_exact_mut(job.head_dim);
+    for row in piece.rows.clone() {
+        let start = row * job.q_stride + piece.head * job.group() * job.head_dim;
+        let heads = &job.q[start..start + job.group() * job.head_dim];
+        for (q, line) in heads.chunks_exact(job.head_dim).zip(&mut lines) {
+            line.iter_mut().zip(q).for_each(|(line, q)| *line = q * job.scale);
+        }
     }
 }
 
 /// One segment for one piece, from the queries in `scratch` to `scratch.segment`.
 fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scratch: &mut Scratch) {
     let (lines, dim, padded) = (piece.lines(job), job.head_dim, job.padded());
-    let Scratch { q, scores, correction, visible, segment: state, .. } = scratch;
+    let Scratch { q, scores, correction, seen, visible, segment: state, .. } = scratch;
     state.reset(lines, padded);
     scores.resize(lines * BLOCK, 0.0);
     correction.resize(lines, 0.0);
     let (keys, values) = (&job.keys[piece.head], &job.values[piece.head]);
     for block in (segment * SEGMENT..(segment + 1) * SEGMENT).step_by(BLOCK) {
         visible.clear();
-        visible.extend((0..lines).map(|line| {
-            let seen = job.sees(piece.line(job, line).0);
+        visible.extend(seen.iter().map(|seen| {
             let inside = |position: usize| position.clamp(block, block + BLOCK) - block;
             inside(seen.start)..inside(seen.end)
         }));
@@ -321,15 +324,18 @@ fn cached(rows: &Rows, start: usize) -> Cached<'_> {
 }
 
 fn finish(job: &AttentionJob, piece: &Piece, total: &State, (out, stride): &(Parts<f32>, usize)) {
-    for line in 0..piece.lines(job) {
-        let (row, head) = piece.line(job, line);
-        let start = row * stride + head * job.head_dim;
-        // SAFETY: each line of each piece has its own place.
-        let out = unsafe { out.part(start..start + job.head_dim) };
-        let sums = &total.sums[line * job.padded()..][..job.head_dim];
-        let sum = total.sum[line];
-        let factor = if sum == 0.0 { 0.0 } else { 1.0 / sum };
-        out.iter_mut().zip(sums).for_each(|(out, x)| *out = x * factor);
+    let padded = job.padded();
+    let mut line = 0;
+    for row in piece.rows.clone() {
+        let start = row * stride + piece.head * job.group() * job.head_dim;
+        // SAFETY: these heads of this row are no other piece's.
+        let out = unsafe { out.part(start..start + job.group() * job.head_dim) };
+        for out in out.chunks_exact_mut(job.head_dim) {
+            let sums = &total.sums[line * padded..][..job.head_dim];
+            let factor = if total.sum[line] == 0.0 { 0.0 } else { 1.0 / total.sum[line] };
+            out.iter_mut().zip(sums).for_each(|(out, x)| *out = x * factor);
+            line += 1;
+        }
     }
 }
 

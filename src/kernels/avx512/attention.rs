@@ -3,12 +3,30 @@
 use super::{LANES, element::exp, total};
 use crate::kernels::attention::{BLOCK, Cached, Scores, Softmax, Visible, Weigh};
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Lines in a tile.
 const TILE: usize = 6;
 /// Registers across a tile.
 const WIDTH: usize = BLOCK / LANES;
+
+/// Lines from which it pays to widen a block of the cache once, rather than in every tile.
+const MANY: usize = 3 * TILE;
+/// Numbers of a block that are widened at most: 32 KiB.
+const WIDENED: usize = BLOCK * 128;
+
+/// The first `count` numbers, widened into `out`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+fn widen<'a>(numbers: &[half::f16], count: usize, out: &'a mut [MaybeUninit<f32>; WIDENED]) -> &'a [f32] {
+    assert!(count <= numbers.len() && count <= WIDENED && count.is_multiple_of(LANES));
+    for at in (0..count).step_by(LANES) {
+        // SAFETY: sixteen numbers are left on both sides.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr().add(at).cast(), half::f16::load(numbers.as_ptr().add(at))) };
+    }
+    // SAFETY: the first `count` have just been written.
+    unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }
+}
 
 /// Numbers of a cache in either width.
 trait Stored: Copy {
@@ -52,6 +70,12 @@ pub unsafe fn scores(task: &mut Scores) {
     unsafe {
         match task.keys {
             Cached::F32(keys) => scores_of(task, keys),
+            Cached::F16(keys) if task.visible.len() >= MANY && task.dim * BLOCK <= WIDENED => {
+                let groups = span(task.visible).end.div_ceil(LANES);
+                let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
+                let keys = widen(keys, groups * LANES * task.dim, &mut numbers);
+                scores_of(task, keys)
+            }
             Cached::F16(keys) => scores_of(task, keys),
         }
     }
@@ -130,38 +154,78 @@ unsafe fn scores_tile<T: Stored, const M: usize, const N: usize>(task: &mut Scor
     }
 }
 
+/// In three passes over the lines, so that none waits for what the line before it computes last.
+///
 /// # Safety
 /// The CPU has the instructions of this folder; the task's parts have the lengths that [`Softmax`] states.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 pub unsafe fn softmax(task: &mut Softmax) {
     let lowest = _mm512_set1_ps(f32::NEG_INFINITY);
-    for (line, scores) in task.scores.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-        let seen = &task.visible[line];
-        // Bits of the positions that are seen.
-        let upto = |n: usize| if n >= BLOCK { !0 } else { (1u64 << n) - 1 };
-        let bits = upto(seen.end) & !upto(seen.start);
-        let mask = |n: usize| (bits >> (n * LANES)) as __mmask16;
-        let mut x = [lowest; WIDTH];
-        for (n, x) in x.iter_mut().enumerate() {
+    let lines = task.visible.len();
+    let Softmax { scores, visible, max, sum, correction } = task;
+    let scores = &mut scores.as_chunks_mut::<BLOCK>().0[..lines];
+    let (max, sum, correction) = (&mut max[..lines], &mut sum[..lines], &mut correction[..lines]);
+
+    // What was the largest so far goes where its correction will be.
+    correction.copy_from_slice(max);
+    for ((scores, seen), max) in scores.iter().zip(*visible).zip(max.iter_mut()) {
+        let (mut highest, bits) = (lowest, bits(seen));
+        for n in 0..WIDTH {
+            let mask = (bits >> (n * LANES)) as __mmask16;
             // SAFETY: a line has 64 scores.
-            *x = unsafe { _mm512_mask_loadu_ps(lowest, mask(n), scores.as_ptr().add(n * LANES)) };
+            let x = unsafe { _mm512_mask_loadu_ps(lowest, mask, scores.as_ptr().add(n * LANES)) };
+            highest = _mm512_max_ps(highest, x);
         }
-        let old = task.max[line];
-        let highest = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
-        let max = old.max(_mm512_reduce_max_ps(highest));
-        // Nothing seen so far: any finite reference does.
-        let reference = _mm512_set1_ps(if max == f32::NEG_INFINITY { 0.0 } else { max });
-        for (n, x) in x.iter_mut().enumerate() {
-            *x = _mm512_maskz_mov_ps(mask(n), exp(_mm512_sub_ps(*x, reference)));
-            // SAFETY: as above.
-            unsafe { _mm512_storeu_ps(scores.as_mut_ptr().add(n * LANES), *x) };
-        }
-        let correction = _mm512_cvtss_f32(exp(_mm512_sub_ps(_mm512_set1_ps(old), reference)));
-        let sum = total(_mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3])));
-        task.sum[line] = task.sum[line].mul_add(correction, sum);
-        task.max[line] = max;
-        task.correction[line] = correction;
+        let highest = highest_lane(highest);
+        *max = if highest > *max { highest } else { *max };
     }
+    for (max, correction) in max.chunks(LANES).zip(correction.chunks_mut(LANES)) {
+        let mask = super::mask(max.len());
+        // SAFETY: the mask keeps to the chunks.
+        unsafe {
+            let old = _mm512_maskz_loadu_ps(mask, correction.as_ptr());
+            let reference = reference(_mm512_maskz_loadu_ps(mask, max.as_ptr()));
+            _mm512_mask_storeu_ps(correction.as_mut_ptr(), mask, exp(_mm512_sub_ps(old, reference)));
+        }
+    }
+    for (line, scores) in scores.iter_mut().enumerate() {
+        let reference = reference(_mm512_set1_ps(max[line]));
+        let (mut x, bits) = ([lowest; WIDTH], bits(&visible[line]));
+        for (n, x) in x.iter_mut().enumerate() {
+            let mask = (bits >> (n * LANES)) as __mmask16;
+            // SAFETY: a line has 64 scores.
+            unsafe {
+                let score = _mm512_maskz_loadu_ps(mask, scores.as_ptr().add(n * LANES));
+                *x = _mm512_maskz_mov_ps(mask, exp(_mm512_sub_ps(score, reference)));
+                _mm512_storeu_ps(scores.as_mut_ptr().add(n * LANES), *x);
+            }
+        }
+        let block = total(_mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3])));
+        sum[line] = sum[line].mul_add(correction[line], block);
+    }
+}
+
+/// A bit for each position of a block: whether it is seen.
+#[inline(always)]
+fn bits(seen: &Visible) -> u64 {
+    let upto = |end: usize| if end >= BLOCK { !0 } else { (1u64 << end) - 1 };
+    upto(seen.end) & !upto(seen.start)
+}
+
+/// What scores are compared with: their maximum, or any finite number if nothing has been seen so far.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+fn reference(max: __m512) -> __m512 {
+    _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(max, _mm512_set1_ps(f32::NEG_INFINITY)), max)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+fn highest_lane(x: __m512) -> f32 {
+    let eight = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+    let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
 }
 
 /// # Safety
@@ -172,6 +236,11 @@ pub unsafe fn weigh(task: &mut Weigh) {
     unsafe {
         match task.values {
             Cached::F32(values) => weigh_of(task, values),
+            Cached::F16(values) if task.visible.len() >= MANY && task.padded * BLOCK <= WIDENED => {
+                let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
+                let values = widen(values, span(task.visible).end * task.padded, &mut numbers);
+                weigh_of(task, values)
+            }
             Cached::F16(values) => weigh_of(task, values),
         }
     }
