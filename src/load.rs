@@ -381,7 +381,7 @@ fn checked(spec: Spec, weights: &Weights, file: &str) -> Result<Spec> {
         return wrong(format!("states {} layers, but there are only {} tensors", spec.layers, weights.len()));
     }
     let a = &spec.attention;
-    if a.heads % a.kv_heads != 0 {
+    if !a.heads.is_multiple_of(a.kv_heads) {
         return wrong(format!("{} query heads are no multiple of {} key/value heads", a.heads, a.kv_heads));
     }
     if let crate::spec::Position::Rope(rope) = &spec.position {

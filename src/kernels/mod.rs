@@ -13,6 +13,9 @@
 //! `unsafe` lives here (and at one memory mapping). The traps: a `Kernels` proves that the CPU has its instructions, so its functions may be
 //! called; sizes are checked where slices come in, and pointers do not leave this folder.
 
+// Loops over registers are written with their index: several arrays run side by side. Constants keep the digits of their source.
+#![allow(clippy::needless_range_loop, clippy::excessive_precision, clippy::type_complexity)]
+
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -175,7 +175,7 @@ impl Compute for Host {
     fn project(&self, x: &Buffer, linear: &Group) -> Result<Buffer> {
         let mut input = {
             let mut inputs = self.free.inputs.lock().unwrap_or_else(|e| e.into_inner());
-            inputs.pop().unwrap_or_else(Input::new)
+            inputs.pop().unwrap_or_default()
         };
         let matrices: Vec<&Matrix> = linear.matrices.iter().collect();
         let biases: Vec<Option<&[f32]>> = linear.biases.iter().map(Option::as_deref).collect();
