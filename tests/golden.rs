@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use tallow::{CacheType, DeviceChoice, DoneReason, GenerateOptions, LoadOptions, Model, SampleOptions};
+use tallow::{CacheType, Checkpoint, DeviceChoice, DoneReason, GenerateOptions, LoadOptions, Message, Model, SampleOptions};
 
 /// The folders of one kind, each with its expected values.
 fn cases(kind: &str) -> Vec<(PathBuf, Value)> {
@@ -158,11 +158,63 @@ fn a_session_that_reads_token_by_token_gives_the_same_bits_as_one_that_reads_at_
 }
 
 #[test]
+fn texts_become_the_ids_of_transformers_and_ids_become_text() {
+    for kind in ["causal", "gguf"] {
+        for (folder, expected) in cases(kind) {
+            let checkpoint = Checkpoint::open(folder.to_str().unwrap()).unwrap();
+            let tokenizer = checkpoint.tokenizer();
+            for record in expected["tokenizer"].as_array().unwrap() {
+                let text = record["text"].as_str().unwrap();
+                let what = format!("{}: {text:?}", folder.display());
+                let with_special = ids(&record["ids"]);
+                assert_eq!(tokenizer.encode(text, true).unwrap(), with_special, "{what}");
+                assert_eq!(tokenizer.encode(text, false).unwrap(), ids(&record["ids_no_special"]), "{what}");
+                assert_eq!(tokenizer.decode(&with_special, false).unwrap(), record["decoded"].as_str().unwrap(), "{what}");
+                let skipped = record["decoded_skip_special"].as_str().unwrap();
+                assert_eq!(tokenizer.decode(&with_special, true).unwrap(), skipped, "{what}");
+            }
+            for prompt in expected["prompts"].as_array().unwrap() {
+                let tokens = tokenizer.encode(prompt["text"].as_str().unwrap(), true).unwrap();
+                assert_eq!(tokens, ids(&prompt["input_ids"]), "{}: {}", folder.display(), prompt["name"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn chat_prompts_are_byte_equal_to_those_of_transformers() {
+    let mut compared = 0;
+    for (folder, expected) in cases("causal") {
+        let checkpoint = Checkpoint::open(folder.to_str().unwrap()).unwrap();
+        for chat in expected["chat"].as_array().unwrap() {
+            let what = format!("{}: {}", folder.display(), chat["name"]);
+            let messages: Vec<Message> = serde_json::from_value(chat["messages"].clone()).unwrap();
+            let template = checkpoint.template().unwrap();
+            if let Some(error) = chat["error"].as_str() {
+                let ours = template.render(&messages, true).unwrap_err().to_string();
+                assert!(ours.contains(error), "{what}: {ours}, expected {error}");
+                continue;
+            }
+            let text = template.render(&messages, true).unwrap();
+            assert_eq!(text, chat["text"].as_str().unwrap(), "{what}");
+            assert_eq!(
+                template.render(&messages, false).unwrap(),
+                chat["text_no_generation_prompt"].as_str().unwrap(),
+                "{what}"
+            );
+            assert_eq!(checkpoint.tokenizer().encode(&text, false).unwrap(), ids(&chat["ids"]), "{what}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 20, "only {compared} chats");
+}
+
+#[test]
 fn the_spec_of_each_case_is_as_written_down() {
     let mut text = String::new();
     for kind in ["causal", "gguf"] {
         for (folder, _) in cases(kind) {
-            let checkpoint = tallow::Checkpoint::open(folder.to_str().unwrap()).unwrap();
+            let checkpoint = Checkpoint::open(folder.to_str().unwrap()).unwrap();
             text.push_str(&format!("{}: {:?}\n", folder.file_name().unwrap().to_str().unwrap(), checkpoint.spec()));
         }
     }
