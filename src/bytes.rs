@@ -1,6 +1,6 @@
 //! Read-only bytes that are cheap to share: a memory-mapped file, a buffer, or data inside the executable.
 //!
-//! A [`Bytes`] is a range of a shared owner, so a tensor can keep its part of a mapped file alive. The one `unsafe` outside
+//! A [`Bytes`] is a range of a shared owner, so a tensor can keep its part of a mapped file alive. The only `unsafe` outside
 //! `kernels/` is here: a mapped file that another process truncates or rewrites while it is mapped changes under us (a
 //! truncated one kills the process with SIGBUS). Every engine that maps weights takes this risk; model files are not
 //! rewritten in place by any tool we know.
@@ -46,6 +46,23 @@ impl Bytes {
         }
         let start = self.range.start + range.start;
         Some(Bytes { owner: self.owner.clone(), range: start..self.range.start + range.end })
+    }
+
+    /// Tells the system that these bytes will not be read again soon: pages of a mapped file that lie wholly inside stop
+    /// counting as this process's memory. Reading them again fetches them again.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Owner::Mapped(map) = &self.owner {
+            const PAGE: usize = 1 << 16; // The largest page size in use; a multiple of the others.
+            let (start, end) = (self.range.start.next_multiple_of(PAGE), self.range.end / PAGE * PAGE);
+            if start < end {
+                // SAFETY: the mapping is read-only and backed by the file, so a dropped page comes back with the same bytes.
+                let dropped = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+                if let Err(error) = dropped {
+                    log::debug!("pages of a mapped file stay in memory: {error}");
+                }
+            }
+        }
     }
 
     /// Whether these bytes are pages of a mapped file, which cost memory only while they are used.
