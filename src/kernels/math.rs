@@ -13,7 +13,7 @@ use crate::spec::Activation;
 /// `1 / ln 2`.
 pub const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// `ln 2` in two parts, the first with trailing zeroes.
-pub const LN2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+pub const LN2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
 /// Below this `exp` is 0, above its negation infinity, well past what `f32` holds.
 pub const EXP_FLOOR: f32 = -104.0;
 /// `exp`'s polynomial on ±ln(2)/2, from the constant up.
@@ -45,7 +45,7 @@ pub const TANH: [f32; 5] = [-0.333_332_84, 0.133_314_91, -0.053_743_497, 0.020_6
 pub const TANH_SMALL: f32 = 0.625;
 
 /// `sqrt(8 / pi)` and the cubic term of GELU's tanh approximation, which is `x * sigmoid(GELU_TANH[0] * (x + GELU_TANH[1] x³))`.
-pub const GELU_TANH: [f32; 2] = [1.595_769_1, 0.044_715];
+pub const GELU_TANH: [f32; 2] = [1.595_769_2, 0.044_715];
 /// QuickGELU's factor.
 pub const QUICK_GELU: f32 = 1.702;
 

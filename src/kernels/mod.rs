@@ -13,8 +13,8 @@
 //! `unsafe` lives here (and at one memory mapping). The traps: a `Kernels` proves that the CPU has its instructions, so its functions may be
 //! called; sizes are checked where slices come in, and pointers do not leave this folder.
 
-// Loops over registers are written with their index: several arrays run side by side. Constants keep the digits of their source.
-#![allow(clippy::needless_range_loop, clippy::excessive_precision, clippy::type_complexity)]
+// Tiles run over several arrays by the same index; iterators over one of them say less. A table holds functions of many arguments.
+#![allow(clippy::needless_range_loop, clippy::type_complexity)]
 
 mod attention;
 #[cfg(target_arch = "x86_64")]
@@ -57,6 +57,7 @@ pub struct Kernels {
     softmax: unsafe fn(&mut attention::Softmax),
     weigh: unsafe fn(&mut attention::Weigh),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    #[allow(clippy::type_complexity)]
     layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
     add: unsafe fn(&mut [f32], &[f32]),
     rope: unsafe fn(&mut [f32], &[f32], &[f32], bool),
