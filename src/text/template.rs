@@ -14,7 +14,7 @@ use super::special::SpecialTokens;
 use super::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Rest, Serde, Value, ValueKind, from_args};
+use minijinja::value::{Kwargs, Serde, Value, ValueKind, from_args};
 use minijinja::{Environment, ErrorKind, State};
 use std::collections::BTreeMap;
 
@@ -53,6 +53,8 @@ impl ChatTemplate {
         environment.add_filter("trim", |text: &Value, chars: Option<String>| {
             python::strip(&text_of(text), chars.as_deref(), Side::Both).to_owned()
         });
+        environment
+            .add_test("iterable", |value: &Value| value.is_undefined() || (!value.is_none() && value.try_iter().is_ok()));
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
         });
@@ -82,6 +84,8 @@ impl ChatTemplate {
         if !messages.as_array().is_some_and(|list| list.iter().all(serde_json::Value::is_object)) {
             return Err(Error::Input("messages must be a list of objects with `role` and `content`".into()));
         }
+        let mut messages = messages.clone();
+        messages.as_array_mut().into_iter().flatten().for_each(alias_reasoning);
         self.render_value(Value::from(Serde(messages)), add_generation_prompt)
     }
 
@@ -103,6 +107,17 @@ impl ChatTemplate {
         let (_, after) = text.rsplit_once(answer)?;
         let first = *tokenizer.encode(after.trim_start(), false).ok()?.first()?;
         Some(first).filter(|&id| tokenizer.is_special(id))
+    }
+}
+
+/// A message's reasoning goes by three names; transformers gives templates the two that they read.
+fn alias_reasoning(message: &mut serde_json::Value) {
+    let reasoning = ["reasoning_content", "thinking", "reasoning"].map(|key| message[key].clone());
+    if let Some(reasoning) = reasoning.into_iter().find(|value| !value.is_null())
+        && let Some(message) = message.as_object_mut()
+    {
+        message.entry("thinking").or_insert_with(|| reasoning.clone());
+        message.insert("reasoning_content".into(), reasoning);
     }
 }
 
@@ -204,36 +219,35 @@ fn text_of(value: &Value) -> String {
 }
 
 /// transformers' `tojson`: `json.dumps` without HTML escapes, and with its options.
-fn to_json(value: &Value, options: Rest<Value>) -> Result<String, minijinja::Error> {
-    let (positional, named) = match options.split_last() {
-        Some((last, rest)) if last.is_kwargs() => (rest, Some(Kwargs::try_from(last.clone())?)),
-        _ => (options.as_slice(), None),
-    };
-    let option = |at: usize, name: &str| -> Result<Option<Value>, minijinja::Error> {
-        let value = match (positional.get(at), &named) {
-            (Some(value), _) => Some(value.clone()),
-            (None, Some(named)) => named.get::<Option<Value>>(name)?,
-            (None, None) => None,
+fn to_json(
+    value: &Value,
+    ascii: Option<Value>,
+    indent: Option<Value>,
+    separators: Option<Value>,
+    named: Kwargs,
+) -> Result<String, minijinja::Error> {
+    let option = |positional: Option<Value>, name: &str| -> Result<Option<Value>, minijinja::Error> {
+        let value = match positional {
+            Some(value) => Some(value),
+            None => named.get::<Option<Value>>(name)?,
         };
         Ok(value.filter(|value| !value.is_none() && !value.is_undefined()))
     };
-    let indent = option(1, "indent")?.map(|indent| match indent.as_usize() {
+    let indent = option(indent, "indent")?.map(|indent| match indent.as_usize() {
         Some(n) => " ".repeat(n.min(64)),
         None => text_of(&indent),
     });
-    let separators = match option(2, "separators")? {
+    let separators = match option(separators, "separators")? {
         Some(pair) => Some((text_of(&pair.get_item_by_index(0)?), text_of(&pair.get_item_by_index(1)?))),
         None => None,
     };
     let json = Json {
-        ascii: option(0, "ensure_ascii")?.is_some_and(|v| v.is_true()),
+        ascii: option(ascii, "ensure_ascii")?.is_some_and(|v| v.is_true()),
         indent,
         separators,
-        sort_keys: option(3, "sort_keys")?.is_some_and(|v| v.is_true()),
+        sort_keys: option(None, "sort_keys")?.is_some_and(|v| v.is_true()),
     };
-    if let Some(named) = named {
-        named.assert_all_used()?;
-    }
+    named.assert_all_used()?;
     let invalid = |why: String| minijinja::Error::new(ErrorKind::InvalidOperation, why);
     if value.is_undefined() {
         return Err(invalid("an undefined value has no JSON".into()));
@@ -296,4 +310,143 @@ fn split(text: &str, args: &[Value], right: bool) -> Result<Value, minijinja::Er
     };
     let parts = parts.ok_or_else(|| minijinja::Error::new(ErrorKind::InvalidOperation, "empty separator"))?;
     Ok(parts.into_iter().map(Value::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn render(source: &str) -> Result<String> {
+        let tokens = SpecialTokens { bos: Some("<s>".into()), ..SpecialTokens::default() };
+        ChatTemplate::new(source, &tokens)?.render(&[Message::user("Hi"), Message::assistant("é <b>")], true)
+    }
+
+    #[track_caller]
+    fn gives(source: &str, expected: &str) {
+        assert_eq!(render(source).unwrap(), expected, "{source}");
+    }
+
+    #[track_caller]
+    fn fails(source: &str) -> String {
+        render(source).unwrap_err().to_string()
+    }
+
+    // What is expected in these tests is what Jinja 3.1.6 with transformers' settings gives.
+
+    #[test]
+    fn white_space_is_trimmed_as_jinja_trims_it() {
+        gives("a\n  {% if true %}\n  b\n  {% endif %}\nc\n", "a\n  b\nc");
+        gives("a\r\n{% if true %}\r\nb\r{% endif %}\r\n{{ 'x\r\ny' }}\r\n", "a\nb\nx\ny");
+        gives("a {%- if true -%} b {%- endif %} c\n\n", "ab c\n");
+        gives("{# note #}\n{{ 1 }}{#- x -#} 2", "12");
+    }
+
+    #[test]
+    fn values_print_as_python_prints_them() {
+        gives(
+            "{{ true }} {{ none }} {{ missing }} {{ 1.0 }} {{ [1, 'a', none] }} {{ {'k': true} }}",
+            "True None  1.0 [1, 'a', None] {'k': True}",
+        );
+        gives("{{ 'a' ~ true ~ none ~ 1 }} {{ bos_token }}|{{ eos_token }}|", "aTrueNone1 <s>||");
+        gives("{{ messages[::-1][0].content }} {{ 'abc'[::-1] }} {{ messages[-1]['role'] }}", "é <b> cba assistant");
+    }
+
+    #[test]
+    fn strings_have_the_methods_of_python() {
+        gives(
+            "{{ ' a\\x1f'.strip() }}|{{ 'xxa'.lstrip('x') }}|{{ 'a\\n\\n'.rstrip('\\n') }}|{{ '\\x1f a ' | trim }}|",
+            "a|a|a|a|",
+        );
+        gives(
+            "{{ 'a,b,c'.split(',', 1) }} {{ 'a b  c'.split() }} {{ 'a,b,c'.rsplit(',', maxsplit=1) }}",
+            "['a', 'b,c'] ['a', 'b', 'c'] ['a,b', 'c']",
+        );
+        gives(
+            "{{ 'a-b'.partition('-') | list }} {{ 'x.py'.removesuffix('.py') }} {{ 'x.py'.removeprefix('y') }}",
+            "['a', '-', 'b'] x x.py",
+        );
+        gives(
+            "{{ 'abc'.startswith('ab') }} {{ 'a'.upper() }} {{ 'a-b'.replace('-', '+') }} {{ 'ab'.find('b') }}",
+            "True A a+b 1",
+        );
+        assert!(fails("{{ 'a'.split('') }}").contains("empty separator"));
+    }
+
+    #[test]
+    fn json_takes_the_options_of_transformers() {
+        gives("{{ messages[1] | tojson }}", r#"{"role": "assistant", "content": "é <b>"}"#);
+        gives("{{ [1, 'é'] | tojson(ensure_ascii=true, separators=(',', ':')) }}", r#"[1,"\u00e9"]"#);
+        gives("{{ {'b': 1, 'a': []} | tojson(indent=2, sort_keys=true) }}", "{\n  \"a\": [],\n  \"b\": 1\n}");
+        gives("{{ 'x' | tojson(false, 4) }}", "\"x\"");
+        assert!(fails("{{ missing | tojson }}").contains("undefined"));
+        assert!(fails("{{ 1 | tojson(colour=1) }}").contains("colour"));
+    }
+
+    #[test]
+    fn generation_tags_open_a_scope_and_print_what_they_hold() {
+        gives("{% for m in messages %}{%- generation -%} {{ m.content }}\n{%- endgeneration %}\n{% endfor %}", "Hié <b>");
+        gives("{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}", "21");
+        gives(
+            "{{ '{% generation %}' }}{# {% generation %} #}{% raw %}{% generation %}{{ '%}{% endraw %}.",
+            "{% generation %}{% generation %}{{ '%}.",
+        );
+    }
+
+    #[test]
+    fn loops_can_be_left_and_names_kept() {
+        gives("{% for m in messages %}{% if loop.index0 == 1 %}{% break %}{% endif %}{{ m.role }}{% endfor %}", "user");
+        gives("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}", "2");
+        gives(
+            "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | first }} {{ 'a' is string }}",
+            "Hi True",
+        );
+        gives("{{ none is iterable }} {{ [] is iterable }} {{ 'a' is iterable }} {{ 1 is iterable }}", "False True True False");
+    }
+
+    #[test]
+    fn the_clock_can_be_stopped() {
+        let source = "{{ strftime_now('%d %b %Y') }}";
+        let template = ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
+        assert_eq!(template.clone().with_clock(Some(1_721_952_000)).render(&[], true).unwrap(), "26 Jul 2024");
+        assert!(template.render(&[], true).unwrap().len() == "26 Jul 2024".len());
+    }
+
+    #[test]
+    fn an_exception_of_the_template_is_the_error() {
+        assert_eq!(
+            fails("\n{% macro m() %}{{ raise_exception('No system role!') }}{% endmacro %}{{ m() }}"),
+            "chat template: No system role!"
+        );
+    }
+
+    #[test]
+    fn a_template_that_does_not_parse_names_the_line() {
+        let message = fails("a\n{% if %}\n");
+        assert!(message.starts_with("chat template: line 2: syntax error"), "{message}");
+        let message = fails("a\n\n{{ missing.name }}");
+        assert!(message.starts_with("chat template: line 3: "), "{message}");
+    }
+
+    #[test]
+    fn a_template_that_does_not_end_is_stopped() {
+        let nested = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
+        assert!(fails(nested).contains("does not end"));
+        assert!(fails("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").contains("recursion"));
+        let deep = format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000));
+        assert!(render(&deep).is_err());
+    }
+
+    #[test]
+    fn messages_as_json_may_hold_more() {
+        let template = ChatTemplate::new(
+            "{% for m in messages %}{{ m.reasoning_content }}{{ m.thinking }}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}",
+            &SpecialTokens::default(),
+        );
+        let template = template.unwrap();
+        let messages = json!([{"role": "user", "reasoning": "r", "content": [{"type": "text", "text": "a"}, {"text": "b"}]}]);
+        assert_eq!(template.render_json(&messages, false).unwrap(), "rrab");
+        assert!(matches!(template.render_json(&json!({"role": "user"}), false), Err(Error::Input(_))));
+        assert!(matches!(template.render_json(&json!(["user"]), false), Err(Error::Input(_))));
+    }
 }
