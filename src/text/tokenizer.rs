@@ -43,7 +43,10 @@ struct Inner {
 impl Tokenizer {
     /// From the bytes of a `tokenizer.json`; `file` names it in messages.
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| Error::corrupt(file, e.to_string()))?;
+        // `parse` is compiled in the tokenizers crate; its generic `from_bytes` would be compiled here, again.
+        let text = std::str::from_utf8(bytes).map_err(|e| Error::corrupt(file, e.to_string()))?;
+        let mut tokenizer: tokenizers::Tokenizer =
+            text.parse().map_err(|e: tokenizers::Error| Error::corrupt(file, e.to_string()))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| Error::corrupt(file, e.to_string()))?;
         Ok(Self::new(tokenizer, SpecialIds::default()))
