@@ -122,7 +122,7 @@ fn packed(pool: &Pool, dtype: Dtype, format: &Format, row_bytes: usize, cols: us
     pool.run(panels.len(), &|index| {
         // Each panel has one task, so the lock is free; if a task panicked, the pool carries the panic on.
         if let Ok(mut panel) = panels[index].lock() {
-            panel::pack(dtype, format, sources[index], cols, &mut panel);
+            panel::pack(dtype, sources[index], cols, &mut panel);
         }
     });
     drop(panels);

@@ -149,9 +149,9 @@ impl Expanded {
 /// Takes block `block` of a panel apart.
 pub fn expand(format: &Format, panel: &[u8], cols: usize, block: usize, out: &mut Expanded) {
     let values = &panel[block * format.value_bytes()..][..format.value_bytes()];
-    for (i, line) in out.values.iter_mut().enumerate() {
-        for (byte, out) in line.iter_mut().enumerate() {
-            *out = value(format, values, i, byte);
+    for row in 0..ROWS {
+        for (line, quad) in out.values.iter_mut().zip(unfold(format, values, row)) {
+            line[4 * row..4 * row + 4].copy_from_slice(&quad.to_le_bytes());
         }
     }
     let head = head(format, panel, cols, block);
@@ -170,37 +170,49 @@ pub fn row(format: &Format, panel: &[u8], row: usize, out: &mut [f32]) {
         let values = &panel[block * format.value_bytes()..][..format.value_bytes()];
         let head = head(format, panel, cols, block);
         let first = (block % format.head.blocks()) * BLOCK / format.group;
-        for (k, out) in out.chunks_exact_mut(format.group).enumerate() {
+        let quads = unfold(format, values, row).map(u32::to_le_bytes);
+        for ((k, out), quads) in out.chunks_exact_mut(format.group).enumerate().zip(quads.chunks_exact(format.group / 4)) {
             let (scale, min) = scale_min(format, head, first + k, row);
-            for (j, out) in out.iter_mut().enumerate() {
-                let column = k * format.group + j;
-                let u = value(format, values, column / 4, row * 4 + column % 4);
+            for (out, u) in out.iter_mut().zip(quads.as_flattened()) {
                 // The product is exact in f32 for every format, so this rounds once, as the definition does. The sum is left
                 // out where there is no min: it would turn -0 into 0.
-                let product = scale * (u as i32 - format.zero) as f32;
+                let product = scale * (*u as i32 - format.zero) as f32;
                 *out = if format.mins { product + min } else { product };
             }
         }
     }
 }
 
-/// The unsigned value at `byte` of line `line`.
+/// A quad of equal bytes.
+const fn bytes(byte: u8) -> u32 {
+    u32::from_le_bytes([byte; 4])
+}
+
+/// The quad at `at` of some bytes.
 #[inline(always)]
-fn value(format: &Format, values: &[u8], line: usize, byte: usize) -> u8 {
-    let two = |plane: &[u8]| plane[line / 4 * LINE + byte] >> (line % 4 * 2) & 3;
-    let (low, high) = values.split_at(format.low * LINE);
-    let below = match format.low {
-        8 => low[line * LINE + byte],
-        4 => low[line % 4 * LINE + byte] >> (line / 4 * 4) & 15,
-        _ => two(low),
-    };
-    let above = match format.high {
-        0 => 0,
-        1 => high[byte] >> line & 1,
-        _ => two(high),
-    };
-    // No shift by 8: an 8-bit format has no second plane.
-    if format.high == 0 { below } else { below | above << format.low }
+fn quad_at(from: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([from[at], from[at + 1], from[at + 2], from[at + 3]])
+}
+
+/// A row's values of a block, as quads of bytes: quad `i` holds columns `4i` to `4i + 3`.
+#[inline(always)]
+fn unfold(format: &Format, values: &[u8], row: usize) -> [u32; LINES] {
+    let at = |line: usize| quad_at(values, line * LINE + 4 * row);
+    let twos = |plane: usize, i: usize| at(plane + i / 4) >> (i % 4 * 2) & bytes(3);
+    let mut quads = [0; LINES];
+    for (i, quad) in quads.iter_mut().enumerate() {
+        let low = match format.low {
+            8 => at(i),
+            4 => at(i % 4) >> (i / 4 * 4) & bytes(15),
+            _ => twos(0, i),
+        };
+        *quad = match format.high {
+            0 => low,
+            1 => low | (at(format.low) >> i & bytes(1)) << format.low,
+            _ => low | twos(format.low, i) << format.low,
+        };
+    }
+    quads
 }
 
 /// The head that serves `block`.
@@ -250,7 +262,24 @@ fn set_six_bits(field: &mut [u8], at: usize, value: u8) {
 }
 
 /// Packs up to 16 rows, whose blocks lie one row after the other in `rows`, into `panel`, which must be zeroed.
-pub fn pack(dtype: Dtype, format: &Format, rows: &[u8], cols: usize, panel: &mut [u8]) {
+pub fn pack(dtype: Dtype, rows: &[u8], cols: usize, panel: &mut [u8]) {
+    macro_rules! with {
+        ($($case:ident)*) => {
+            match dtype {
+                Dtype::F32 | Dtype::F16 | Dtype::BF16 => {}
+                // The type as a constant: no choices are left in the loops.
+                $(Dtype::$case => {
+                    const FORMAT: Format = Format::of(Dtype::$case).expect("a block format");
+                    pack_as(Dtype::$case, &FORMAT, rows, cols, panel)
+                })*
+            }
+        };
+    }
+    with!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K)
+}
+
+#[inline(always)]
+fn pack_as(dtype: Dtype, format: &Format, rows: &[u8], cols: usize, panel: &mut [u8]) {
     let row_bytes = cols / dtype.block() * dtype.block_bytes();
     if row_bytes == 0 {
         return;
@@ -260,111 +289,67 @@ pub fn pack(dtype: Dtype, format: &Format, rows: &[u8], cols: usize, panel: &mut
         for (index, stored) in bytes.chunks_exact(dtype.block_bytes()).enumerate() {
             let blocks = dtype.block() / BLOCK;
             for sub in 0..blocks {
-                let mut u = [0; BLOCK];
-                read_values(dtype, stored, sub, &mut u);
+                let quads = read_values(dtype, stored, sub);
                 let out = &mut values[(index * blocks + sub) * format.value_bytes()..][..format.value_bytes()];
-                write_values(format, &u, row, out);
+                fold(format, &quads, row, out);
             }
             write_head(dtype, stored, row, &mut heads[index * format.head.bytes()..][..format.head.bytes()]);
         }
     }
 }
 
-/// The unsigned values of columns `32 sub` to `32 sub + 31` of a stored block.
+/// The unsigned values of columns `32 sub` to `32 sub + 31` of a stored block, as quads of bytes.
 #[inline(always)]
-fn read_values(dtype: Dtype, stored: &[u8], sub: usize, u: &mut [u8; BLOCK]) {
-    let nibbles = |bytes: &[u8], u: &mut [u8; BLOCK]| {
-        for j in 0..16 {
-            u[j] = bytes[j] & 15;
-            u[16 + j] = bytes[j] >> 4;
-        }
-    };
-    let fifth = |bytes: &[u8], u: &mut [u8; BLOCK]| {
-        for j in 0..32 {
-            u[j] |= (bytes[j / 8] >> (j % 8) & 1) << 4;
-        }
-    };
-    match dtype {
-        Dtype::F32 | Dtype::F16 | Dtype::BF16 => {}
-        Dtype::Q4_0 => nibbles(&stored[2..18], u),
-        Dtype::Q4_1 => nibbles(&stored[4..20], u),
-        Dtype::Q5_0 => {
-            nibbles(&stored[6..22], u);
-            fifth(&stored[2..6], u);
-        }
-        Dtype::Q5_1 => {
-            nibbles(&stored[8..24], u);
-            fifth(&stored[4..8], u);
-        }
-        Dtype::Q8_0 => {
-            let bytes = &stored[2..34];
-            for j in 0..32 {
-                u[j] = bytes[j] ^ 0x80;
+fn read_values(dtype: Dtype, stored: &[u8], sub: usize) -> [u32; LINES] {
+    // 16 bytes: columns 0 to 15 in the low nibbles, 16 to 31 in the high ones.
+    let nibbles = |at: usize, i: usize| quad_at(stored, at + i % 4 * 4) >> (i / 4 * 4) & bytes(15);
+    // 32 bits, one for each column. The product moves a bit of four to each byte.
+    let fifth = |at: usize, i: usize| (((quad_at(stored, at) >> (4 * i) & 15) * 0x0020_4081) & bytes(1)) << 4;
+    // 32 bytes, with some bits of each column.
+    let bits = |at: usize, i: usize, shift: usize, mask: u8| quad_at(stored, at + 4 * i) >> shift & bytes(mask);
+    // No `array::from_fn`: it is left as a call for each element.
+    let mut quads = [0; LINES];
+    for (i, quad) in quads.iter_mut().enumerate() {
+        *quad = match dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => 0,
+            Dtype::Q4_0 => nibbles(2, i),
+            Dtype::Q4_1 => nibbles(4, i),
+            Dtype::Q5_0 => nibbles(6, i) | fifth(2, i),
+            Dtype::Q5_1 => nibbles(8, i) | fifth(4, i),
+            Dtype::Q8_0 => quad_at(stored, 2 + 4 * i) ^ bytes(0x80),
+            Dtype::Q2_K => bits(16 + sub / 4 * 32, i, sub % 4 * 2, 3),
+            Dtype::Q3_K => bits(32 + sub / 4 * 32, i, sub % 4 * 2, 3) | bits(0, i, sub, 1) << 2,
+            Dtype::Q4_K => bits(16 + sub / 2 * 32, i, sub % 2 * 4, 15),
+            Dtype::Q5_K => bits(48 + sub / 2 * 32, i, sub % 2 * 4, 15) | bits(16, i, sub, 1) << 4,
+            Dtype::Q6_K => {
+                let (half, quarter) = (sub / 4, sub % 4);
+                let low = bits(64 * half + quarter % 2 * 32, i, quarter / 2 * 4, 15);
+                low | bits(128 + 32 * half, i, 2 * quarter, 3) << 4
             }
-        }
-        Dtype::Q2_K => {
-            let bytes = &stored[16 + sub / 4 * 32..][..32];
-            for j in 0..32 {
-                u[j] = bytes[j] >> (sub % 4 * 2) & 3;
-            }
-        }
-        Dtype::Q3_K => {
-            let (top, bytes) = (&stored[..32], &stored[32 + sub / 4 * 32..][..32]);
-            for j in 0..32 {
-                u[j] = bytes[j] >> (sub % 4 * 2) & 3 | (top[j] >> sub & 1) << 2;
-            }
-        }
-        Dtype::Q4_K => {
-            let bytes = &stored[16 + sub / 2 * 32..][..32];
-            for j in 0..32 {
-                u[j] = bytes[j] >> (sub % 2 * 4) & 15;
-            }
-        }
-        Dtype::Q5_K => {
-            let (top, bytes) = (&stored[16..48], &stored[48 + sub / 2 * 32..][..32]);
-            for j in 0..32 {
-                u[j] = bytes[j] >> (sub % 2 * 4) & 15 | (top[j] >> sub & 1) << 4;
-            }
-        }
-        Dtype::Q6_K => {
-            let (half, quarter) = (sub / 4, sub % 4);
-            let (low, top) = (&stored[64 * half + quarter % 2 * 32..][..32], &stored[128 + 32 * half..][..32]);
-            for j in 0..32 {
-                u[j] = low[j] >> (quarter / 2 * 4) & 15 | (top[j] >> (2 * quarter) & 3) << 4;
-            }
-        }
+        };
     }
+    quads
 }
 
-/// Writes a row's values of one block into the planes.
+/// Writes a row's values of one block into the planes: the inverse of [`unfold`].
 #[inline(always)]
-fn write_values(format: &Format, u: &[u8; BLOCK], row: usize, out: &mut [u8]) {
-    let lane = 4 * row;
-    let twos = |plane: &mut [u8], shift: usize| {
-        for c in 0..4 {
-            for j in 0..2 {
-                plane[j * LINE + lane + c] = (0..4).fold(0, |byte, t| byte | (u[4 * (4 * j + t) + c] >> shift & 3) << (2 * t));
-            }
-        }
-    };
-    let (low, high) = out.split_at_mut(format.low * LINE);
+fn fold(format: &Format, quads: &[u32; LINES], row: usize, out: &mut [u8]) {
+    let mut put = |line: usize, quad: u32| out[line * LINE + 4 * row..][..4].copy_from_slice(&quad.to_le_bytes());
+    let twos = |j: usize, shift: usize| (0..4).fold(0, |sum, t| sum | (quads[4 * j + t] >> shift & bytes(3)) << (2 * t));
     match format.low {
-        8 => (0..BLOCK).for_each(|k| low[k / 4 * LINE + lane + k % 4] = u[k]),
-        4 => (0..16).for_each(|k| low[k / 4 * LINE + lane + k % 4] = u[k] & 15 | (u[16 + k] & 15) << 4),
-        _ => twos(low, 0),
+        8 => (0..8).for_each(|i| put(i, quads[i])),
+        4 => (0..4).for_each(|i| put(i, quads[i] & bytes(15) | (quads[i + 4] & bytes(15)) << 4)),
+        _ => (0..2).for_each(|j| put(j, twos(j, 0))),
     }
     match format.high {
         0 => {}
-        1 => {
-            for c in 0..4 {
-                high[lane + c] = (0..8).fold(0, |byte, i| byte | (u[4 * i + c] >> format.low & 1) << i);
-            }
-        }
-        _ => twos(high, format.low),
+        1 => put(format.low, (0..8).fold(0, |sum, i| sum | (quads[i] >> format.low & bytes(1)) << i)),
+        _ => (0..2).for_each(|j| put(format.low + j, twos(j, format.low))),
     }
 }
 
 /// Writes a row's scales (and mins) into a zeroed head.
+#[inline(always)]
 fn write_head(dtype: Dtype, stored: &[u8], row: usize, head: &mut [u8]) {
     let mut half = |slot: usize, at: usize| head[2 * (slot * ROWS + row)..][..2].copy_from_slice(&stored[at..at + 2]);
     match dtype {
