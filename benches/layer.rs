@@ -1,5 +1,5 @@
-//! One real layer of the default model through both bodies of the forward: candle's ops (with dequantised f32 weights, and
-//! as candle's own quantised matmul) and the host's kernels on slices.
+//! One real layer of the default model through both bodies of the forward: candle's ops (with weights widened to f32) and
+//! the host's kernels on slices.
 //!
 //! `cargo bench --bench layer`. The runs alternate; medians in microseconds. It settles the grain of `nn::Compute`.
 

@@ -1,0 +1,53 @@
+//! The small files of a folder in Hugging Face layout.
+
+use crate::error::{Error, Result};
+use serde_json::Value as Json;
+use std::path::Path;
+
+/// A file of the folder; `None` if there is none.
+pub(super) fn read(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+    let path = folder.join(name);
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(path, e)),
+    }
+}
+
+pub(super) fn text_file(folder: &Path, name: &str) -> Result<Option<String>> {
+    let Some(bytes) = read(folder, name)? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|e| Error::corrupt(folder.join(name).display(), e.to_string()))?;
+    Ok(Some(text))
+}
+
+pub(super) fn json(folder: &Path, name: &str) -> Result<Option<Json>> {
+    let Some(bytes) = read(folder, name)? else { return Ok(None) };
+    let value = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::corrupt(folder.join(name).display(), format!("is not valid JSON: {e}")))?;
+    Ok(Some(value))
+}
+
+/// The licence: the name in README.md's front matter, else the text of a LICENSE file.
+pub(super) fn license(folder: &Path) -> Result<Option<String>> {
+    if let Some(readme) = text_file(folder, "README.md")?
+        && let Some((front, _)) = readme.strip_prefix("---").and_then(|rest| rest.split_once("\n---"))
+        && let Some(name) = front.lines().find_map(|line| line.strip_prefix("license:"))
+    {
+        return Ok(Some(name.trim().to_owned()));
+    }
+    for name in ["LICENSE", "LICENSE.txt", "LICENSE.md"] {
+        if let Some(text) = text_file(folder, name)? {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
+}
+
+/// An id or a list of ids.
+pub(super) fn ids(value: Option<&Json>) -> Option<Vec<u32>> {
+    let id = |value: &Json| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value? {
+        Json::Array(list) => Some(list.iter().filter_map(id).collect()),
+        one => id(one).map(|id| vec![id]),
+    }
+}

@@ -1,0 +1,99 @@
+//! What is known about a model beside its numbers: for `show`, and for messages.
+
+use crate::device::DeviceChoice;
+use crate::nn::CacheType;
+use crate::quant::Dtype;
+use crate::spec::Spec;
+use crate::weights::{Value, Weights};
+use std::path::Path;
+
+/// What is known about a model beside its numbers.
+#[derive(Debug, Clone)]
+pub struct ModelInfo {
+    /// Name for people: the file's or folder's.
+    pub name: String,
+    /// `gguf` or `safetensors`.
+    pub format: &'static str,
+    /// The element type that most weights have.
+    pub quantisation: Dtype,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// Tensors: name, type, shape (outermost first).
+    pub tensors: Vec<(String, Dtype, Vec<usize>)>,
+    /// The file's metadata, shortened for display.
+    pub metadata: Vec<(String, String)>,
+    /// The licence's name or text, if stated.
+    pub license: Option<String>,
+    /// The chat template's source, if there is one.
+    pub template: Option<String>,
+    /// Bytes of key/value cache for one position.
+    pub cache_bytes_per_token: u64,
+    /// Device in use; `Auto` before loading.
+    pub device: DeviceChoice,
+    /// Threads in use; 0 before loading and on other devices.
+    pub threads: usize,
+    /// The kernel set in use, empty before loading and on other devices.
+    pub kernels: &'static str,
+    /// The cache's element type.
+    pub cache_type: CacheType,
+}
+
+impl ModelInfo {
+    /// What `spec` and `weights` say; the texts are for the caller to fill in.
+    pub(super) fn new(path: &str, format: &'static str, spec: &Spec, weights: &Weights) -> ModelInfo {
+        let mut tensors: Vec<_> = weights.stored().map(|t| (t.name.clone(), t.dtype, t.shape.clone())).collect();
+        tensors.sort();
+        let elements = |shape: &[usize]| shape.iter().product::<usize>() as u64;
+        let mut by_type = std::collections::BTreeMap::<Dtype, u64>::new();
+        for (_, dtype, shape) in &tensors {
+            *by_type.entry(*dtype).or_default() += elements(shape);
+        }
+        let quantisation = by_type.iter().max_by_key(|(_, n)| **n).map_or(Dtype::F32, |(dtype, _)| *dtype);
+        let cache_type = if quantisation.is_quantised() { CacheType::F16 } else { CacheType::F32 };
+        ModelInfo {
+            name: file_name(path),
+            format,
+            quantisation,
+            parameters: tensors.iter().map(|t| elements(&t.2)).sum(),
+            bytes: weights.stored().map(|t| t.data.len() as u64).sum(),
+            tensors,
+            metadata: Vec::new(),
+            license: None,
+            template: None,
+            cache_bytes_per_token: cache_bytes(spec, cache_type),
+            device: DeviceChoice::Auto,
+            threads: 0,
+            kernels: "",
+            cache_type,
+        }
+    }
+}
+
+/// Bytes of keys and values for one position.
+pub(super) fn cache_bytes(spec: &Spec, cache_type: CacheType) -> u64 {
+    let attention = &spec.attention;
+    (2 * spec.layers * attention.kv_heads * attention.head_dim * cache_type.bytes()) as u64
+}
+
+/// A metadata value, long arrays and texts cut.
+pub(super) fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::U64(n) => n.to_string(),
+        Value::I64(n) => n.to_string(),
+        Value::F32(x) => x.to_string(),
+        Value::F64(x) => x.to_string(),
+        Value::Bool(b) => b.to_string(),
+        Value::String(s) => s.clone(),
+        Value::Array(array) => format!("[{} values]", array.len()),
+    };
+    match text.char_indices().nth(200) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+fn file_name(path: &str) -> String {
+    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+}

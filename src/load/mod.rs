@@ -1,0 +1,268 @@
+//! From a name to a model: find the files, read what they say, and put the network on a device.
+//!
+//! A [`Checkpoint`] is a model that has been opened but not loaded: enough for `show`, `tokenize` and `template`, without
+//! touching the weights.
+
+mod folder;
+mod info;
+mod locate;
+mod sampling;
+
+use crate::arch;
+use crate::device::{self, Resolved};
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::model::{Forward, Transformer};
+use crate::nn::{CacheType, generic::Generic, host::Host};
+use crate::options::{GenerateOptions, LoadOptions};
+use crate::sample::SampleOptions;
+use crate::spec::Spec;
+use crate::text::{ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
+use crate::weights::{Gguf, Hparams, Weights, safetensors, vocab};
+use serde_json::Value as Json;
+use std::path::Path;
+
+use folder::{ids, json, license, read, text_file};
+pub use info::ModelInfo;
+pub use locate::model_folders;
+pub(crate) use locate::{Found, locate};
+
+/// A model that is opened, but not loaded.
+pub struct Checkpoint {
+    spec: Spec,
+    weights: Weights,
+    tokenizer: Tokenizer,
+    tokens: SpecialTokens,
+    template: Option<ChatTemplate>,
+    end_ids: Vec<u32>,
+    defaults: GenerateOptions,
+    info: ModelInfo,
+}
+
+impl Checkpoint {
+    /// Opens a model by the same names as [`Model::load`](crate::Model::load).
+    pub fn open(name: &str) -> Result<Checkpoint> {
+        Checkpoint::from_found(locate(name)?)
+    }
+
+    pub(crate) fn from_found(found: Found) -> Result<Checkpoint> {
+        match found {
+            Found::File(path) => Checkpoint::gguf(Gguf::open(&path)?),
+            Found::Bytes { bytes, name } => Checkpoint::gguf(Gguf::from_bytes(bytes, &name)?),
+            Found::Folder(path) => Checkpoint::folder(&path),
+        }
+    }
+
+    /// What distinguishes the network.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// What is known about it.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The chat template.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// Every token that ends a turn.
+    pub fn end_ids(&self) -> &[u32] {
+        &self.end_ids
+    }
+
+    /// The generation options the model was published with.
+    pub fn defaults(&self) -> &GenerateOptions {
+        &self.defaults
+    }
+
+    fn gguf(gguf: Gguf) -> Result<Checkpoint> {
+        let Gguf { mut metadata, weights } = gguf;
+        let key = "general.architecture";
+        let name = metadata.string(key)?.ok_or_else(|| metadata.missing(key))?.to_owned();
+        let family = arch::family(&name, &format!("{}: key {key}", metadata.file()))?;
+        let spec = checked((family.spec)(&Hparams::from_gguf(&metadata, &name, &weights))?, &weights, metadata.file())?;
+        let sampling = sampling::of_gguf(&metadata)?;
+        let mut info = ModelInfo::new(metadata.file(), "gguf", &spec, &weights);
+        info.template = metadata.string("tokenizer.chat_template")?.map(str::to_owned);
+        info.license = metadata.string("general.license")?.map(str::to_owned);
+        info.metadata = metadata.iter().map(|(key, value)| (key.to_owned(), info::shown(value))).collect();
+        let tokenizer = Tokenizer::from_vocab(vocab(&mut metadata)?)?;
+        let tokens = tokenizer.special_tokens();
+        let end_ids = end_ids(&tokenizer, &EndSources::default());
+        Checkpoint::finish(spec, weights, tokenizer, tokens, end_ids, sampling, info)
+    }
+
+    fn folder(path: &Path) -> Result<Checkpoint> {
+        let file = path.join("config.json").display().to_string();
+        let config = json(path, "config.json")?.ok_or_else(|| Error::corrupt(path.display(), "config.json is missing"))?;
+        let name = config.get("model_type").and_then(Json::as_str).unwrap_or_default();
+        if name.is_empty() {
+            return Err(Error::corrupt(&file, "key model_type is missing"));
+        }
+        let family = arch::family(name, &format!("{file}: key model_type"))?;
+        let weights = safetensors::open(path)?.renamed(family.names)?;
+        let spec = checked((family.spec)(&Hparams::from_config(&file, &config, &weights))?, &weights, &file)?;
+
+        let tokenizer_file = path.join("tokenizer.json");
+        let bytes = read(path, "tokenizer.json")?.ok_or_else(|| {
+            Error::unsupported(format!("{}: a model without tokenizer.json", path.display()), "folders that have one")
+        })?;
+        let tokenizer_config = text_file(path, "tokenizer_config.json")?;
+        let tokens_map = text_file(path, "special_tokens_map.json")?;
+        let tokens = SpecialTokens::from_json(tokenizer_config.as_deref(), tokens_map.as_deref())?;
+        let tokenizer = Tokenizer::from_json(&bytes, &tokenizer_file.display().to_string())?.with_special_tokens(&tokens);
+        let template = template_source(&TemplateFiles {
+            jinja: text_file(path, "chat_template.jinja")?.as_deref(),
+            json: text_file(path, "chat_template.json")?.as_deref(),
+            tokenizer_config: tokenizer_config.as_deref(),
+            gguf: None,
+        })?;
+        let generation = json(path, "generation_config.json")?;
+        let ends = |config: &Json| ids(config.get("eos_token_id")).filter(|ids| !ids.is_empty());
+        let (generation_config, config_ids) = (generation.as_ref().and_then(ends), ends(&config));
+        let sources =
+            EndSources { generation_config: generation_config.as_deref(), config: config_ids.as_deref(), turn_end: None };
+        let end_ids = end_ids(&tokenizer, &sources);
+        let sampling = generation.as_ref().map(sampling::of_config).unwrap_or_default();
+        let name = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut info = ModelInfo::new(&name.display().to_string(), "safetensors", &spec, &weights);
+        info.template = template;
+        info.license = license(path)?;
+        info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
+        Checkpoint::finish(spec, weights, tokenizer, tokens, end_ids, sampling, info)
+    }
+
+    fn finish(
+        spec: Spec,
+        weights: Weights,
+        tokenizer: Tokenizer,
+        tokens: SpecialTokens,
+        end_ids: Vec<u32>,
+        sampling: SampleOptions,
+        info: ModelInfo,
+    ) -> Result<Checkpoint> {
+        let template = match &info.template {
+            Some(source) => Some(ChatTemplate::new(source, &tokens)?),
+            None => None,
+        };
+        let sampling = sampling.validate().map(|()| sampling).unwrap_or_else(|e| {
+            log::warn!("{}: the file's sampling defaults are not used: {e}", info.name);
+            SampleOptions::default()
+        });
+        let defaults = GenerateOptions { sampling, ..GenerateOptions::default() };
+        Ok(Checkpoint { spec, weights, tokenizer, tokens, template, end_ids, defaults, info })
+    }
+
+    /// Puts the network on a device.
+    pub(crate) fn load(mut self, options: &LoadOptions) -> Result<Loaded> {
+        if let Some(source) = &options.chat_template {
+            self.template = Some(ChatTemplate::new(source, &self.tokens)?);
+        }
+        let (choice, device) = options.device.resolve()?;
+        let cache_type = match options.cache_type {
+            CacheType::Auto if self.info.quantisation.is_quantised() => CacheType::F16,
+            CacheType::Auto => CacheType::F32,
+            chosen => chosen,
+        };
+        let per_token = info::cache_bytes(&self.spec, cache_type);
+        let context = self.context(options.context, per_token, matches!(device, Resolved::Host))?;
+        self.info.device = choice;
+        self.info.cache_type = cache_type;
+        self.info.cache_bytes_per_token = per_token;
+        let network: Box<dyn Forward> = match device {
+            Resolved::Host => {
+                let kernels = Kernels::get()?;
+                let threads = options.threads.unwrap_or_else(device::default_threads);
+                if threads == 0 || threads > 1024 {
+                    return Err(Error::Input(format!("{threads} threads: expected 1 to 1024")));
+                }
+                (self.info.threads, self.info.kernels) = (threads, kernels.name());
+                Box::new(Transformer::load(Host::new(kernels, threads), self.spec, self.weights, cache_type)?)
+            }
+            Resolved::Generic(device) => {
+                Box::new(Transformer::load(Generic::new(device), self.spec, self.weights, cache_type)?)
+            }
+        };
+        Ok(Loaded {
+            network,
+            tokenizer: self.tokenizer,
+            template: self.template,
+            end_ids: self.end_ids,
+            defaults: self.defaults,
+            context,
+            info: self.info,
+        })
+    }
+
+    /// Positions a session may hold: what is asked for, else the model's own, less where memory does not allow it.
+    fn context(&self, wanted: Option<usize>, per_token: u64, host: bool) -> Result<usize> {
+        let limit = wanted.unwrap_or(self.spec.context).max(2);
+        if let (Some(wanted), crate::spec::Position::Learned) = (wanted, &self.spec.position)
+            && wanted > self.spec.context
+        {
+            let limit = self.spec.context;
+            return Err(Error::ContextOverflow { wanted, limit });
+        }
+        let Some(have) = device::available_memory().filter(|_| host) else { return Ok(limit) };
+        // Quantised weights are repacked into memory of our own; float weights stay in the mapped file's pages.
+        let own = self.info.tensors.iter().filter(|t| t.1.is_quantised());
+        let weights: u64 = own.filter_map(|(_, dtype, shape)| dtype.bytes(shape.iter().product())).map(|b| b as u64).sum();
+        let least = wanted.unwrap_or(512.min(limit)) as u64;
+        let need = weights + least * per_token;
+        if need > have {
+            return Err(Error::OutOfMemory { what: format!("{} with a context of {least}", self.info.name), need, have });
+        }
+        let fits = ((have - weights) / per_token.max(1)).min(limit as u64) as usize;
+        if fits < limit {
+            log::warn!("the context is limited to {fits} of {limit} positions: more do not fit in memory");
+        }
+        Ok(fits)
+    }
+}
+
+/// A model that is loaded: what every clone of a handle shares.
+pub(crate) struct Loaded {
+    pub network: Box<dyn Forward>,
+    pub tokenizer: Tokenizer,
+    pub template: Option<ChatTemplate>,
+    pub end_ids: Vec<u32>,
+    pub defaults: GenerateOptions,
+    pub context: usize,
+    pub info: ModelInfo,
+}
+
+/// Opens and loads.
+pub(crate) fn load(found: Found, options: &LoadOptions) -> Result<Loaded> {
+    Checkpoint::from_found(found)?.load(options)
+}
+
+/// Checks what holds for every family.
+fn checked(spec: Spec, weights: &Weights, file: &str) -> Result<Spec> {
+    let wrong = |why: String| Err(Error::corrupt(file, why));
+    if spec.layers > weights.len() {
+        return wrong(format!("states {} layers, but there are only {} tensors", spec.layers, weights.len()));
+    }
+    let a = &spec.attention;
+    if !a.heads.is_multiple_of(a.kv_heads) {
+        return wrong(format!("{} query heads are no multiple of {} key/value heads", a.heads, a.kv_heads));
+    }
+    if let crate::spec::Position::Rope(rope) = &spec.position {
+        if rope.dims % 2 != 0 || rope.dims > a.head_dim {
+            return wrong(format!("{} rotary dimensions: expected an even number up to {}", rope.dims, a.head_dim));
+        }
+        if let crate::spec::RopeScaling::Factors(factors) = &rope.scaling
+            && factors.len() != rope.dims / 2
+        {
+            return wrong(format!("tensor rope_freqs.weight has {} values, expected {}", factors.len(), rope.dims / 2));
+        }
+    }
+    Ok(spec)
+}
