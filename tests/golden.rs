@@ -135,6 +135,25 @@ fn logits_are_bit_identical_for_any_number_of_threads() {
 }
 
 #[test]
+fn a_seed_gives_the_same_text_at_any_number_of_threads() {
+    for (folder, expected) in cases("gguf") {
+        let prompt = ids(&expected["prompts"][0]["input_ids"]);
+        let options = GenerateOptions { seed: Some(7), max_tokens: Some(40), ignore_eos: true, ..GenerateOptions::default() };
+        let one = continuation(&load(&folder, DeviceChoice::Cpu, 1), &prompt, &options);
+        for threads in [2, 3] {
+            assert_eq!(
+                continuation(&load(&folder, DeviceChoice::Cpu, threads), &prompt, &options),
+                one,
+                "{}",
+                folder.display()
+            );
+        }
+        let other = GenerateOptions { seed: Some(8), ..options };
+        assert_ne!(continuation(&load(&folder, DeviceChoice::Cpu, 1), &prompt, &other), one, "{}", folder.display());
+    }
+}
+
+#[test]
 fn a_session_that_reads_token_by_token_gives_the_same_bits_as_one_that_reads_at_once() {
     for kind in ["causal", "gguf"] {
         for (folder, expected) in cases(kind) {
