@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use tallow::Checkpoint;
+use tallow::text::{Detokeniser, Start};
 
 /// A small generator with a fixed seed (xorshift64, Marsaglia 2003).
 struct Random(u64);
@@ -195,4 +196,66 @@ fn byte_level_vocabularies_give_the_ids_of_their_tokenizer_json() {
 #[test]
 fn the_gpt2_vocabulary_gives_the_ids_of_its_tokenizer_json() {
     compare("gguf-gpt2-f16", "gpt2-prefixed", 0xdead_beef_cafe_f00d);
+}
+
+#[test]
+fn streamed_text_is_the_decoded_text_and_never_half_a_character() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let cases = [
+        "llama-mha",
+        "llama-gqa-tied",
+        "gpt2-hub",
+        "mistral-no-window",
+        "mistral-nemo-headdim",
+        "gguf-q8_0-spm",
+        "gguf-f16-bpe",
+    ];
+    for (i, case) in cases.into_iter().enumerate() {
+        let checkpoint = Checkpoint::open(golden.join(case).to_str().unwrap()).unwrap();
+        let tokenizer = checkpoint.tokenizer();
+        let mut random = Random(77 + i as u64);
+        for _ in 0..1_000 {
+            // Random ids are mostly broken characters; ids of real text are whole ones.
+            let ids: Vec<u32> = match random.below(2) {
+                0 => (0..random.below(20)).map(|_| random.below(tokenizer.vocab_size()) as u32).collect(),
+                _ => tokenizer.encode(&random.text(), false).unwrap(),
+            };
+            let whole = tokenizer.decode(&ids, true).unwrap();
+            let mut stream = Detokeniser::new(tokenizer, Start::Text);
+            let mut text = String::new();
+            for id in &ids {
+                text.push_str(&stream.push(*id).unwrap_or_default());
+                assert!(whole.starts_with(&text), "{case}: {ids:?} shows {text:?} of {whole:?}");
+            }
+            text.push_str(&stream.finish().unwrap_or_default());
+            assert_eq!(text, whole, "{case}: {ids:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_shown_that_may_become_a_stop_string() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama-gqa-tied");
+    let checkpoint = Checkpoint::open(golden.to_str().unwrap()).unwrap();
+    let tokenizer = checkpoint.tokenizer();
+    let mut random = Random(99);
+    for _ in 0..1_000 {
+        let ids = tokenizer.encode(&random.text(), false).unwrap();
+        let whole = tokenizer.decode(&ids, true).unwrap();
+        let chars: Vec<char> = whole.chars().collect();
+        if chars.len() < 4 {
+            continue;
+        }
+        let at = random.below(chars.len() - 2);
+        let stop: String = chars[at..(at + 1 + random.below(4)).min(chars.len())].iter().collect();
+        let expected = &whole[..whole.find(&stop).unwrap()];
+        let mut stream = Detokeniser::new(tokenizer, Start::Text).stop_at([stop.as_str()]);
+        let mut text = String::new();
+        for id in &ids {
+            text.push_str(&stream.push(*id).unwrap_or_default());
+            assert!(expected.starts_with(&text), "{stop:?}: shows {text:?} of {whole:?}");
+        }
+        text.push_str(&stream.finish().unwrap_or_default());
+        assert_eq!((text.as_str(), stream.stopped()), (expected, Some(stop.as_str())), "{whole:?}");
+    }
 }

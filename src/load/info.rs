@@ -74,7 +74,10 @@ impl ModelInfo {
 /// Bytes of keys and values for one position.
 pub(super) fn cache_bytes(spec: &Spec, cache_type: CacheType) -> u64 {
     let attention = &spec.attention;
-    (2 * spec.layers * attention.kv_heads * attention.head_dim * cache_type.bytes()) as u64
+    // A damaged file may state any sizes; the tensors have not been compared with them yet.
+    [spec.layers, attention.kv_heads, attention.head_dim, cache_type.bytes()]
+        .into_iter()
+        .fold(2, |bytes: u64, n| bytes.saturating_mul(n as u64))
 }
 
 /// A metadata value, long arrays and texts cut.

@@ -216,7 +216,7 @@ impl Checkpoint {
         let own = self.info.tensors.iter().filter(|t| t.1.is_quantised());
         let weights: u64 = own.filter_map(|(_, dtype, shape)| dtype.bytes(shape.iter().product())).map(|b| b as u64).sum();
         let least = wanted.unwrap_or(512.min(limit)) as u64;
-        let need = weights + least * per_token;
+        let need = weights.saturating_add(least.saturating_mul(per_token));
         if need > have {
             return Err(Error::OutOfMemory { what: format!("{} with a context of {least}", self.info.name), need, have });
         }
