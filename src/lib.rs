@@ -5,8 +5,9 @@
 //!
 //! ```
 //! use tallow::{GenerateOptions, Message, Model};
+//! # const SMOLLM2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/SmolLM2-135M-Instruct.Q4_1.gguf");
 //!
-//! let model = Model::load("smollm2")?;
+//! let model = Model::load(SMOLLM2)?; // a .gguf file, a folder in Hugging Face layout, or a name: "smollm2"
 //! let mut session = model.session()?;
 //! let options = GenerateOptions { seed: Some(7), max_tokens: Some(16), ..model.defaults() };
 //! for piece in session.chat(&[Message::user("What is a lighthouse?")], &options)? {
