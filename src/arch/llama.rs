@@ -20,7 +20,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
     if h.size("value_dim")?.is_some_and(|value_dim| value_dim != head_dim) {
         return Err(Error::unsupported(format!("{}: values of another width than keys", h.file()), "one head width"));
     }
-    if h.size("experts")?.is_some() {
+    if h.optional_size("experts")?.is_some() {
         return Err(Error::unsupported(format!("{}: a mixture of experts", h.file()), "dense models"));
     }
     let context = h.need("context")?;

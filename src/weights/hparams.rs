@@ -138,6 +138,14 @@ impl<'a> Hparams<'a> {
         }
     }
 
+    /// A count or size where 0 means that there is none.
+    pub fn optional_size(&self, name: &str) -> Result<Option<usize>> {
+        match self.value(name)? {
+            Some(value) if value.as_u64() == Some(0) => Ok(None),
+            _ => self.size(name),
+        }
+    }
+
     /// A count or size that the file must state.
     pub fn need(&self, name: &str) -> Result<usize> {
         self.size(name)?.ok_or_else(|| self.wrong(name, "is missing; expected a whole number"))
@@ -203,19 +211,33 @@ impl<'a> Hparams<'a> {
 
     /// The rotary base: `rope_theta`, or inside `rope_parameters` in newer files.
     pub fn rope_theta(&self) -> Result<f64> {
-        if let Some(theta) = self.positive("rope_theta")? {
-            return Ok(theta);
-        }
-        match self.rope_object() {
-            Some(object) => self.number(object, "rope_theta", Some(10_000.0)),
-            None => Ok(10_000.0),
+        let stated = self.positive("rope_theta")?.unwrap_or(10_000.0);
+        match self.rope_object()? {
+            Some(object) => self.number(object, "rope_theta", Some(stated)),
+            None => Ok(stated),
         }
     }
 
-    /// The object that describes rotary scaling in config.json.
-    fn rope_object(&self) -> Option<&Json> {
-        let Source::Config { config, .. } = &self.source else { return None };
-        ["rope_scaling", "rope_parameters"].iter().filter_map(|key| config.get(key)).find(|v| v.is_object())
+    /// The object that describes rotary scaling in config.json: `rope_scaling`, else `rope_parameters`; empty is absent.
+    fn rope_object(&self) -> Result<Option<&Json>> {
+        let Source::Config { config, file } = &self.source else { return Ok(None) };
+        for key in ["rope_scaling", "rope_parameters"] {
+            let Some(value) = config.get(key).filter(|v| !v.is_null()) else { continue };
+            let Some(object) = value.as_object() else {
+                return Err(Error::corrupt(file, format!("key {key} is {value}, expected an object")));
+            };
+            if object.values().any(Json::is_object) {
+                let what = format!("{file}: key {key} with parameters for each kind of layer");
+                return Err(Error::unsupported(what, "one set of parameters"));
+            }
+            if object.get("partial_rotary_factor").and_then(Json::as_f64).is_some_and(|factor| factor != 1.0) {
+                return Err(Error::unsupported(format!("{file}: partial_rotary_factor in {key}"), "whole heads rotated"));
+            }
+            if !object.is_empty() {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
     }
 
     /// A positive number in the rope object; `default` where it is absent.
@@ -240,8 +262,13 @@ impl<'a> Hparams<'a> {
     }
 
     fn config_rope_scaling(&self, context: usize) -> Result<RopeScaling> {
-        let Some(object) = self.rope_object() else { return Ok(RopeScaling::None) };
-        let kind = object.get("rope_type").or_else(|| object.get("type")).and_then(Json::as_str).unwrap_or("default");
+        let Some(object) = self.rope_object()? else { return Ok(RopeScaling::None) };
+        let kind = match object.get("rope_type").or_else(|| object.get("type")) {
+            None => "default",
+            Some(kind) => kind.as_str().ok_or_else(|| {
+                Error::corrupt(self.file(), format!("rope scaling: key rope_type is {kind}, expected a name"))
+            })?,
+        };
         let original = |default: usize| -> Result<usize> {
             Ok(self.number(object, "original_max_position_embeddings", Some(default as f64))? as usize)
         };
@@ -301,6 +328,8 @@ impl<'a> Hparams<'a> {
             match key(name)? {
                 None => Ok(default),
                 Some(value) => match value.as_f64() {
+                    // As in llama.cpp, 0 stands for "not stated".
+                    Some(0.0) => Ok(default),
                     Some(x) if x.is_finite() && x > 0.0 => Ok(x),
                     _ => Err(Error::corrupt(
                         self.file(),
@@ -311,12 +340,16 @@ impl<'a> Hparams<'a> {
         };
         let kind = key("type")?;
         match kind.as_ref().map(|k| k.as_str().unwrap_or("?")) {
-            None | Some("none") => match self.gguf_value("rope.scale_linear")?.and_then(|v| v.as_f64()) {
-                // The key that linear scaling had before `rope.scaling.type`.
-                Some(factor) if factor.is_finite() && factor > 0.0 && factor != 1.0 => Ok(RopeScaling::Linear { factor }),
-                _ => Ok(RopeScaling::None),
-            },
-            Some("linear") => Ok(RopeScaling::Linear { factor: number("factor", 1.0)? }),
+            Some("none") => Ok(RopeScaling::None),
+            // llama.cpp takes an absent type for linear; `scale_linear` is the key the factor had before there were types.
+            None | Some("linear") => {
+                let old = self.gguf_value("rope.scale_linear")?.and_then(|v| v.as_f64());
+                let old = old.filter(|factor| factor.is_finite() && *factor > 0.0).unwrap_or(1.0);
+                match number("factor", old)? {
+                    1.0 => Ok(RopeScaling::None),
+                    factor => Ok(RopeScaling::Linear { factor }),
+                }
+            }
             Some("yarn") => {
                 let factor = number("factor", 1.0)?;
                 let attention = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
