@@ -101,8 +101,13 @@ impl Host {
         let mut free = self.free.buffers.lock().unwrap_or_else(|e| e.into_inner());
         // The smallest that is large enough, so that the output matrix's buffer is not lent to a norm.
         let best = (0..free.len()).filter(|i| free[*i].capacity() >= len).min_by_key(|i| free[*i].capacity());
+        // Else the largest grows: there are never more buffers than were in use at once.
+        let best = best.or_else(|| (0..free.len()).max_by_key(|i| free[*i].capacity()));
         let mut data = best.map(|i| free.swap_remove(i)).unwrap_or_default();
         drop(free);
+        if data.capacity() < len {
+            data = Vec::new();
+        }
         data.resize(len, 0.0);
         Buffer { data, width, free: self.free.clone() }
     }
@@ -274,5 +279,20 @@ impl Compute for Host {
         out.clear();
         out.extend_from_slice(&x.data);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_used_again_and_never_more_than_were_in_use_at_once() {
+        let host = Host::new(Kernels::get().unwrap(), 1);
+        for rows in 1..200 {
+            let (a, b) = (host.buffer(rows, 8), host.buffer(rows, 16));
+            assert_eq!((a.rows(), b.data.len()), (rows, 16 * rows));
+        }
+        assert_eq!(host.free.buffers.lock().unwrap().len(), 2);
     }
 }
