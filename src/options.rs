@@ -26,7 +26,8 @@ pub enum Overflow {
     /// [`Error::ContextOverflow`].
     #[default]
     Error,
-    /// The oldest tokens are dropped, all but a leading BOS, and counted in [`Usage::truncated_tokens`](crate::Usage).
+    /// The oldest tokens are dropped, all but a leading BOS, so that the answer has the room it asks for (a quarter of
+    /// the context where it names no limit, never more than half); in a chat that takes the system message first. They are counted in [`Usage::truncated_tokens`](crate::Usage).
     Truncate,
 }
 

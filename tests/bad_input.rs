@@ -172,7 +172,7 @@ fn templates_that_do_not_parse_raise_or_never_end_give_an_error() {
     let with = |template: &str| {
         let options = LoadOptions { chat_template: Some(template.into()), threads: Some(1), ..LoadOptions::default() };
         let model = Model::load_with(golden("llama-gqa-tied").to_str().unwrap(), &options)?;
-        model.template().unwrap().render(&[Message::user("Hello")], true)
+        model.template()?.unwrap().render(&[Message::user("Hello")], true)
     };
     let error = |template: &str| match with(template) {
         Err(Error::Template(message)) => message,
@@ -235,4 +235,52 @@ fn single_damaged_bytes_in_a_gguf_file_load_and_run_or_give_a_typed_error() {
             let _ = model.logits(&[1, 2, 3], false);
         }
     }
+}
+
+#[test]
+fn what_a_model_does_not_need_does_not_keep_it_from_running() {
+    let folder = copy("llama-gqa-tied", "extras");
+    std::fs::write(folder.join("chat_template.jinja"), "{% if %}").unwrap();
+    std::fs::write(folder.join("README.md"), b"caf\xe9").unwrap();
+    std::fs::write(folder.join("LICENSE"), b"\xff").unwrap();
+    edit(&folder.join("config.json"), |c| {
+        c["num_local_experts"] = json!(0);
+        c["rope_scaling"] = json!({});
+    });
+    let model = load(&folder).unwrap();
+    model.logits(&[1, 2], false).unwrap();
+    assert!(matches!(model.template(), Err(Error::Template(_))));
+    let error = model.session().unwrap().chat(&[Message::user("Hi")], &model.defaults()).err().unwrap();
+    assert_says(&error, &["chat template", "line 1"]);
+}
+
+#[test]
+fn rope_settings_that_are_not_understood_are_refused_and_the_newer_spelling_wins() {
+    for (i, (key, value, parts)) in [
+        ("rope_scaling", json!("yarn"), ["rope_scaling", "expected an object"]),
+        ("rope_parameters", json!({"rope_type": 5}), ["rope_type", "expected a name"]),
+        ("rope_parameters", json!({"full_attention": {"rope_theta": 1.0}}), ["rope_parameters", "kind of layer"]),
+        ("rope_parameters", json!({"partial_rotary_factor": 0.5}), ["partial_rotary_factor", "whole heads"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_says(&with_config(&format!("rope-{i}"), |c| c[key] = value), &parts);
+    }
+    let folder = copy("llama-mha", "rope-newer");
+    edit(&folder.join("config.json"), |c| c["rope_parameters"] = json!({"rope_theta": 500000.0, "rope_type": "default"}));
+    let spec = format!("{:?}", load(&folder).unwrap().spec().position);
+    assert!(spec.contains("theta: 500000.0"), "{spec}");
+}
+
+#[test]
+fn contexts_too_short_to_generate_and_foreign_quantisation_are_refused() {
+    assert_says(&with_config("context-1", |c| c["max_position_embeddings"] = json!(1)), &["context of 1"]);
+    assert_says(&with_config("gptq", |c| c["quantization_config"] = json!({"quant_method": "gptq"})), &["gptq", "GGUF"]);
+    assert_says(&with_config("wide", |c| c["hidden_size"] = json!(1 << 27)), &["embedding table is [512, 48]"]);
+    let short = LoadOptions { context: Some(1), ..LoadOptions::default() };
+    assert!(matches!(Model::load_with(golden("llama-mha").to_str().unwrap(), &short), Err(Error::Input(_))));
+    let long = LoadOptions { context: Some(5000), ..LoadOptions::default() };
+    let error = Model::load_with(golden("gpt2-hub").to_str().unwrap(), &long).err().unwrap();
+    assert_says(&error, &["learned positions for 104"]);
 }

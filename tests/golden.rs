@@ -208,7 +208,7 @@ fn chat_prompts_are_byte_equal_to_those_of_transformers() {
         for chat in expected["chat"].as_array().unwrap() {
             let what = format!("{}: {}", folder.display(), chat["name"]);
             let messages: Vec<Message> = serde_json::from_value(chat["messages"].clone()).unwrap();
-            let template = checkpoint.template().unwrap();
+            let template = checkpoint.template().unwrap().unwrap();
             if let Some(error) = chat["error"].as_str() {
                 let ours = template.render(&messages, true).unwrap_err().to_string();
                 assert!(ours.contains(error), "{what}: {ours}, expected {error}");

@@ -29,6 +29,10 @@ struct Report {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&args.model)?;
+    let vocab = checkpoint.spec().vocab;
+    if let Some(id) = args.tokens.0.iter().find(|id| **id as usize >= vocab) {
+        return Err(tallow::Error::Input(format!("token {id} is outside the vocabulary of {vocab}")).into());
+    }
     let text = checkpoint.tokenizer().decode(&args.tokens.0, args.skip_special)?;
     if args.json { output::json(&Report { text }) } else { output::line(&text) }
 }

@@ -22,6 +22,7 @@ pub struct Args {
     /// The model
     model: String,
     /// The text to read, as it stands, with the tokenizer's own special tokens (BOS)
+    #[arg(allow_hyphen_values = true)]
     prompt: Option<String>,
     /// Token ids to read in place of a text: 1,2,3
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]

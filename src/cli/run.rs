@@ -26,13 +26,13 @@ pub struct Args {
     #[arg(short, long)]
     model: Option<String>,
     /// The prompt
-    #[arg(short, long)]
+    #[arg(short, long, allow_hyphen_values = true)]
     prompt: Option<String>,
     /// A file with the prompt; `-` is stdin
     #[arg(short, long, conflicts_with = "prompt")]
     file: Option<Source>,
     /// What the model shall keep to: the chat's system message
-    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw", allow_hyphen_values = true)]
     system: Option<String>,
     /// A file with a chat template to use in place of the model's
     #[arg(long, aliases = ["chat_template", "chat-template-file"], value_name = "FILE", conflicts_with = "raw")]
@@ -61,7 +61,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 struct Limits {
     /// Text that ends the answer, beside the model's own end tokens; repeatable
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
     /// Most tokens to generate; -1: no limit
     #[arg(
@@ -241,8 +241,8 @@ fn draw_seed() -> u64 {
 
 /// Reads the prompt.
 fn begin<'s>(args: &Args, session: &'s mut Session, prompt: &str, options: &GenerateOptions) -> anyhow::Result<Generation<'s>> {
-    let has_template = session.model().template().is_some();
-    if args.raw || !has_template {
+    let has_template = !args.raw && session.model().template()?.is_some();
+    if !has_template {
         if args.system.is_some() {
             return Err(usage("--system needs a chat template, and the model has none; give one with --chat-template"));
         }

@@ -141,7 +141,7 @@ fn object(checkpoint: &Checkpoint, verbose: bool) -> Value {
 }
 
 fn capabilities(checkpoint: &Checkpoint) -> Vec<&'static str> {
-    let chat = checkpoint.template().map(|_| "chat");
+    let chat = checkpoint.template().ok().flatten().map(|_| "chat");
     std::iter::once("completion").chain(chat).collect()
 }
 

@@ -29,7 +29,7 @@ struct Report {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&args.model)?;
-    let template = checkpoint.template().ok_or_else(|| {
+    let template = checkpoint.template()?.ok_or_else(|| {
         let what = format!("{}: a chat with a model that has no chat template", checkpoint.info().name);
         Error::unsupported(what, "models that have one")
     })?;

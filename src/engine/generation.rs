@@ -181,6 +181,9 @@ impl<'s> Generation<'s> {
         if let Some(text) = self.detokeniser.finish() {
             self.ready.push_back(Piece { text, token: None, logprobs: None });
         }
+        if self.detokeniser.stopped().is_some() {
+            self.done = Some(DoneReason::Stop);
+        }
     }
 }
 

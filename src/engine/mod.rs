@@ -96,8 +96,11 @@ impl Model {
     }
 
     /// The chat template, if the model has one.
-    pub fn template(&self) -> Option<&ChatTemplate> {
-        self.inner.template.as_ref()
+    ///
+    /// # Errors
+    /// [`Error::Template`] if it does not compile.
+    pub fn template(&self) -> Result<Option<&ChatTemplate>> {
+        self.inner.template.get()
     }
 
     /// The tokens that end a text. A chat also ends at the token that the template writes after an answer.

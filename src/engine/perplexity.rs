@@ -64,7 +64,7 @@ impl Model {
                 "perplexity over a context of {context} needs {need} tokens, the text has {have}"
             )));
         }
-        let bos = self.tokenizer().encode("", true)?.first().copied();
+        let bos = self.tokenizer().bos().filter(|bos| tokens.first() == Some(bos));
         let vocab = self.spec().vocab;
         let first = context / 2;
         let chunks = tokens.len() / context;

@@ -100,7 +100,7 @@ impl Session {
     /// [`Error::Unsupported`] if the model has no chat template, [`Error::Template`] if it refuses the messages, and those
     /// of [`Session::generate`].
     pub fn chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'_>> {
-        let template = self.model.template().ok_or_else(|| {
+        let template = self.model.template()?.ok_or_else(|| {
             Error::unsupported(
                 format!("{}: the model has no chat template; chat", self.model.info().name),
                 "plain generation (`--raw`), or a template given with `--chat-template`",
@@ -116,12 +116,12 @@ impl Session {
 
     fn start(&mut self, all: Vec<u32>, end_ids: Vec<u32>, options: &GenerateOptions) -> Result<Generation<'_>> {
         options.validate()?;
-        let prompt = self.read(all, options.overflow)?;
+        let prompt = self.read(all, options)?;
         Generation::new(self, prompt, end_ids, options)
     }
 
     /// Makes the cache hold exactly `all` and returns the last position's logits.
-    fn read(&mut self, mut all: Vec<u32>, overflow: Overflow) -> Result<Prompt> {
+    fn read(&mut self, mut all: Vec<u32>, options: &GenerateOptions) -> Result<Prompt> {
         let clock = Instant::now();
         if all.is_empty() {
             return Err(Error::Input("the prompt gives no token; write something, or use a model with a BOS token".into()));
@@ -131,14 +131,17 @@ impl Session {
             return Err(Error::Input(format!("token {token} is outside the vocabulary of {vocab}")));
         }
         // Room for at least one new token.
-        let limit = self.cache.limit() - 1;
+        let limit = self.cache.limit();
         let mut truncated = 0;
-        if all.len() > limit {
-            if overflow == Overflow::Error {
-                return Err(Error::ContextOverflow { wanted: all.len() + 1, limit: self.cache.limit() });
+        if all.len() >= limit {
+            if options.overflow == Overflow::Error {
+                return Err(Error::ContextOverflow { wanted: all.len() + 1, limit });
             }
-            truncated = all.len() - limit;
-            let bos = usize::from(limit > 1 && self.model.tokenizer().bos() == Some(all[0]));
+            // Room for the answer: what is asked for, a quarter where nothing is, never more than half.
+            let room = options.max_tokens.unwrap_or(limit / 4).clamp(1, (limit / 2).max(1));
+            let kept = limit - room;
+            truncated = all.len() - kept;
+            let bos = usize::from(kept > 1 && self.model.tokenizer().bos() == Some(all[0]));
             all.drain(bos..bos + truncated);
             log::warn!("the prompt is longer than the context: its oldest {truncated} tokens were dropped");
         }

@@ -27,20 +27,15 @@ pub(super) fn json(folder: &Path, name: &str) -> Result<Option<Json>> {
     Ok(Some(value))
 }
 
-/// The licence: the name in README.md's front matter, else the text of a LICENSE file.
-pub(super) fn license(folder: &Path) -> Result<Option<String>> {
-    if let Some(readme) = text_file(folder, "README.md")?
-        && let Some((front, _)) = readme.strip_prefix("---").and_then(|rest| rest.split_once("\n---"))
-        && let Some(name) = front.lines().find_map(|line| line.strip_prefix("license:"))
-    {
-        return Ok(Some(name.trim().to_owned()));
-    }
-    for name in ["LICENSE", "LICENSE.txt", "LICENSE.md"] {
-        if let Some(text) = text_file(folder, name)? {
-            return Ok(Some(text));
-        }
-    }
-    Ok(None)
+/// The licence: the name in README.md's front matter, else the text of a LICENSE file. It is a note, so nothing about it
+/// is an error.
+pub(super) fn license(folder: &Path) -> Option<String> {
+    let text = |name: &str| Some(String::from_utf8_lossy(&std::fs::read(folder.join(name)).ok()?).into_owned());
+    let front = |readme: String| {
+        let (front, _) = readme.strip_prefix("---")?.split_once("\n---")?;
+        Some(front.lines().find_map(|line| line.strip_prefix("license:"))?.trim().to_owned())
+    };
+    text("README.md").and_then(front).or_else(|| ["LICENSE", "LICENSE.txt", "LICENSE.md"].into_iter().find_map(text))
 }
 
 /// An id or a list of ids.

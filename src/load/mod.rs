@@ -33,10 +33,34 @@ pub struct Checkpoint {
     weights: Weights,
     tokenizer: Tokenizer,
     tokens: SpecialTokens,
-    template: Option<ChatTemplate>,
+    template: Template,
     end_ids: Vec<u32>,
     defaults: GenerateOptions,
     info: ModelInfo,
+}
+
+/// A model's chat template, if it has one: compiled, or why it can not be, which matters only to those who chat.
+#[derive(Default)]
+pub(crate) struct Template(Option<Result<ChatTemplate, String>>);
+
+impl Template {
+    fn new(source: Option<&str>, tokens: &SpecialTokens) -> Template {
+        Template(source.map(|source| {
+            ChatTemplate::new(source, tokens).map_err(|error| match error {
+                Error::Template(why) => why,
+                other => other.to_string(),
+            })
+        }))
+    }
+
+    /// The compiled template.
+    pub fn get(&self) -> Result<Option<&ChatTemplate>> {
+        match &self.0 {
+            None => Ok(None),
+            Some(Ok(template)) => Ok(Some(template)),
+            Some(Err(why)) => Err(Error::Template(why.clone())),
+        }
+    }
 }
 
 impl Checkpoint {
@@ -68,9 +92,12 @@ impl Checkpoint {
         &self.tokenizer
     }
 
-    /// The chat template.
-    pub fn template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+    /// The chat template, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Template`] if it does not compile.
+    pub fn template(&self) -> Result<Option<&ChatTemplate>> {
+        self.template.get()
     }
 
     /// Every token that ends a turn.
@@ -108,6 +135,11 @@ impl Checkpoint {
             return Err(Error::corrupt(&file, "key model_type is missing"));
         }
         let family = arch::family(name, &format!("{file}: key model_type"))?;
+        if let Some(quantised) = config.get("quantization_config").filter(|q| q.is_object()) {
+            let method = quantised.get("quant_method").and_then(Json::as_str).unwrap_or("unnamed");
+            let what = format!("{file}: weights quantised by the method {method:?}");
+            return Err(Error::unsupported(what, "f32, f16 and bf16 safetensors, and GGUF files"));
+        }
         let weights = safetensors::open(path)?.renamed(family.names)?;
         let spec = checked((family.spec)(&Hparams::from_config(&file, &config, &weights))?, &weights, &file)?;
 
@@ -135,7 +167,7 @@ impl Checkpoint {
         let name = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut info = ModelInfo::new(&name.display().to_string(), "safetensors", &spec, &weights);
         info.template = template;
-        info.license = license(path)?;
+        info.license = license(path);
         info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
         Checkpoint::finish(spec, weights, tokenizer, tokens, end_ids, sampling, info)
     }
@@ -149,10 +181,7 @@ impl Checkpoint {
         sampling: SampleOptions,
         info: ModelInfo,
     ) -> Result<Checkpoint> {
-        let template = match &info.template {
-            Some(source) => Some(ChatTemplate::new(source, &tokens)?),
-            None => None,
-        };
+        let template = Template::new(info.template.as_deref(), &tokens);
         let sampling = sampling.validate().map(|()| sampling).unwrap_or_else(|e| {
             log::warn!("{}: the file's sampling defaults are not used: {e}", info.name);
             SampleOptions::default()
@@ -164,10 +193,15 @@ impl Checkpoint {
     /// Puts the network on a device.
     pub(crate) fn load(mut self, options: &LoadOptions) -> Result<Loaded> {
         if let Some(source) = &options.chat_template {
-            self.template = Some(ChatTemplate::new(source, &self.tokens)?);
+            self.template = Template::new(Some(source), &self.tokens);
+            self.template.get()?;
         }
         let (choice, device) = options.device.resolve()?;
         let cache_type = match options.cache_type {
+            CacheType::F16 if matches!(device, Resolved::Generic(_)) => {
+                return Err(Error::unsupported(format!("a cache of f16 on the device {choice}"), "f32 there, f16 on cpu"));
+            }
+            CacheType::Auto if matches!(device, Resolved::Generic(_)) => CacheType::F32,
             CacheType::Auto if self.info.quantisation.is_quantised() => CacheType::F16,
             CacheType::Auto => CacheType::F32,
             chosen => chosen,
@@ -188,6 +222,11 @@ impl Checkpoint {
                 Box::new(Transformer::load(Host::new(kernels, threads), self.spec, self.weights, cache_type)?)
             }
             Resolved::Generic(device) => {
+                if options.threads.is_some() {
+                    log::warn!(
+                        "the number of threads counts only on the device cpu; {choice} follows candle (RAYON_NUM_THREADS)"
+                    );
+                }
                 Box::new(Transformer::load(Generic::new(device), self.spec, self.weights, cache_type)?)
             }
         };
@@ -204,12 +243,15 @@ impl Checkpoint {
 
     /// Positions a session may hold: what is asked for, else the model's own, less where memory does not allow it.
     fn context(&self, wanted: Option<usize>, per_token: u64, host: bool) -> Result<usize> {
-        let limit = wanted.unwrap_or(self.spec.context).max(2);
+        let limit = wanted.unwrap_or(self.spec.context);
+        if limit < 2 {
+            return Err(Error::Input(format!("a context of {limit}: expected 2 or more positions")));
+        }
         if let (Some(wanted), crate::spec::Position::Learned) = (wanted, &self.spec.position)
             && wanted > self.spec.context
         {
-            let limit = self.spec.context;
-            return Err(Error::ContextOverflow { wanted, limit });
+            let most = self.spec.context;
+            return Err(Error::Input(format!("a context of {wanted}: this model has learned positions for {most}")));
         }
         let Some(have) = device::available_memory().filter(|_| host) else { return Ok(limit) };
         // Quantised weights are repacked into memory of our own; float weights stay in the mapped file's pages.
@@ -232,7 +274,7 @@ impl Checkpoint {
 pub(crate) struct Loaded {
     pub network: Box<dyn Forward>,
     pub tokenizer: Tokenizer,
-    pub template: Option<ChatTemplate>,
+    pub template: Template,
     pub end_ids: Vec<u32>,
     pub defaults: GenerateOptions,
     pub context: usize,
@@ -247,6 +289,15 @@ pub(crate) fn load(found: Found, options: &LoadOptions) -> Result<Loaded> {
 /// Checks what holds for every family.
 fn checked(spec: Spec, weights: &Weights, file: &str) -> Result<Spec> {
     let wrong = |why: String| Err(Error::corrupt(file, why));
+    if spec.context < 2 {
+        return wrong(format!("states a context of {} positions, expected 2 or more", spec.context));
+    }
+    if let Some(shape) = weights.shape("token_embd.weight")
+        && shape != [spec.vocab, spec.dim]
+    {
+        let (vocab, dim) = (spec.vocab, spec.dim);
+        return wrong(format!("the embedding table is {shape:?}, expected {vocab} tokens of {dim} values as stated"));
+    }
     if spec.layers > weights.len() {
         return wrong(format!("states {} layers, but there are only {} tensors", spec.layers, weights.len()));
     }

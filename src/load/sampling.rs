@@ -13,6 +13,7 @@ pub(super) fn of_gguf(metadata: &Metadata) -> Result<SampleOptions> {
     set(&mut sampling.top_p, number("top_p")?);
     set(&mut sampling.min_p, number("min_p")?);
     set(&mut sampling.repeat_penalty, number("penalty_repeat")?);
+    sampling.repeat_last_n = number("penalty_last_n")?.map_or(sampling.repeat_last_n, |n| n as i32);
     sampling.top_k = number("top_k")?.map_or(sampling.top_k, |k| k.max(0.0) as usize);
     Ok(sampling)
 }
