@@ -87,6 +87,14 @@ impl DeviceChoice {
         }
     }
 
+    /// The device that this choice means here, opened to see whether it works.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where this build lacks it, [`Error::Device`] where the driver refuses it.
+    pub fn available(self) -> Result<DeviceChoice> {
+        self.resolve().map(|found| found.0)
+    }
+
     /// Whether this build has the code for the device.
     pub fn is_built(self) -> bool {
         match self {

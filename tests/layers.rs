@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Layers from the bottom up; a module imports only from lower ones (or itself).
-const LAYERS: [(&str, u8); 15] = [
+const LAYERS: [(&str, u8); 16] = [
     ("error", 0),
     ("bytes", 1),
     ("spec", 2),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, u8); 15] = [
     ("options", 6),
     ("load", 7),
     ("engine", 8),
+    ("bench", 9),
 ];
 
 /// Names that lib.rs re-exports from the lowest modules.

@@ -4,6 +4,7 @@ use super::output;
 use candle_core::Device;
 use serde::Serialize;
 use tallow::DeviceChoice;
+use tallow::bench::cpu_name;
 use tallow::device::{available_memory, default_threads};
 use tallow::kernels::Kernels;
 
@@ -96,13 +97,4 @@ impl std::fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// The processor's name where the system tells, else its architecture.
-fn cpu_name() -> String {
-    let told = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
-    told.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }

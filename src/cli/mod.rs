@@ -7,6 +7,7 @@
 mod absent;
 mod answer;
 mod args;
+mod bench;
 mod detokenize;
 mod devices;
 mod failure;
@@ -71,6 +72,8 @@ enum Command {
     Perplexity(perplexity::Args),
     /// Describe a model
     Show(show::Args),
+    /// Measure how fast models read and write
+    Bench(Box<bench::Args>),
     /// List the devices and kernels of this machine and build
     Devices(devices::Args),
     #[command(hide = true)]
@@ -93,7 +96,7 @@ enum Detail {
 
 /// Parses the arguments, runs the command, and turns what went wrong into lines on stderr and an exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(bench::with_llama_bench_flags(std::env::args_os()));
     let detail = match (cli.quiet, cli.verbose) {
         (true, _) => Detail::Quiet,
         (false, true) => Detail::Verbose,
@@ -115,6 +118,7 @@ fn command(command: Command, detail: Detail) -> anyhow::Result<()> {
         Command::Template(args) => template::run(args),
         Command::Perplexity(args) => perplexity::run(args, detail),
         Command::Show(args) => show::run(args, detail),
+        Command::Bench(args) => bench::run(*args),
         Command::Devices(args) => devices::run(args),
         Command::Ps(_) => absent::ps(),
         Command::Stop(_) => absent::stop(),
@@ -155,7 +159,7 @@ mod tests {
         for flag in ["--typical-p=1", "--logit-bias=1=2", "--offline", "--option=top_k=1", "--dtype=f32", "--color=never"] {
             assert!(Cli::try_parse_from(["tallow", "run", "m", "p", flag]).is_err(), "{flag}");
         }
-        for command in ["pull", "list", "rm", "cp", "create", "embed", "bench", "doctor", "completions", "help"] {
+        for command in ["pull", "list", "rm", "cp", "create", "embed", "doctor", "completions", "help"] {
             assert!(Cli::try_parse_from(["tallow", command]).is_err(), "{command}");
         }
     }

@@ -1,0 +1,229 @@
+//! Taking the samples.
+//!
+//! All models and tests take turns: every round runs each of them once, and every other round in reverse, so that a drift of
+//! the machine's speed falls on all alike. Before the first round each test runs until two runs in a row agree.
+
+use super::CHUNK;
+use crate::engine::Model;
+use crate::error::{Error, Result};
+use crate::nn::{Batch, KvCache};
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Two runs that differ by less are warm.
+const STABLE: f64 = 0.05;
+/// The most runs to warm up with, and the time after which none is added.
+const WARM_RUNS: usize = 6;
+const WARM_TIME: Duration = Duration::from_secs(10);
+
+/// One thing to time: a prompt of that many tokens, then that many single ones, after `depth` tokens that are not timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Test {
+    /// Tokens read together, in chunks of [`CHUNK`]; the last one's logits are wanted.
+    pub prompt: usize,
+    /// Tokens read one at a time, each with its logits.
+    pub generate: usize,
+    /// Tokens in the cache before.
+    pub depth: usize,
+}
+
+impl Test {
+    /// Tokens that are timed.
+    pub fn tokens(&self) -> usize {
+        self.prompt + self.generate
+    }
+}
+
+impl std::fmt::Display for Test {
+    /// llama-bench's names: `pp512`, `tg128`, `pp512+tg128 @ d4096`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.prompt, self.generate) {
+            (prompt, 0) => write!(f, "pp{prompt}")?,
+            (0, generate) => write!(f, "tg{generate}")?,
+            (prompt, generate) => write!(f, "pp{prompt}+tg{generate}")?,
+        }
+        if self.depth > 0 { write!(f, " @ d{}", self.depth) } else { Ok(()) }
+    }
+}
+
+/// How often, and with which tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Samples of each test.
+    pub repetitions: usize,
+    /// Whether each test runs untimed until it is stable.
+    pub warm_up: bool,
+    /// Seed of the random tokens.
+    pub seed: u64,
+}
+
+/// The times of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// The whole run.
+    pub time: Duration,
+    /// Its prompt, up to the logits that the first token is drawn from; zero without one.
+    pub prompt: Duration,
+}
+
+/// The samples of one test on one model.
+#[derive(Debug, Clone)]
+pub struct Measurement {
+    /// Which of the models.
+    pub model: usize,
+    /// What was timed.
+    pub test: Test,
+    /// When its first sample was taken.
+    pub started: SystemTime,
+    /// In the order in which they were taken.
+    pub samples: Vec<Sample>,
+}
+
+impl Measurement {
+    /// Tokens per second, a value for each sample.
+    pub fn rates(&self) -> Vec<f64> {
+        let rate = |sample: &Sample| self.test.tokens() as f64 / sample.time.as_secs_f64().max(1e-9);
+        self.samples.iter().map(rate).collect()
+    }
+
+    /// Median time to the logits of the first new token; `None` for a test without a prompt.
+    pub fn first_token(&self) -> Option<Duration> {
+        let times: Vec<f64> = self.samples.iter().map(|sample| sample.prompt.as_secs_f64()).collect();
+        let wanted = self.test.prompt > 0 && !times.is_empty();
+        wanted.then(|| Duration::from_secs_f64(super::summary::median(&times)))
+    }
+}
+
+/// One model with a cache for each depth.
+struct Bench<'a> {
+    model: &'a Model,
+    caches: BTreeMap<usize, KvCache>,
+    logits: Vec<f32>,
+    /// Tokens for the longest test.
+    tokens: Vec<u32>,
+}
+
+impl Bench<'_> {
+    fn read(&mut self, cache: &mut KvCache, tokens: &[u32]) -> Result<()> {
+        let network = &self.model.inner().network;
+        let last = tokens.len().div_ceil(CHUNK);
+        for (i, chunk) in tokens.chunks(CHUNK).enumerate() {
+            let mut batch = Batch::last(chunk);
+            if i + 1 < last {
+                batch.outputs.clear();
+            }
+            network.logits(&batch, &mut [cache], &mut self.logits)?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, test: Test) -> Result<Sample> {
+        let tokens = self.tokens.clone();
+        let (before, rest) = tokens.split_at(test.depth);
+        let (prompt, rest) = rest.split_at(test.prompt);
+        // A cache is made for the longest test, so that all tests of one depth share it.
+        let mut cache = match self.caches.remove(&test.depth) {
+            Some(cache) => cache,
+            None => self.model.inner().network.cache(tokens.len())?,
+        };
+        cache.truncate(test.depth);
+        if cache.len() < test.depth {
+            cache.truncate(0);
+            self.read(&mut cache, before)?;
+        }
+        let start = Instant::now();
+        self.read(&mut cache, prompt)?;
+        let first = start.elapsed();
+        for token in &rest[..test.generate] {
+            self.read(&mut cache, std::slice::from_ref(token))?;
+        }
+        let time = start.elapsed();
+        self.caches.insert(test.depth, cache);
+        Ok(Sample { time, prompt: if test.prompt > 0 { first } else { Duration::ZERO } })
+    }
+
+    fn warm_up(&mut self, test: Test) -> Result<()> {
+        let start = Instant::now();
+        let mut before = self.run(test)?.time;
+        for _ in 1..WARM_RUNS {
+            if start.elapsed() > WARM_TIME {
+                break;
+            }
+            let time = self.run(test)?.time;
+            let change = time.as_secs_f64() / before.as_secs_f64().max(1e-9) - 1.0;
+            if change.abs() < STABLE {
+                break;
+            }
+            before = time;
+        }
+        Ok(())
+    }
+}
+
+/// Times every test on every model, in turn. The measurements come model by model, in the order of the tests.
+///
+/// # Errors
+/// [`Error::Input`] for no repetitions or a test without tokens, [`Error::ContextOverflow`] for a test that is longer than
+/// a model's context.
+pub fn measure(models: &[Model], tests: &[Test], plan: Plan) -> Result<Vec<Measurement>> {
+    if plan.repetitions == 0 || tests.iter().any(|test| test.tokens() == 0) {
+        return Err(Error::Input("a measurement needs at least one repetition and one token".into()));
+    }
+    let longest = tests.iter().map(|test| test.depth + test.tokens()).max().unwrap_or(0);
+    let mut benches = Vec::with_capacity(models.len());
+    for model in models {
+        if longest > model.context() {
+            return Err(Error::ContextOverflow { wanted: longest, limit: model.context() });
+        }
+        let mut random = ChaCha12Rng::seed_from_u64(plan.seed);
+        let vocab = model.spec().vocab as u64;
+        let tokens = (0..longest).map(|_| (random.next_u64() % vocab) as u32).collect();
+        benches.push(Bench { model, caches: BTreeMap::new(), logits: Vec::new(), tokens });
+    }
+    let blank = |model: usize, test: &Test| Measurement {
+        model,
+        test: *test,
+        started: SystemTime::now(),
+        samples: Vec::with_capacity(plan.repetitions),
+    };
+    let mut all: Vec<Measurement> =
+        (0..models.len()).flat_map(|model| tests.iter().map(move |test| blank(model, test))).collect();
+    if plan.warm_up {
+        for one in &all {
+            log::info!("warming up {} on {}", one.test, models[one.model].info().name);
+            benches[one.model].warm_up(one.test)?;
+        }
+    }
+    let count = all.len();
+    for round in 0..plan.repetitions {
+        log::info!("round {} of {}", round + 1, plan.repetitions);
+        for i in 0..count {
+            let one = &mut all[if round % 2 == 0 { i } else { count - 1 - i }];
+            if one.samples.is_empty() {
+                one.started = SystemTime::now();
+            }
+            one.samples.push(benches[one.model].run(one.test)?);
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_have_the_names_that_llama_bench_gives_them() {
+        for (prompt, generate, depth, name) in [
+            (512, 0, 0, "pp512"),
+            (0, 128, 0, "tg128"),
+            (512, 128, 0, "pp512+tg128"),
+            (512, 0, 512, "pp512 @ d512"),
+            (0, 128, 4096, "tg128 @ d4096"),
+        ] {
+            assert_eq!(Test { prompt, generate, depth }.to_string(), name);
+        }
+    }
+}

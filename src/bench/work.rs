@@ -1,0 +1,55 @@
+//! What a test reads and multiplies, counted from the model's tensors: the numerators of the roofline's shares.
+
+use super::Test;
+use crate::engine::Model;
+use crate::spec::Head;
+
+/// The table of token embeddings, of which a token reads one row.
+const EMBEDDING: &str = "token_embd.weight";
+/// GPT-2's table of positions, likewise.
+const POSITIONS: &str = "position_embd.weight";
+/// The output matrix where it is not the embedding table.
+const OUTPUT: &str = "output.weight";
+
+/// What one test asks of the machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Bytes read for each generated token: every weight once, as the file stores it, and the cache at the depth that the
+    /// test has on average. `None` for a test that generates nothing.
+    pub bytes_per_token: Option<f64>,
+    /// Multiplications and additions in the weight matrices to read the prompt, attention's own not counted; `None` for a
+    /// test without a prompt.
+    pub prompt_operations: Option<f64>,
+}
+
+impl Work {
+    /// Counts for `test` on `model`.
+    pub fn of(model: &Model, test: Test) -> Work {
+        let (info, spec) = (model.info(), model.spec());
+        // A checkpoint may hold an output matrix that its model does not use.
+        let tied = matches!(spec.head, Head::Tied);
+        let (head, unused) = if tied { (EMBEDDING, OUTPUT) } else { (OUTPUT, EMBEDDING) };
+        let (mut bytes, mut per_row, mut per_prompt) = (0, 0, 0);
+        for (name, dtype, shape) in &info.tensors {
+            if name == unused || name == POSITIONS {
+                continue;
+            }
+            let elements: usize = shape.iter().product();
+            bytes += dtype.bytes(elements).unwrap_or_default();
+            if name == head {
+                per_prompt += elements;
+            } else if shape.len() > 1 {
+                per_row += elements;
+            }
+        }
+        let window = spec.attention.window.unwrap_or(usize::MAX);
+        let first = test.depth + test.prompt + 1;
+        let positions: f64 = (0..test.generate).map(|i| (first + i).min(window) as f64).sum::<f64>() / test.generate as f64;
+        let cache = positions * info.cache_bytes_per_token as f64;
+        let operations = 2.0 * (per_row as f64 * test.prompt as f64 + per_prompt as f64);
+        Work {
+            bytes_per_token: (test.generate > 0).then_some(bytes as f64 + cache),
+            prompt_operations: (test.prompt > 0).then_some(operations),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! `tallow bench`: how fast models read and write, with llama-bench's flags, test names and JSON keys.
+//!
+//! Our own keys stand after llama-bench's: an interval, memory, and the share of the machine's limits. A figure that does not
+//! apply (the limits of a GPU, the first token of a test without a prompt) is null.
+
+mod list;
+mod report;
+
+use super::args::Cache;
+use super::{DEFAULT_MODEL, failure, output};
+use list::{List, PromptAndGenerate};
+use report::{Format, Row};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+use tallow::bench::{Plan, Roofline, Test, measure, peak_memory, reset_peak_memory};
+use tallow::device::default_threads;
+use tallow::kernels::Kernels;
+use tallow::{DeviceChoice, Error, LoadOptions, Model};
+
+const LISTS: &str = "\
+A LIST is numbers and ranges with commas between them: `128,512`, `1-4`, `0-1024+256` (steps), `16-256*2` (factors).
+Reported beside llama-bench's columns: the 95 % interval of the mean (bootstrap), the share of the measured read bandwidth for
+tg, and for pp the share of the best that the matmul kernel does on a matrix in the caches.";
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = LISTS)]
+pub struct Args {
+    /// The models
+    #[arg(short, long, value_name = "MODEL", value_delimiter = ',', default_value = DEFAULT_MODEL)]
+    model: Vec<String>,
+    /// Prompt lengths to read, in tokens; 0 for none
+    #[arg(short = 'p', long, alias = "n_prompt", value_name = "LIST", default_value = "512")]
+    n_prompt: Vec<List>,
+    /// Numbers of tokens to generate, one after another; 0 for none
+    #[arg(short = 'n', long, alias = "n_gen", value_name = "LIST", default_value = "128")]
+    n_gen: Vec<List>,
+    /// A prompt and a generation timed together; llama-bench's `-pg` is understood, too
+    #[arg(long, value_name = "PP,TG")]
+    pg: Vec<PromptAndGenerate>,
+    /// Tokens already in the cache before the timing starts
+    #[arg(short = 'd', long, alias = "n_depth", value_name = "LIST", default_value = "0")]
+    n_depth: Vec<List>,
+    /// Samples of each test
+    #[arg(short, long, value_name = "N", default_value_t = 5)]
+    repetitions: usize,
+    /// Threads on the CPU [default: the physical cores]
+    #[arg(short, long, value_name = "LIST")]
+    threads: Vec<List>,
+    /// Where to run: auto, cpu, cuda, cuda:N, metal; several with commas, side by side
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "auto")]
+    device: Vec<DeviceChoice>,
+    #[command(flatten)]
+    cache: Cache,
+    /// How to print
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Md)]
+    output: Format,
+    /// Start with the first sample, cold
+    #[arg(long, alias = "no_warmup")]
+    no_warmup: bool,
+    /// Seed of the random tokens and of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+/// llama-bench writes `-pg`, which would be `-p g` here: `tallow bench -pg 512,128` is read as `--pg`.
+pub fn with_llama_bench_flags(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let args: Vec<OsString> = args.collect();
+    let command = args.iter().skip(1).find(|arg| !arg.to_string_lossy().starts_with('-'));
+    if command.is_none_or(|command| command != "bench") {
+        return args;
+    }
+    args.into_iter().map(|arg| if arg == "-pg" { "--pg".into() } else { arg }).collect()
+}
+
+impl Args {
+    /// In llama-bench's order: for each depth the prompts, the generations, then both together.
+    fn tests(&self) -> Vec<Test> {
+        let numbers = |lists: &[List]| lists.iter().flat_map(|list| list.0.clone()).collect::<Vec<_>>();
+        let mut tests = Vec::new();
+        for depth in numbers(&self.n_depth) {
+            let prompts = numbers(&self.n_prompt).into_iter().map(|prompt| Test { prompt, generate: 0, depth });
+            let generations = numbers(&self.n_gen).into_iter().map(|generate| Test { prompt: 0, generate, depth });
+            let both = self.pg.iter().map(|pg| Test { prompt: pg.prompt, generate: pg.generate, depth });
+            tests.extend(prompts.chain(generations).chain(both).filter(|test| test.tokens() > 0));
+        }
+        tests
+    }
+
+    fn threads(&self) -> Vec<usize> {
+        match self.threads.is_empty() {
+            true => vec![default_threads()],
+            false => self.threads.iter().flat_map(|list| list.0.clone()).collect(),
+        }
+    }
+}
+
+/// A model that is ready, and how it got there.
+struct Ready {
+    name: String,
+    model: Model,
+    load: Duration,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let tests = args.tests();
+    let threads = args.threads();
+    if tests.is_empty() || args.repetitions == 0 {
+        return Err(failure::usage("nothing to measure: -p, -n and --pg name no tokens, or -r is 0"));
+    }
+    if let Some(bad) = threads.iter().find(|threads| !(1..=1024).contains(*threads)) {
+        return Err(failure::usage(format!("{bad} threads: expected 1 to 1024")));
+    }
+    let devices = usable(&args.device)?;
+    let rooflines = rooflines(&devices, &threads)?;
+    // The buffer that was read is gone; without a new start the peak would be its.
+    let tells_peak = reset_peak_memory();
+
+    let longest = tests.iter().map(|test| test.depth + test.tokens()).max();
+    let mut ready = Vec::new();
+    for name in &args.model {
+        for &device in &devices {
+            // Threads are the CPU's: another device is loaded once.
+            let threads = if is_cpu(device) { &threads[..] } else { &threads[..1] };
+            for &threads in threads {
+                let (context, threads) = (longest, Some(threads));
+                let options =
+                    LoadOptions { device, threads, context, cache_type: args.cache.cache_type, ..LoadOptions::default() };
+                let start = Instant::now();
+                let model = Model::load_with(name, &options)?;
+                ready.push(Ready { name: name.clone(), model, load: start.elapsed() });
+            }
+        }
+    }
+    let plan = Plan { repetitions: args.repetitions, warm_up: !args.no_warmup, seed: args.seed };
+    let models: Vec<Model> = ready.iter().map(|ready| ready.model.clone()).collect();
+    let measurements = measure(&models, &tests, plan)?;
+    let peak_rss = if tells_peak { peak_memory() } else { None };
+    let rows: Vec<Row> = measurements
+        .iter()
+        .map(|one| {
+            let ready = &ready[one.model];
+            Row::new(ready, one, rooflines.get(&ready.model.info().threads), peak_rss, args.seed)
+        })
+        .collect();
+    report::print(args.output, &rows, &rooflines)
+}
+
+/// The devices that there are, opened to see whether they work. Those that are missing get a line on stderr.
+fn usable(wanted: &[DeviceChoice]) -> anyhow::Result<Vec<DeviceChoice>> {
+    let (mut found, mut missing) = (Vec::new(), None);
+    for &device in wanted {
+        match device.available() {
+            Ok(device) if found.contains(&device) => (),
+            Ok(device) => found.push(device),
+            Err(error) => {
+                output::note(format_args!("{device} is left out: {error}\n"));
+                missing = Some(error);
+            }
+        }
+    }
+    match missing {
+        Some(error) if found.is_empty() => Err(anyhow::Error::new(error).context("no device to measure on")),
+        _ => Ok(found),
+    }
+}
+
+/// Runs on the CPU with our own kernels, so that threads and limits apply.
+fn is_cpu(device: DeviceChoice) -> bool {
+    device == DeviceChoice::Cpu
+}
+
+/// The limits for each number of threads on the CPU.
+fn rooflines(devices: &[DeviceChoice], threads: &[usize]) -> Result<BTreeMap<usize, Roofline>, Error> {
+    if !devices.iter().any(|device| is_cpu(*device)) {
+        return Ok(BTreeMap::new());
+    }
+    let kernels = Kernels::get()?;
+    let mut rooflines = BTreeMap::new();
+    for &threads in threads {
+        if !rooflines.contains_key(&threads) {
+            rooflines.insert(threads, Roofline::measure(kernels, threads)?);
+        }
+    }
+    Ok(rooflines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn names(line: &str) -> Vec<String> {
+        let words = with_llama_bench_flags(line.split(' ').map(OsString::from)).into_iter().skip(1);
+        Alone::try_parse_from(words).unwrap().args.tests().iter().map(Test::to_string).collect()
+    }
+
+    #[test]
+    fn the_tests_are_those_that_llama_bench_would_run() {
+        assert_eq!(names("tallow bench"), ["pp512", "tg128"]);
+        assert_eq!(names("tallow bench -p 0 -n 16-64*2"), ["tg16", "tg32", "tg64"]);
+        assert_eq!(names("tallow bench -p 8 -n 0 -pg 4,2 -pg 5,0"), ["pp8", "pp4+tg2", "pp5"]);
+        assert_eq!(names("tallow bench -p 8,16 -n 4 -d 0,32"), ["pp8", "pp16", "tg4", "pp8 @ d32", "pp16 @ d32", "tg4 @ d32"]);
+        assert_eq!(names("tallow bench -p 8 -p 9 -n 0"), ["pp8", "pp9"]);
+    }
+
+    #[test]
+    fn only_bench_has_llama_benchs_spelling() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for (line, expected) in [
+            ("tallow -v bench -pg 1,2", "tallow -v bench --pg 1,2"),
+            ("tallow run -pg", "tallow run -pg"),
+            ("tallow run bench -pg", "tallow run bench -pg"),
+        ] {
+            assert_eq!(with_llama_bench_flags(words(line).into_iter()), words(expected));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The report: llama-bench's fields and ours, as a table, CSV or JSON.
+
+use super::Ready;
+use crate::cli::output;
+use crate::cli::time::{nanoseconds, rfc3339};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use tallow::bench::{CHUNK, Measurement, Roofline, Summary, Work, cpu_name};
+use tallow::{CacheType, DeviceChoice};
+
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A Markdown table
+    Md,
+    /// A line of names, then a line for each test; no single samples
+    Csv,
+    /// An array of objects
+    Json,
+    /// An object a line
+    Jsonl,
+}
+
+/// One test on one model: the keys of a JSON object, in order.
+#[derive(Serialize)]
+pub struct Row {
+    build_commit: String,
+    cpu_info: String,
+    gpu_info: String,
+    backends: &'static str,
+    model_filename: String,
+    model_type: String,
+    model_size: u64,
+    model_n_params: u64,
+    n_batch: usize,
+    n_threads: usize,
+    type_k: &'static str,
+    type_v: &'static str,
+    devices: String,
+    n_prompt: usize,
+    n_gen: usize,
+    n_depth: usize,
+    test_time: String,
+    avg_ns: u64,
+    stddev_ns: u64,
+    avg_ts: f64,
+    stddev_ts: f64,
+    /// Ours from here on, but for the samples.
+    median_ts: f64,
+    ci95_lo_ts: f64,
+    ci95_hi_ts: f64,
+    ttft_ns: Option<u64>,
+    load_ns: u64,
+    /// Of the process, which holds all models of the report.
+    peak_rss: Option<u64>,
+    bytes_per_token: Option<f64>,
+    bandwidth_pct: Option<f64>,
+    peak_pct: Option<f64>,
+    kernels: &'static str,
+    samples_ns: Vec<u64>,
+    samples_ts: Vec<f64>,
+    #[serde(skip)]
+    test: String,
+}
+
+impl Row {
+    /// What `measured` came to; without `roofline` there are no shares.
+    pub fn new(ready: &Ready, measured: &Measurement, roofline: Option<&Roofline>, peak_rss: Option<u64>, seed: u64) -> Row {
+        let info = ready.model.info();
+        let roofline = roofline.filter(|_| super::is_cpu(info.device));
+        let test = measured.test;
+        let samples_ns: Vec<u64> = measured.samples.iter().map(|sample| nanoseconds(sample.time)).collect();
+        let samples_ts = measured.rates();
+        let nanos: Vec<f64> = samples_ns.iter().map(|ns| *ns as f64).collect();
+        let zero = Summary { mean: 0.0, median: 0.0, deviation: 0.0, interval: (0.0, 0.0) };
+        let time = Summary::of(&nanos, seed).unwrap_or(zero);
+        let rate = Summary::of(&samples_ts, seed).unwrap_or(zero);
+        let work = Work::of(&ready.model, test);
+        // A mixed test is bound by both limits in turn, so that neither share means anything.
+        let seconds = time.mean * 1e-9;
+        let share = |work: Option<f64>, of: Option<f64>| Some(100.0 * work? / of? / seconds.max(1e-9));
+        let read = work.bytes_per_token.filter(|_| test.prompt == 0).map(|bytes| bytes * test.generate as f64);
+        let multiplied = work.prompt_operations.filter(|_| test.generate == 0);
+        let cache_type = if info.cache_type == CacheType::F16 { "f16" } else { "f32" };
+        let (backends, gpu) = backend(info.device);
+        Row {
+            build_commit: format!("tallow {}", env!("CARGO_PKG_VERSION")),
+            cpu_info: cpu_name(),
+            gpu_info: if gpu { info.device.to_string() } else { String::new() },
+            backends,
+            model_filename: ready.name.clone(),
+            model_type: format!("{} {} {}", ready.model.spec().family, size(info.parameters), info.quantisation),
+            model_size: info.bytes,
+            model_n_params: info.parameters,
+            n_batch: CHUNK,
+            n_threads: info.threads,
+            type_k: cache_type,
+            type_v: cache_type,
+            devices: info.device.to_string(),
+            n_prompt: test.prompt,
+            n_gen: test.generate,
+            n_depth: test.depth,
+            test_time: format!("{}Z", rfc3339(measured.started).split('.').next().unwrap_or_default()),
+            avg_ns: time.mean as u64,
+            stddev_ns: time.deviation as u64,
+            avg_ts: rate.mean,
+            stddev_ts: rate.deviation,
+            median_ts: rate.median,
+            ci95_lo_ts: rate.interval.0,
+            ci95_hi_ts: rate.interval.1,
+            ttft_ns: measured.first_token().map(nanoseconds),
+            load_ns: nanoseconds(ready.load),
+            peak_rss,
+            bytes_per_token: work.bytes_per_token,
+            bandwidth_pct: share(read, roofline.map(|roofline| roofline.bandwidth)),
+            peak_pct: share(multiplied, roofline.map(|roofline| roofline.peak(info.quantisation))),
+            kernels: info.kernels,
+            samples_ns,
+            samples_ts,
+            test: test.to_string(),
+        }
+    }
+}
+
+/// llama-bench's word for the device, and whether it is a GPU.
+fn backend(device: DeviceChoice) -> (&'static str, bool) {
+    match device {
+        DeviceChoice::Cuda(_) => ("CUDA", true),
+        DeviceChoice::Metal => ("Metal", true),
+        DeviceChoice::CpuReference => ("CPU reference", false),
+        DeviceChoice::Cpu | DeviceChoice::Auto => ("CPU", false),
+    }
+}
+
+/// A number of parameters in the way models are named: `135M`, `1.1B`, `7B`.
+fn size(parameters: u64) -> String {
+    let (value, unit) = match parameters as f64 {
+        value if value >= 999.5e6 => (value / 1e9, "B"),
+        value if value >= 999.5e3 => (value / 1e6, "M"),
+        value => (value / 1e3, "K"),
+    };
+    let text = if value < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") };
+    format!("{}{unit}", text.strip_suffix(".0").unwrap_or(&text))
+}
+
+/// Prints the report.
+pub fn print(format: Format, rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> anyhow::Result<()> {
+    match format {
+        Format::Md => output::text(&table(rows, rooflines)),
+        Format::Csv => output::text(&csv(rows)?),
+        Format::Json => output::json(&rows),
+        Format::Jsonl => rows.iter().try_for_each(output::json),
+    }
+}
+
+/// The table, below a line for each number of threads that says what the machine can do.
+fn table(rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> String {
+    let mut out = String::new();
+    let kernels = rows.iter().map(|row| row.kernels).find(|name| !name.is_empty());
+    for roofline in rooflines.values() {
+        let (plural, kernels) = (if roofline.threads == 1 { "" } else { "s" }, kernels.unwrap_or_default());
+        let _ = writeln!(
+            out,
+            "{}, kernels {kernels}, {} thread{plural}: reads {:.1} GB/s; multiplies {:.2} TOPS in int8 and {:.0} GFLOPS in f32, \
+             the best that the matmul kernel does on a matrix in the caches\n",
+            cpu_name(),
+            roofline.threads,
+            roofline.bandwidth / 1e9,
+            roofline.int8 / 1e12,
+            roofline.f32 / 1e9,
+        );
+    }
+    let head = ["model", "size", "params", "backend", "threads", "test", "t/s", "95 % CI", "% bandwidth", "% peak"];
+    let percent = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
+    let cells: Vec<[String; 10]> = rows
+        .iter()
+        .map(|row| {
+            [
+                row.model_type.clone(),
+                mebibytes(row.model_size),
+                millions(row.model_n_params),
+                row.backends.to_owned(),
+                if row.n_threads > 0 { row.n_threads.to_string() } else { String::new() },
+                row.test.clone(),
+                format!("{:.2} ± {:.2}", row.avg_ts, row.stddev_ts),
+                format!("{:.2} to {:.2}", row.ci95_lo_ts, row.ci95_hi_ts),
+                percent(row.bandwidth_pct),
+                percent(row.peak_pct),
+            ]
+        })
+        .collect();
+    let longest = |i: usize| cells.iter().map(|row| row[i].chars().count()).chain([head[i].len()]).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(longest).collect();
+    // Words to the left, figures to the right, as llama-bench has them.
+    let left = |i: usize| matches!(head[i], "model" | "backend");
+    let mut line = |cell: &dyn Fn(usize) -> String| {
+        let cells = (0..head.len()).map(|i| match left(i) {
+            true => format!(" {:<1$} |", cell(i), widths[i]),
+            false => format!(" {:>1$} |", cell(i), widths[i]),
+        });
+        let _ = writeln!(out, "|{}", cells.collect::<String>());
+    };
+    line(&|i| head[i].to_owned());
+    line(&|i| format!("{}{}", "-".repeat(widths[i] - 1), if left(i) { "-" } else { ":" }));
+    cells.iter().for_each(|row| line(&|i| row[i].clone()));
+    out
+}
+
+fn mebibytes(bytes: u64) -> String {
+    let mebi = bytes as f64 / (1 << 20) as f64;
+    if mebi < 1024.0 { format!("{mebi:.2} MiB") } else { format!("{:.2} GiB", mebi / 1024.0) }
+}
+
+fn millions(count: u64) -> String {
+    if count < 1_000_000_000 { format!("{:.2} M", count as f64 / 1e6) } else { format!("{:.2} B", count as f64 / 1e9) }
+}
+
+/// Every field in quotes, as llama-bench writes them; arrays are left to JSON.
+fn csv(rows: &[Row]) -> anyhow::Result<String> {
+    let mut out = String::new();
+    for (i, row) in rows.iter().enumerate() {
+        let Value::Object(fields) = serde_json::to_value(row)? else { continue };
+        let fields: Vec<_> = fields.iter().filter(|(_, value)| !value.is_array()).collect();
+        if i == 0 {
+            let names: Vec<_> = fields.iter().map(|(name, _)| name.as_str()).collect();
+            let _ = writeln!(out, "{}", names.join(","));
+        }
+        let quoted = fields.iter().map(|(_, value)| {
+            let text = match value {
+                Value::Null => String::new(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            format!("\"{}\"", text.replace('"', "\"\""))
+        });
+        let _ = writeln!(out, "{}", quoted.collect::<Vec<_>>().join(","));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_as_models_are_named() {
+        for (parameters, name) in
+            [(134_515_008, "135M"), (1_100_048_384, "1.1B"), (7_000_000_000, "7B"), (31_500, "32K"), (70_553_706_496, "71B")]
+        {
+            assert_eq!(size(parameters), name);
+        }
+    }
+}
