@@ -7,10 +7,10 @@ mod list;
 mod report;
 
 use super::args::Cache;
-use super::{DEFAULT_MODEL, failure, output};
+use super::{DEFAULT_MODEL, failure};
 use list::{List, PromptAndGenerate};
 use report::{Format, Row};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 use tallow::bench::{Plan, Roofline, Test, measure, peak_memory, reset_peak_memory};
@@ -148,7 +148,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     report::print(args.output, &rows, &rooflines)
 }
 
-/// The devices that there are, opened to see whether they work. Those that are missing get a line on stderr.
+/// The devices that there are, opened to see whether they work. Those that are missing get a warning.
 fn usable(wanted: &[DeviceChoice]) -> anyhow::Result<Vec<DeviceChoice>> {
     let (mut found, mut missing) = (Vec::new(), None);
     for &device in wanted {
@@ -156,7 +156,10 @@ fn usable(wanted: &[DeviceChoice]) -> anyhow::Result<Vec<DeviceChoice>> {
             Ok(device) if found.contains(&device) => (),
             Ok(device) => found.push(device),
             Err(error) => {
-                output::note(format_args!("{device} is left out: {error}\n"));
+                match device.is_built() {
+                    true => log::warn!("{device} is left out: {error}"),
+                    false => log::warn!("{device} is left out: this build has no code for it (see `tallow devices`)"),
+                }
                 missing = Some(error);
             }
         }
@@ -178,13 +181,8 @@ fn rooflines(devices: &[DeviceChoice], threads: &[usize]) -> Result<BTreeMap<usi
         return Ok(BTreeMap::new());
     }
     let kernels = Kernels::get()?;
-    let mut rooflines = BTreeMap::new();
-    for &threads in threads {
-        if !rooflines.contains_key(&threads) {
-            rooflines.insert(threads, Roofline::measure(kernels, threads)?);
-        }
-    }
-    Ok(rooflines)
+    let distinct: BTreeSet<usize> = threads.iter().copied().collect();
+    distinct.into_iter().map(|threads| Ok((threads, Roofline::measure(kernels, threads)?))).collect()
 }
 
 #[cfg(test)]
