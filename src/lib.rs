@@ -21,8 +21,8 @@
 //!
 //! The modules below are the layers it is built from, lowest first: [`spec`] and [`quant`] (plain definitions), [`sample`]
 //! and [`text`], [`kernels`] (CPU inner loops), [`device`], [`weights`] (files), [`nn`] (steps of a forward),
-//! [`model`] (the forward), [`arch`] (families), [`mod@bench`] (measuring). They are public for benches and experiments; most programs need only what is
-//! re-exported here.
+//! [`model`] (the forward), [`arch`] (families), [`mod@bench`] (measuring). They are public for benches and experiments; most
+//! programs need only what is re-exported here.
 
 pub mod arch;
 pub mod bench;
