@@ -93,7 +93,14 @@ impl<C: Compute> Transformer<C> {
             let h = c.norm(&x, &block.attention_norm)?;
             let qkv = c.project(&h, &block.qkv)?;
             let mut layers: Vec<&mut KvLayer> = caches.iter_mut().map(|cache| &mut cache.layers[i]).collect();
-            let h = c.attend(qkv, &block.heads, rope.as_ref(), batch, &firsts, &mut layers)?;
+            let mut h = c.attend(qkv, &block.heads, rope.as_ref(), batch, &firsts, &mut layers)?;
+            if i + 1 == self.blocks.len() {
+                // Behind the last attention only the wanted rows matter.
+                if batch.outputs.is_empty() {
+                    break;
+                }
+                (h, x) = (c.select(h, &batch.outputs)?, c.select(x, &batch.outputs)?);
+            }
             x = c.add(x, c.project(&h, &block.out)?)?;
 
             // Feed-forward.
@@ -108,7 +115,7 @@ impl<C: Compute> Transformer<C> {
         if batch.outputs.is_empty() {
             return Ok(None);
         }
-        c.norm(&c.select(x, &batch.outputs)?, &self.norm).map(Some)
+        c.norm(&x, &self.norm).map(Some)
     }
 }
 
