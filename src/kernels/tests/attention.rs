@@ -1,0 +1,222 @@
+//! Attention and the cache's rows against the definition in `f64`, and the promise of equal bits.
+
+use super::*;
+
+/// A cache of `len` random positions, and what it should hold, (kv_heads, len, dim).
+struct Cache {
+    keys: Vec<Rows>,
+    values: Vec<Rows>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+fn cache(kernels: &'static Kernels, precision: Precision, kv_heads: usize, len: usize, dim: usize) -> Cache {
+    let mut r = Random(len as u64);
+    let mut numbers = || {
+        let round = |x: f32| if precision == Precision::F16 { half::f16::from_f32(x).to_f32() } else { x };
+        r.floats(kv_heads * len * dim).into_iter().map(round).collect::<Vec<f32>>()
+    };
+    let (k, v) = (numbers(), numbers());
+    let rows = |make: fn(usize, Precision) -> Rows, numbers: &[f32]| {
+        let one = |head: usize| {
+            let mut rows = make(dim, precision);
+            let mut at = 0;
+            // In uneven pieces, as prompts and tokens come.
+            for step in [1, 5, 16, 40, 3].into_iter().cycle() {
+                let count = step.min(len - at);
+                rows.append(kernels, &numbers[(head * len + at) * dim..], dim, count);
+                at += count;
+                if at == len {
+                    break;
+                }
+            }
+            rows
+        };
+        (0..kv_heads).map(one).collect()
+    };
+    Cache { keys: rows(Rows::keys, &k), values: rows(Rows::values, &v), k, v }
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    heads: usize,
+    kv_heads: usize,
+    dim: usize,
+    len: usize,
+    causal: bool,
+    window: Option<usize>,
+}
+
+/// Attention of the last `rows` positions of a cache.
+fn attend(kernels: &'static Kernels, pool: &Pool, shape: Shape, cache: &Cache, q: &[f32], rows: usize) -> Vec<f32> {
+    let width = shape.heads * shape.dim;
+    let mut out = vec![f32::NAN; rows * width];
+    let job = AttentionJob {
+        q,
+        q_stride: width,
+        rows,
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_dim: shape.dim,
+        scale: 0.3,
+        first: shape.len - rows,
+        causal: shape.causal,
+        window: shape.window,
+        keys: &cache.keys,
+        values: &cache.values,
+        cache_start: 0,
+        out: &mut out,
+        out_stride: width,
+    };
+    attention(kernels, pool, &mut [job]);
+    out
+}
+
+fn attend_exactly(shape: Shape, cache: &Cache, q: &[f32], rows: usize) -> Vec<f64> {
+    let Shape { heads, kv_heads, dim, len, causal, window } = shape;
+    let mut out = Vec::new();
+    for row in 0..rows {
+        let own = len - rows + row;
+        let from = window.map_or(0, |w| (own + 1).saturating_sub(w));
+        let to = if causal { own + 1 } else { len };
+        for head in 0..heads {
+            let q = &q[(row * heads + head) * dim..][..dim];
+            let at = |i: usize| (head / (heads / kv_heads) * len + i) * dim;
+            let score = |i: usize| q.iter().zip(&cache.k[at(i)..]).map(|(q, k)| *q as f64 * *k as f64).sum::<f64>() * 0.3;
+            let scores: Vec<f64> = (from..to).map(score).collect();
+            let max = scores.iter().fold(f64::MIN, |a, b| a.max(*b));
+            let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+            for d in 0..dim {
+                let value = |(i, s): (usize, &f64)| (s - max).exp() * cache.v[at(from + i) + d] as f64;
+                out.push(scores.iter().enumerate().map(value).sum::<f64>() / sum);
+            }
+        }
+    }
+    out
+}
+
+const SHAPES: [Shape; 7] = [
+    Shape { heads: 9, kv_heads: 3, dim: 64, len: 300, causal: true, window: None },
+    Shape { heads: 2, kv_heads: 2, dim: 32, len: 64, causal: false, window: None },
+    Shape { heads: 4, kv_heads: 1, dim: 20, len: 257, causal: true, window: Some(40) },
+    Shape { heads: 4, kv_heads: 2, dim: 128, len: 65, causal: true, window: Some(1) },
+    Shape { heads: 1, kv_heads: 1, dim: 1, len: 17, causal: true, window: None },
+    Shape { heads: 8, kv_heads: 1, dim: 80, len: 130, causal: false, window: None },
+    Shape { heads: 3, kv_heads: 3, dim: 96, len: 1100, causal: true, window: Some(700) },
+];
+
+#[test]
+fn attention_equals_the_definition_in_double_precision() {
+    let pool = Pool::new(2);
+    for kernels in sets() {
+        for shape in SHAPES {
+            for precision in [Precision::F32, Precision::F16] {
+                let cache = cache(kernels, precision, shape.kv_heads, shape.len, shape.dim);
+                for rows in [1, 2, 17, shape.len.min(200)] {
+                    let q = Random(1).floats(rows * shape.heads * shape.dim);
+                    let got = attend(kernels, &pool, shape, &cache, &q, rows);
+                    let expected = attend_exactly(shape, &cache, &q, rows);
+                    close(&got, &expected, 3e-5, &format!("{kernels:?} {precision:?} {} rows of {}", rows, shape.len));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_has_the_same_bits_whatever_is_computed_beside_it() {
+    for kernels in sets() {
+        for shape in SHAPES {
+            let cache = cache(kernels, Precision::F16, shape.kv_heads, shape.len, shape.dim);
+            let width = shape.heads * shape.dim;
+            let most = shape.len.min(200);
+            let q = Random(2).floats(most * width);
+            let all = bits(&attend(kernels, &Pool::new(1), shape, &cache, &q, most));
+            for threads in [1, 2, 5] {
+                let pool = Pool::new(threads);
+                for rows in [1, 3, 13, most] {
+                    let skip = (most - rows) * width;
+                    let got = attend(kernels, &pool, shape, &cache, &q[skip..], rows);
+                    assert_eq!(bits(&got), all[skip..], "{kernels:?} {rows} rows of {}, {threads} threads", shape.len);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_without_its_dropped_front_gives_the_same_bits() {
+    let shape = SHAPES[6];
+    for kernels in sets() {
+        let mut cache = cache(kernels, Precision::F32, shape.kv_heads, shape.len, shape.dim);
+        let q = Random(3).floats(shape.heads * shape.dim);
+        let pool = Pool::new(1);
+        let before = attend(kernels, &pool, shape, &cache, &q, 1);
+        cache.keys.iter_mut().chain(&mut cache.values).for_each(|rows| rows.drop_front(256));
+        let mut after = vec![0.0; before.len()];
+        let job = AttentionJob {
+            q: &q,
+            q_stride: before.len(),
+            rows: 1,
+            heads: shape.heads,
+            kv_heads: shape.kv_heads,
+            head_dim: shape.dim,
+            scale: 0.3,
+            first: shape.len - 1,
+            causal: true,
+            window: shape.window,
+            keys: &cache.keys,
+            values: &cache.values,
+            cache_start: 256,
+            out: &mut after,
+            out_stride: before.len(),
+        };
+        attention(kernels, &pool, &mut [job]);
+        assert_eq!(bits(&before), bits(&after));
+    }
+}
+
+#[test]
+fn rows_come_back_from_the_cache_and_truncation_forgets() {
+    for kernels in sets() {
+        for precision in [Precision::F32, Precision::F16] {
+            let (len, dim) = (70, 20);
+            let mut cache = cache(kernels, precision, 1, len, dim);
+            let same = |rows: &Rows, numbers: &[f32]| {
+                let mut out = vec![0.0; dim];
+                for position in 0..rows.len() {
+                    rows.get(position, &mut out);
+                    assert_eq!(bits(&out), bits(&numbers[position * dim..][..dim]), "position {position}");
+                }
+            };
+            for (rows, numbers) in [(&mut cache.keys[0], &cache.k), (&mut cache.values[0], &cache.v)] {
+                same(rows, numbers);
+                rows.truncate(100);
+                assert_eq!(rows.len(), len);
+                rows.truncate(37);
+                assert_eq!(rows.len(), 37);
+                rows.append(kernels, &numbers[37 * dim..], dim, 5);
+                same(rows, numbers);
+                assert!(rows.bytes() <= 256 * 32 * 4, "{}", rows.bytes());
+                rows.drop_front(256);
+                assert!(rows.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_query_that_sees_nothing_gets_zeroes() {
+    let shape = Shape { heads: 2, kv_heads: 1, dim: 16, len: 0, causal: true, window: None };
+    for kernels in sets() {
+        let cache = Cache {
+            keys: vec![Rows::keys(16, Precision::F32)],
+            values: vec![Rows::values(16, Precision::F32)],
+            k: vec![],
+            v: vec![],
+        };
+        let mut shape = shape;
+        shape.len = 1;
+        assert_eq!(attend(kernels, &Pool::new(1), shape, &cache, &[1.0; 32], 1), [0.0; 32]);
+    }
+}
