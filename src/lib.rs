@@ -36,6 +36,7 @@ pub mod model;
 pub mod nn;
 mod options;
 pub mod quant;
+pub mod reference;
 pub mod sample;
 pub mod spec;
 pub mod text;
