@@ -68,7 +68,7 @@ fn compare(model: &Model, what: &str, prompt: &[u32], continuation: &Value, thre
 fn a_file_of_each_type_gives_the_tokens_of_llama_cpp() {
     let expected = read("quants.json");
     let files = expected["files"].as_array().unwrap();
-    assert_eq!(files.len(), 12);
+    assert_eq!(files.len(), 14);
     for file in files {
         let model = load(&folder().join(file["file"].as_str().unwrap()), CacheType::F32);
         for (key, deviations) in [("llama_cpp", 0.12), ("float", 0.08)] {

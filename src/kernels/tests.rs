@@ -52,6 +52,8 @@ impl Random {
                     bytes[start..].copy_from_slice(&value);
                 }
                 Dtype::Q4_0 | Dtype::Q5_0 | Dtype::Q8_0 => half(0, 0.1),
+                Dtype::IQ4_NL => half(0, 0.01),
+                Dtype::IQ4_XS => half(0, 0.0005),
                 Dtype::Q4_1 | Dtype::Q5_1 => (half(0, 0.1), half(2, 0.5)).1,
                 Dtype::Q4_K | Dtype::Q5_K => (half(0, 0.01), half(2, 0.05)).1,
                 Dtype::Q2_K => (half(80, 0.01), half(82, 0.05)).1,

@@ -103,6 +103,8 @@ impl Generic {
 fn ggml_type(dtype: Dtype) -> Option<GgmlDType> {
     Some(match dtype {
         Dtype::F32 | Dtype::F16 | Dtype::BF16 => return None,
+        // Unknown to candle: widened when they are loaded.
+        Dtype::IQ4_NL | Dtype::IQ4_XS => return None,
         Dtype::Q4_0 => GgmlDType::Q4_0,
         Dtype::Q4_1 => GgmlDType::Q4_1,
         Dtype::Q5_0 => GgmlDType::Q5_0,

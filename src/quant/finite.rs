@@ -20,6 +20,8 @@ pub fn first_non_finite(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
         Dtype::Q4_K => find(bytes, |b: &[u8; 144]| scales(b, [0, 2])),
         Dtype::Q5_K => find(bytes, |b: &[u8; 176]| scales(b, [0, 2])),
         Dtype::Q6_K => find(bytes, |b: &[u8; 210]| scales(b, [208])),
+        Dtype::IQ4_NL => find(bytes, |b: &[u8; 18]| scales(b, [0])),
+        Dtype::IQ4_XS => find(bytes, |b: &[u8; 136]| scales(b, [0])),
     };
     block.map(|block| block * dtype.block())
 }

@@ -5,6 +5,7 @@
 
 mod finite;
 mod float;
+pub(crate) mod iquants;
 pub(crate) mod kquants;
 mod legacy;
 
@@ -27,10 +28,12 @@ pub enum Dtype {
     Q4_K,
     Q5_K,
     Q6_K,
+    IQ4_NL,
+    IQ4_XS,
 }
 
 /// (type, name, id in GGUF files, elements in a block, bytes in a block)
-const TABLE: [(Dtype, &str, u32, usize, usize); 13] = [
+const TABLE: [(Dtype, &str, u32, usize, usize); 15] = [
     (Dtype::F32, "F32", 0, 1, 4),
     (Dtype::F16, "F16", 1, 1, 2),
     (Dtype::BF16, "BF16", 30, 1, 2),
@@ -44,6 +47,8 @@ const TABLE: [(Dtype, &str, u32, usize, usize); 13] = [
     (Dtype::Q4_K, "Q4_K", 12, 256, 144),
     (Dtype::Q5_K, "Q5_K", 13, 256, 176),
     (Dtype::Q6_K, "Q6_K", 14, 256, 210),
+    (Dtype::IQ4_NL, "IQ4_NL", 20, 32, 18),
+    (Dtype::IQ4_XS, "IQ4_XS", 23, 256, 136),
 ];
 
 impl Dtype {
@@ -117,6 +122,8 @@ pub fn dequantise(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
         Dtype::Q4_K => blocks(bytes, out, kquants::q4_k),
         Dtype::Q5_K => blocks(bytes, out, kquants::q5_k),
         Dtype::Q6_K => blocks(bytes, out, kquants::q6_k),
+        Dtype::IQ4_NL => blocks(bytes, out, iquants::iq4_nl),
+        Dtype::IQ4_XS => blocks(bytes, out, iquants::iq4_xs),
     }
 }
 

@@ -53,7 +53,7 @@ PROMPTS = {
 # llama-quantize's names. K-quants need rows of 256; the others get rows of 192 and 224, which are multiples of 32 only.
 # The seed is the first one tried; those from 1 up to it were found wanting.
 QUANTS = {"F16": 253, "BF16": 315, "Q8_0": 49, "Q5_1": 220, "Q5_0": 46, "Q4_1": 39, "Q4_0": 124, "Q6_K": 108, "Q5_K_S": 25,
-          "Q4_K_S": 57, "Q3_K_S": 473, "Q2_K": 58}
+          "Q4_K_S": 57, "Q3_K_S": 473, "Q2_K": 58, "IQ4_NL": 109, "IQ4_XS": 355}
 QUANT_PROMPTS = ("short", "long", "unicode")
 # Least distance of the two best logits at every step of the short prompt, in standard deviations of a row of logits.
 # Rounding activations to 8 bits moves a logit by 0.02 of them.
@@ -170,7 +170,7 @@ def perplexity(llama):
 
 def tiny_case(kind):
     """A one-layer tied Llama, and the tokenizer's files; the name ends up in the metadata."""
-    wide = kind.endswith(("_K", "_S"))
+    wide = kind.endswith(("_K", "_S", "_XS"))
     dim, hidden = (256, 256) if wide else (192, 224)
     config = {**fixtures.LLAMA, "head_dim": 32, "hidden_size": dim, "intermediate_size": hidden, "num_hidden_layers": 1,
               "num_attention_heads": dim // 32, "num_key_value_heads": 2, "tie_word_embeddings": True,

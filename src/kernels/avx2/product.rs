@@ -1,7 +1,7 @@
 //! Products with panels: `vpmaddubsw` with the weights as the unsigned operand.
 //!
 //! Pairs of products are summed in 16 bits, which must not overflow: with activations up to 127, eight lines of 4-bit weights fit
-//! (8 · 2 · 15 · 127 = 30480), four of 5-bit ones, two of 6-bit ones. 8-bit weights are taken as signed numbers, their sign moved to
+//! (8 · 2 · 15 · 127 = 30480), four of 5-bit ones, two of 6-bit ones. 8-bit weights and codes are taken as signed numbers, their sign moved to
 //! the activations, one line at a time.
 //!
 //! A panel's slice is unfolded into a scratch in the first-level cache, whatever the number of rows; a tile is one panel times 2 rows.
@@ -11,6 +11,7 @@ use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
 use crate::kernels::panel::{BLOCK, Head, LINES, ROWS};
+use crate::quant::iquants::CODES as SIGNED_CODES;
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -31,16 +32,18 @@ pub unsafe fn panels(task: &PanelTask) {
     // SAFETY: the caller's word, which is passed on.
     unsafe {
         match (task.format.low, task.format.high, task.format.head) {
-            (4, 0, Head::Scales) => run::<4, 0, { Head::Scales as u8 }>(task),
-            (4, 0, Head::ScalesMins) => run::<4, 0, { Head::ScalesMins as u8 }>(task),
-            (4, 1, Head::Scales) => run::<4, 1, { Head::Scales as u8 }>(task),
-            (4, 1, Head::ScalesMins) => run::<4, 1, { Head::ScalesMins as u8 }>(task),
-            (8, 0, _) => run::<8, 0, { Head::Scales as u8 }>(task),
-            (2, 0, _) => run::<2, 0, { Head::Nibbles as u8 }>(task),
-            (2, _, _) => run::<2, 1, { Head::SixSigned as u8 }>(task),
-            (4, 0, _) => run::<4, 0, { Head::Six as u8 }>(task),
-            (4, 1, _) => run::<4, 1, { Head::Six as u8 }>(task),
-            (_, _, _) => run::<4, 2, { Head::Bytes as u8 }>(task),
+            (4, 0, Head::Scales) if task.format.codes => run::<4, 0, true, { Head::Scales as u8 }>(task),
+            (4, 0, Head::BlockBytes) => run::<4, 0, true, { Head::BlockBytes as u8 }>(task),
+            (4, 0, Head::Scales) => run::<4, 0, false, { Head::Scales as u8 }>(task),
+            (4, 0, Head::ScalesMins) => run::<4, 0, false, { Head::ScalesMins as u8 }>(task),
+            (4, 1, Head::Scales) => run::<4, 1, false, { Head::Scales as u8 }>(task),
+            (4, 1, Head::ScalesMins) => run::<4, 1, false, { Head::ScalesMins as u8 }>(task),
+            (8, 0, _) => run::<8, 0, false, { Head::Scales as u8 }>(task),
+            (2, 0, _) => run::<2, 0, false, { Head::Nibbles as u8 }>(task),
+            (2, _, _) => run::<2, 1, false, { Head::SixSigned as u8 }>(task),
+            (4, 0, _) => run::<4, 0, false, { Head::Six as u8 }>(task),
+            (4, 1, _) => run::<4, 1, false, { Head::Six as u8 }>(task),
+            (_, _, _) => run::<4, 2, false, { Head::Bytes as u8 }>(task),
         }
     }
 }
@@ -57,7 +60,7 @@ struct Scratch {
 /// # Safety
 /// As [`panels`]; `LOW`, `HIGH` and `HEAD` are the task's.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &PanelTask) {
+unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
     assert!(task.rows <= MOST_ROWS);
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
@@ -78,15 +81,15 @@ unsafe fn run<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &PanelT
                     for line in 0..LOW + HIGH {
                         _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + line * LINE).cast());
                     }
-                    unfold::<LOW, HIGH>(at, &mut (*scratch).values[block]);
+                    unfold::<LOW, HIGH, CODES>(at, &mut (*scratch).values[block]);
                     ((*scratch).scales[block], (*scratch).mins[block]) = scales::<HEAD>(heads, from + block);
                 }
                 let whole = task.rows - task.rows % TILE;
                 for row in (0..whole).step_by(TILE) {
-                    tile::<LOW, HIGH, HEAD, TILE>(task, scratch, from, count, row);
+                    tile::<LOW, HIGH, CODES, HEAD, TILE>(task, scratch, from, count, row);
                 }
                 if whole < task.rows {
-                    tile::<LOW, HIGH, HEAD, 1>(task, scratch, from, count, whole);
+                    tile::<LOW, HIGH, CODES, HEAD, 1>(task, scratch, from, count, whole);
                 }
             }
             store(task, panel, &(*scratch).sums);
@@ -129,7 +132,7 @@ unsafe fn store(task: &PanelTask, panel: usize, sums: &[Wide; MOST_ROWS]) {
 /// As [`run`]; the scratch holds blocks `from..from + count`, and there are `MR` rows from `row` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn tile<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: usize>(
+unsafe fn tile<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
     task: &PanelTask,
     scratch: *mut Scratch,
     from: usize,
@@ -139,14 +142,15 @@ unsafe fn tile<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: us
     let halves = if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
     let mins = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
     // Lines whose pairs of products fit into 16 bits together.
+    let signed = LOW == 8 || CODES;
     let run = match LOW + HIGH {
-        8 => 1,
+        _ if signed => 1,
         6 => 2,
         5 => 4,
         _ => 8,
     };
     // Signed weights need no zero point.
-    let start = if LOW == 8 { None } else { input::start(&task.format) };
+    let start = if signed { None } else { input::start(&task.format) };
     let ones = _mm256_set1_epi16(1);
     // SAFETY: rows and blocks are within the task and the scratch.
     unsafe {
@@ -173,7 +177,7 @@ unsafe fn tile<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: us
                         for (m, words) in words.iter_mut().enumerate() {
                             let x = _mm256_set1_epi32(record(m).cast::<i32>().add(line).read());
                             for (word, weight) in words.iter_mut().zip(values[line]) {
-                                let product = if LOW == 8 {
+                                let product = if signed {
                                     _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(x, weight))
                                 } else {
                                     _mm256_maddubs_epi16(weight, x)
@@ -218,13 +222,18 @@ unsafe fn rest<'a>(record: *const Record, index: usize) -> &'a f32 {
     unsafe { &*record.byte_add(offset_of!(Record, rest)).cast::<f32>().add(index) }
 }
 
-/// A block's values, one byte each; 8-bit ones as signed numbers.
+/// A block's values, one byte each; 8-bit ones and codes as signed numbers.
 ///
 /// # Safety
 /// `values` points to a block of these planes.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn unfold<const LOW: usize, const HIGH: usize>(values: *const u8, out: &mut [[__m256i; WIDTH]; LINES]) {
+unsafe fn unfold<const LOW: usize, const HIGH: usize, const CODES: bool>(
+    values: *const u8,
+    out: &mut [[__m256i; WIDTH]; LINES],
+) {
+    // SAFETY: the table has sixteen bytes.
+    let codes = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(SIGNED_CODES.as_ptr().cast()) });
     for part in 0..WIDTH {
         // SAFETY: a block has `LOW + HIGH` lines.
         let load = |line: usize| unsafe { _mm256_load_si256(values.add(line * LINE + part * 32).cast()) };
@@ -234,7 +243,8 @@ unsafe fn unfold<const LOW: usize, const HIGH: usize>(values: *const u8, out: &m
                 4 => {
                     let pair = load(i % 4);
                     let nibble = if i < 4 { pair } else { _mm256_srli_epi16::<4>(pair) };
-                    _mm256_and_si256(nibble, _mm256_set1_epi8(15))
+                    let nibble = _mm256_and_si256(nibble, _mm256_set1_epi8(15));
+                    if CODES { _mm256_shuffle_epi8(codes, nibble) } else { nibble }
                 }
                 _ => {
                     let quartet = load(i / 4);
@@ -306,6 +316,11 @@ unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize) -> ([Wide; 2], 
             let signed = |x: [__m256i; WIDTH]| x.map(|x| _mm256_sub_epi32(x, _mm256_set1_epi32(32)));
             let scale = |group: usize| times(d, signed(integers(six_bits(field, group))));
             ([scale(group), scale(group + 1)], [zero, zero])
+        } else if HEAD == Head::BlockBytes as u8 {
+            let head = heads.add(block / 8 * Head::BlockBytes.bytes());
+            let x = bytes(head.add(32 + block % 8 * ROWS));
+            let signed = [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))];
+            ([times(half(head), signed), zero], [zero, zero])
         } else if HEAD == Head::Bytes as u8 {
             let head = heads.add(block / 8 * Head::Bytes.bytes());
             let (d, field, group) = (half(head), head.add(32), block % 8 * 2);

@@ -9,7 +9,7 @@
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS};
+use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -29,16 +29,18 @@ pub unsafe fn panels(task: &PanelTask) {
     // SAFETY: the caller's word, which is passed on.
     unsafe {
         match (task.format.low, task.format.high, task.format.head) {
-            (4, 0, Head::Scales) => run::<4, 0, { Head::Scales as u8 }>(task),
-            (4, 0, Head::ScalesMins) => run::<4, 0, { Head::ScalesMins as u8 }>(task),
-            (4, 1, Head::Scales) => run::<4, 1, { Head::Scales as u8 }>(task),
-            (4, 1, Head::ScalesMins) => run::<4, 1, { Head::ScalesMins as u8 }>(task),
-            (8, 0, _) => run::<8, 0, { Head::Scales as u8 }>(task),
-            (2, 0, _) => run::<2, 0, { Head::Nibbles as u8 }>(task),
-            (2, _, _) => run::<2, 1, { Head::SixSigned as u8 }>(task),
-            (4, 0, _) => run::<4, 0, { Head::Six as u8 }>(task),
-            (4, 1, _) => run::<4, 1, { Head::Six as u8 }>(task),
-            (_, _, _) => run::<4, 2, { Head::Bytes as u8 }>(task),
+            (4, 0, Head::Scales) if task.format.codes => run::<4, 0, true, { Head::Scales as u8 }>(task),
+            (4, 0, Head::BlockBytes) => run::<4, 0, true, { Head::BlockBytes as u8 }>(task),
+            (4, 0, Head::Scales) => run::<4, 0, false, { Head::Scales as u8 }>(task),
+            (4, 0, Head::ScalesMins) => run::<4, 0, false, { Head::ScalesMins as u8 }>(task),
+            (4, 1, Head::Scales) => run::<4, 1, false, { Head::Scales as u8 }>(task),
+            (4, 1, Head::ScalesMins) => run::<4, 1, false, { Head::ScalesMins as u8 }>(task),
+            (8, 0, _) => run::<8, 0, false, { Head::Scales as u8 }>(task),
+            (2, 0, _) => run::<2, 0, false, { Head::Nibbles as u8 }>(task),
+            (2, _, _) => run::<2, 1, false, { Head::SixSigned as u8 }>(task),
+            (4, 0, _) => run::<4, 0, false, { Head::Six as u8 }>(task),
+            (4, 1, _) => run::<4, 1, false, { Head::Six as u8 }>(task),
+            (_, _, _) => run::<4, 2, false, { Head::Bytes as u8 }>(task),
         }
     }
 }
@@ -46,11 +48,11 @@ pub unsafe fn panels(task: &PanelTask) {
 /// # Safety
 /// As [`panels`]; `LOW`, `HIGH` and `HEAD` are the task's.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-unsafe fn run<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &PanelTask) {
+unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
     let blocks = task.cols / BLOCK;
     if task.rows >= UNFOLD && blocks > 0 {
         // SAFETY: the caller's word.
-        return unsafe { unfolded::<LOW, HIGH, HEAD>(task) };
+        return unsafe { unfolded::<LOW, HIGH, CODES, HEAD>(task) };
     }
     let panel_bytes = task.format.panel_bytes(task.cols);
     for panel in 0..task.outputs.div_ceil(ROWS) {
@@ -59,10 +61,10 @@ unsafe fn run<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &PanelT
             unsafe {
                 let values = task.panels.as_ptr().add(panel * panel_bytes);
                 match task.rows - row {
-                    1 => direct::<LOW, HIGH, HEAD, 1>(task, values, panel, row),
-                    2 => direct::<LOW, HIGH, HEAD, 2>(task, values, panel, row),
-                    3 => direct::<LOW, HIGH, HEAD, 3>(task, values, panel, row),
-                    _ => direct::<LOW, HIGH, HEAD, 4>(task, values, panel, row),
+                    1 => direct::<LOW, HIGH, CODES, HEAD, 1>(task, values, panel, row),
+                    2 => direct::<LOW, HIGH, CODES, HEAD, 2>(task, values, panel, row),
+                    3 => direct::<LOW, HIGH, CODES, HEAD, 3>(task, values, panel, row),
+                    _ => direct::<LOW, HIGH, CODES, HEAD, 4>(task, values, panel, row),
                 }
             }
         }
@@ -85,7 +87,7 @@ impl<const LOW: usize, const HIGH: usize, const HEAD: u8> Facts<LOW, HIGH, HEAD>
 /// As [`panels`]; `values` is the start of panel `panel`, and there are `MR` rows from `row` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn direct<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: usize>(
+unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
     task: &PanelTask,
     values: *const u8,
     panel: usize,
@@ -111,7 +113,7 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const HEAD: u8, const MR: 
             for line in 0..LOW + HIGH {
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + line * LINE).cast());
             }
-            let lines = unfold::<LOW, HIGH>(at);
+            let lines = unfold::<LOW, HIGH, CODES>(at);
             let (scales, mins) = scales::<HEAD>(heads, block);
             for m in 0..MR {
                 let record = records.add(m * width + block % SLICE);
@@ -183,9 +185,11 @@ unsafe fn float(record: *const Record, index: usize) -> __m512 {
 /// `values` points to a block of these planes.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn unfold<const LOW: usize, const HIGH: usize>(values: *const u8) -> [__m512i; LINES] {
+unsafe fn unfold<const LOW: usize, const HIGH: usize, const CODES: bool>(values: *const u8) -> [__m512i; LINES] {
     // SAFETY: a block has `LOW + HIGH` lines.
     let load = |line: usize| unsafe { _mm512_loadu_si512(values.add(line * LINE).cast()) };
+    // SAFETY: the table has sixteen bytes.
+    let codes = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(UNSIGNED_CODES.as_ptr().cast()) });
     let mut lines = [_mm512_setzero_si512(); LINES];
     for (i, line) in lines.iter_mut().enumerate() {
         *line = match LOW {
@@ -193,7 +197,8 @@ unsafe fn unfold<const LOW: usize, const HIGH: usize>(values: *const u8) -> [__m
             4 => {
                 let pair = load(i % 4);
                 let nibble = if i < 4 { pair } else { _mm512_srli_epi16::<4>(pair) };
-                _mm512_and_si512(nibble, _mm512_set1_epi8(15))
+                let nibble = _mm512_and_si512(nibble, _mm512_set1_epi8(15));
+                if CODES { _mm512_shuffle_epi8(codes, nibble) } else { nibble }
             }
             _ => {
                 let quartet = load(i / 4);
@@ -267,6 +272,11 @@ unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize) -> ([__m512; 2]
                 _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_sub_epi32(sixth, _mm512_set1_epi32(32))))
             };
             ([scale(group), scale(group + 1)], [zero, zero])
+        } else if HEAD == Head::BlockBytes as u8 {
+            let head = heads.add(block / 8 * Head::BlockBytes.bytes());
+            let signed = _mm512_cvtepi8_epi32(bytes(head.add(32 + block % 8 * ROWS)));
+            let scale = _mm512_mul_ps(half(head), _mm512_cvtepi32_ps(signed));
+            ([scale, scale], [zero, zero])
         } else if HEAD == Head::Bytes as u8 {
             let head = heads.add(block / 8 * Head::Bytes.bytes());
             let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
@@ -319,7 +329,7 @@ struct Scratch {
 /// # Safety
 /// As [`run`], with at least one block.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-unsafe fn unfolded<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &PanelTask) {
+unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
     type F<const LOW: usize, const HIGH: usize, const HEAD: u8> = Facts<LOW, HIGH, HEAD>;
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
@@ -338,7 +348,7 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const HEAD: u8>(task: &P
                     let heads = values.add(blocks * F::<LOW, HIGH, HEAD>::VALUE_BYTES);
                     for block in 0..count {
                         let at = values.add((from + block) * F::<LOW, HIGH, HEAD>::VALUE_BYTES);
-                        (*scratch).values[block][panel] = unfold::<LOW, HIGH>(at);
+                        (*scratch).values[block][panel] = unfold::<LOW, HIGH, CODES>(at);
                         let (scales, mins) = scales::<HEAD>(heads, from + block);
                         for half in 0..halves {
                             (*scratch).scales[block][half][panel] = scales[half];

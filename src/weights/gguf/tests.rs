@@ -315,12 +315,12 @@ fn the_alignment_is_honoured_and_checked() {
 
 #[test]
 fn unknown_tensor_types_are_named_with_what_is_supported() {
-    let supported = "supported: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K";
-    let error = Writer::new().entry("blk.0.ffn_up.weight", &[256], 23, 0).data(256).read().unwrap_err();
+    let supported = "supported: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS";
+    let error = Writer::new().entry("blk.0.ffn_up.weight", &[256], 22, 0).data(256).read().unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }));
     assert_eq!(
         error.to_string(),
-        format!("bad.gguf: tensor blk.0.ffn_up.weight of ggml type 23 (IQ4_XS) is not supported; {supported}")
+        format!("bad.gguf: tensor blk.0.ffn_up.weight of ggml type 22 (IQ2_S) is not supported; {supported}")
     );
     assert_eq!(
         Writer::new().entry("a", &[256], 1000, 0).data(256).error(),
