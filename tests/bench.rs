@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// llama-bench's keys and ours, in order.
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 36] = [
     "build_commit",
     "cpu_info",
     "gpu_info",
@@ -37,6 +37,9 @@ const KEYS: [&str; 33] = [
     "bandwidth_pct",
     "peak_pct",
     "kernels",
+    "ratio",
+    "ratio_lo",
+    "ratio_hi",
     "samples_ns",
     "samples_ts",
 ];
@@ -151,8 +154,41 @@ fn every_format_has_a_line_for_each_test() {
     let csv = run("csv");
     let lines: Vec<_> = csv.lines().collect();
     assert_eq!(lines.len(), 3, "{csv}");
-    assert_eq!(lines[0], KEYS[..31].join(","));
+    assert_eq!(lines[0], KEYS[..34].join(","));
     assert!(lines[1].starts_with("\"tallow ") && lines[1].contains("\",\"CPU\",\""), "{csv}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_takes_turns_and_the_ratio_is_ours_over_its() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peer");
+    std::fs::create_dir_all(&folder).unwrap();
+    let (tool, calls) = (folder.join("llama-bench"), folder.join("calls"));
+    let _ = std::fs::remove_file(&calls);
+    let answer = r#"{"build_commit": "abc", "backends": "CPU", "model_type": "llama tiny", "samples_ns": [4000000]}"#;
+    std::fs::write(&tool, format!("#!/bin/sh\necho \"$@\" >> '{}'\necho '{answer}'\n", calls.display())).unwrap();
+    std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).unwrap();
+    let peer = format!("--peer llama-bench={}", tool.display());
+    let found = rows(bench(&q4_0(), &format!("-p 8 -n 4 -b 6 -r 3 -t 1 --no-warmup -o json {peer}")));
+    assert_eq!(found.len(), 4);
+    for (ours, theirs) in [(0, 2), (1, 3)] {
+        let (ours, theirs) = (&found[ours], &found[theirs]);
+        assert_eq!((&ours["ratio"], &ours["n_batch"]), (&Value::Null, &6.into()));
+        assert_eq!((&theirs["build_commit"], &theirs["load_ns"]), (&"llama.cpp abc".into(), &Value::Null));
+        assert_eq!((&theirs["n_prompt"], &theirs["n_gen"]), (&ours["n_prompt"], &ours["n_gen"]));
+        let ratios = numbers(&ours["samples_ts"]).into_iter().zip(numbers(&theirs["samples_ts"])).map(|(a, b)| a / b);
+        let mean = ratios.sum::<f64>() / 3.0;
+        assert!((theirs["ratio"].as_f64().unwrap() / mean - 1.0).abs() < 1e-9, "{theirs}");
+        assert!(
+            theirs["ratio_lo"].as_f64() <= theirs["ratio"].as_f64() && theirs["ratio"].as_f64() <= theirs["ratio_hi"].as_f64()
+        );
+    }
+    // Every other round is in reverse.
+    let calls: Vec<bool> = std::fs::read_to_string(&calls).unwrap().lines().map(|line| line.contains("-p 8 -n 0")).collect();
+    assert_eq!(calls, [true, false, false, true, true, false]);
+    let table = stdout(bench(&q4_0(), &format!("-p 8 -n 0 -r 1 -t 1 {peer}")));
+    assert!(table.contains(" tallow / peer |") && table.contains("llama.cpp CPU"), "{table}");
 }
 
 #[test]
@@ -179,7 +215,9 @@ fn what_can_not_be_measured_is_refused() {
         ("-p 4-1", 2),
         ("-pg 4", 2),
         ("-o html", 2),
-        ("--peer llama-bench=x", 2),
+        ("--peer candle=x", 2),
+        ("-b 0", 2),
+        ("--peer llama-bench=no-such-program -p 1 -n 0", 2),
         ("--device quantum", 2),
     ] {
         let output = bench(&q4_0(), more);

@@ -1,9 +1,9 @@
 //! Taking the samples.
 //!
-//! All models and tests take turns: every round runs each of them once, and every other round in reverse, so that a drift of
+//! All runners and tests take turns: every round runs each of them once, and every other round in reverse, so that a drift of
 //! the machine's speed falls on all alike. Before the first round each test runs until two runs in a row agree.
 
-use super::CHUNK;
+use super::Peer;
 use crate::engine::Model;
 use crate::error::{Error, Result};
 use crate::nn::{Batch, KvCache};
@@ -21,7 +21,7 @@ const WARM_TIME: Duration = Duration::from_secs(10);
 /// One thing to time: a prompt of that many tokens, then that many single ones, after `depth` tokens that are not timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Test {
-    /// Tokens read together, in chunks of [`CHUNK`]; the last one's logits are wanted.
+    /// Tokens read together, in chunks of [`Plan::batch`]; the last one's logits are wanted.
     pub prompt: usize,
     /// Tokens read one at a time, each with its logits.
     pub generate: usize,
@@ -57,6 +57,8 @@ pub struct Plan {
     pub warm_up: bool,
     /// Seed of the random tokens.
     pub seed: u64,
+    /// Tokens of a prompt that are read in one forward.
+    pub batch: usize,
 }
 
 /// The times of one run.
@@ -68,11 +70,11 @@ pub struct Sample {
     pub prompt: Duration,
 }
 
-/// The samples of one test on one model.
+/// The samples of one test on one runner.
 #[derive(Debug, Clone)]
 pub struct Measurement {
-    /// Which of the models.
-    pub model: usize,
+    /// Which of the runners.
+    pub runner: usize,
     /// What was timed.
     pub test: Test,
     /// When its first sample was taken.
@@ -96,9 +98,26 @@ impl Measurement {
     }
 }
 
+/// What can run a test: a model of ours, or another engine.
+pub trait Timed {
+    /// Runs `test` once.
+    fn run(&mut self, test: Test) -> Result<Sample>;
+    /// Runs `test` untimed, until its time is stable.
+    fn warm_up(&mut self, test: Test) -> Result<()>;
+}
+
+/// One of those that take turns in a measurement.
+pub enum Runner<'a> {
+    /// A loaded model.
+    Model(&'a Model),
+    /// Another engine.
+    Peer(&'a mut Peer),
+}
+
 /// One model with a cache for each depth.
 struct Bench<'a> {
     model: &'a Model,
+    batch: usize,
     caches: BTreeMap<usize, KvCache>,
     logits: Vec<f32>,
     /// Tokens for the longest test.
@@ -108,8 +127,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn read(&mut self, cache: &mut KvCache, tokens: &[u32]) -> Result<()> {
         let network = &self.model.inner().network;
-        let last = tokens.len().div_ceil(CHUNK);
-        for (i, chunk) in tokens.chunks(CHUNK).enumerate() {
+        let last = tokens.len().div_ceil(self.batch);
+        for (i, chunk) in tokens.chunks(self.batch).enumerate() {
             let mut batch = Batch::last(chunk);
             if i + 1 < last {
                 batch.outputs.clear();
@@ -118,7 +137,19 @@ impl Bench<'_> {
         }
         Ok(())
     }
+}
 
+impl<T: Timed> Timed for &mut T {
+    fn run(&mut self, test: Test) -> Result<Sample> {
+        (**self).run(test)
+    }
+
+    fn warm_up(&mut self, test: Test) -> Result<()> {
+        (**self).warm_up(test)
+    }
+}
+
+impl Timed for Bench<'_> {
     fn run(&mut self, test: Test) -> Result<Sample> {
         let tokens = self.tokens.clone();
         let (before, rest) = tokens.split_at(test.depth);
@@ -162,38 +193,43 @@ impl Bench<'_> {
     }
 }
 
-/// Times every test on every model, in turn. The measurements come model by model, in the order of the tests.
+/// Times every test on every runner, in turn. The measurements come runner by runner, in the order of the tests.
 ///
 /// # Errors
 /// [`Error::Input`] for no repetitions or a test without tokens, [`Error::ContextOverflow`] for a test that is longer than
 /// a model's context.
-pub fn measure(models: &[Model], tests: &[Test], plan: Plan) -> Result<Vec<Measurement>> {
-    if plan.repetitions == 0 || tests.iter().any(|test| test.tokens() == 0) {
-        return Err(Error::Input("a measurement needs at least one repetition and one token".into()));
+pub fn measure(runners: Vec<Runner>, tests: &[Test], plan: Plan) -> Result<Vec<Measurement>> {
+    if plan.repetitions == 0 || plan.batch == 0 || tests.iter().any(|test| test.tokens() == 0) {
+        return Err(Error::Input("a measurement needs at least one repetition, one token, and one token in a batch".into()));
     }
     let longest = tests.iter().map(|test| test.depth + test.tokens()).max().unwrap_or(0);
-    let mut benches = Vec::with_capacity(models.len());
-    for model in models {
-        if longest > model.context() {
-            return Err(Error::ContextOverflow { wanted: longest, limit: model.context() });
-        }
-        let mut random = ChaCha12Rng::seed_from_u64(plan.seed);
-        let vocab = model.spec().vocab as u64;
-        let tokens = (0..longest).map(|_| (random.next_u64() % vocab) as u32).collect();
-        benches.push(Bench { model, caches: BTreeMap::new(), logits: Vec::new(), tokens });
+    let mut timed: Vec<Box<dyn Timed + '_>> = Vec::with_capacity(runners.len());
+    for runner in runners {
+        timed.push(match runner {
+            Runner::Peer(peer) => Box::new(peer),
+            Runner::Model(model) if longest > model.context() => {
+                return Err(Error::ContextOverflow { wanted: longest, limit: model.context() });
+            }
+            Runner::Model(model) => {
+                let mut random = ChaCha12Rng::seed_from_u64(plan.seed);
+                let vocab = model.spec().vocab as u64;
+                let tokens = (0..longest).map(|_| (random.next_u64() % vocab) as u32).collect();
+                Box::new(Bench { model, batch: plan.batch, caches: BTreeMap::new(), logits: Vec::new(), tokens })
+            }
+        });
     }
-    let blank = |model: usize, test: &Test| Measurement {
-        model,
+    let blank = |runner: usize, test: &Test| Measurement {
+        runner,
         test: *test,
         started: SystemTime::now(),
         samples: Vec::with_capacity(plan.repetitions),
     };
     let mut all: Vec<Measurement> =
-        (0..models.len()).flat_map(|model| tests.iter().map(move |test| blank(model, test))).collect();
+        (0..timed.len()).flat_map(|runner| tests.iter().map(move |test| blank(runner, test))).collect();
     if plan.warm_up {
         for one in &all {
-            log::info!("warming up {} on {}", one.test, models[one.model].info().name);
-            benches[one.model].warm_up(one.test)?;
+            log::info!("warming up {} on number {}", one.test, one.runner + 1);
+            timed[one.runner].warm_up(one.test)?;
         }
     }
     let count = all.len();
@@ -204,7 +240,7 @@ pub fn measure(models: &[Model], tests: &[Test], plan: Plan) -> Result<Vec<Measu
             if one.samples.is_empty() {
                 one.started = SystemTime::now();
             }
-            one.samples.push(benches[one.model].run(one.test)?);
+            one.samples.push(timed[one.runner].run(one.test)?);
         }
     }
     Ok(all)

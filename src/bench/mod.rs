@@ -9,12 +9,14 @@
 
 mod machine;
 mod measure;
+mod peer;
 mod roofline;
 mod summary;
 mod work;
 
 pub use machine::{cpu_name, peak_memory, reset_peak_memory};
-pub use measure::{Measurement, Plan, Sample, Test, measure};
+pub use measure::{Measurement, Plan, Runner, Sample, Test, Timed, measure};
+pub use peer::Peer;
 pub use roofline::Roofline;
 pub use summary::Summary;
 pub use work::Work;

@@ -12,8 +12,9 @@ use list::{List, PromptAndGenerate};
 use report::{Format, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tallow::bench::{Plan, Roofline, Test, measure, peak_memory, reset_peak_memory};
+use tallow::bench::{CHUNK, Peer, Plan, Roofline, Runner, Test, measure, peak_memory, reset_peak_memory};
 use tallow::device::default_threads;
 use tallow::kernels::Kernels;
 use tallow::{DeviceChoice, Error, LoadOptions, Model};
@@ -59,6 +60,12 @@ pub struct Args {
     /// Start with the first sample, cold
     #[arg(long, alias = "no_warmup")]
     no_warmup: bool,
+    /// Tokens of a prompt that are read in one forward
+    #[arg(short, long, alias = "batch_size", value_name = "N", default_value_t = CHUNK)]
+    batch_size: usize,
+    /// Run llama.cpp's tool on the same files, in turn with ours, and print the ratio: `llama-bench=PATH`
+    #[arg(long, value_name = "NAME=PATH", value_parser = peer)]
+    peer: Option<PathBuf>,
     /// Seed of the random tokens and of the bootstrap
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -107,8 +114,8 @@ struct Ready {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let tests = args.tests();
     let threads = args.threads();
-    if tests.is_empty() || args.repetitions == 0 {
-        return Err(failure::usage("nothing to measure: -p, -n and --pg name no tokens, or -r is 0"));
+    if tests.is_empty() || args.repetitions == 0 || args.batch_size == 0 {
+        return Err(failure::usage("nothing to measure: -p, -n and --pg name no tokens, or -r or -b is 0"));
     }
     if let Some(bad) = threads.iter().find(|threads| !(1..=1024).contains(*threads)) {
         return Err(failure::usage(format!("{bad} threads: expected 1 to 1024")));
@@ -134,18 +141,50 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
         }
     }
-    let plan = Plan { repetitions: args.repetitions, warm_up: !args.no_warmup, seed: args.seed };
-    let models: Vec<Model> = ready.iter().map(|ready| ready.model.clone()).collect();
-    let measurements = measure(&models, &tests, plan)?;
+    let plan = Plan { repetitions: args.repetitions, warm_up: !args.no_warmup, seed: args.seed, batch: args.batch_size };
+    let mut peers = match &args.peer {
+        Some(program) => peers(program, &ready, args.batch_size),
+        None => Vec::new(),
+    };
+    let runners = ready.iter().map(|ready| Runner::Model(&ready.model));
+    let runners = runners.chain(peers.iter_mut().map(|(_, peer)| Runner::Peer(peer))).collect();
+    let measurements = measure(runners, &tests, plan)?;
     let peak_rss = if tells_peak { peak_memory() } else { None };
     let rows: Vec<Row> = measurements
         .iter()
         .map(|one| {
-            let ready = &ready[one.model];
-            Row::new(ready, one, rooflines.get(&ready.model.info().threads), peak_rss, args.seed)
+            let Some(ready) = ready.get(one.runner) else {
+                let (against, peer) = &peers[one.runner - ready.len()];
+                let ours = measurements.iter().find(|ours| ours.runner == *against && ours.test == one.test);
+                return Row::of_peer(peer, &ready[*against], one, ours, args.seed);
+            };
+            Row::new(ready, one, rooflines.get(&ready.model.info().threads), peak_rss, &plan)
         })
         .collect();
     report::print(args.output, &rows, &rooflines)
+}
+
+/// `llama-bench=PATH`.
+fn peer(text: &str) -> Result<PathBuf, String> {
+    match text.split_once('=') {
+        Some(("llama-bench", path)) if !path.is_empty() => Ok(path.into()),
+        _ => Err("expected llama-bench=PATH, the path of llama.cpp's tool".to_owned()),
+    }
+}
+
+/// A peer for each model that it can run, with the index of what it is compared with.
+fn peers(program: &Path, ready: &[Ready], batch: usize) -> Vec<(usize, Peer)> {
+    let mut peers = Vec::new();
+    for (i, Ready { name, model, .. }) in ready.iter().enumerate() {
+        let info = model.info();
+        match &info.path {
+            Some(path) if info.format == "gguf" && is_cpu(info.device) => {
+                peers.push((i, Peer::new(program, path, info.threads, batch, info.cache_type)));
+            }
+            _ => log::warn!("{name} on {} has no peer: llama-bench is run on GGUF files, on the CPU", info.device),
+        }
+    }
+    peers
 }
 
 /// The devices that there are, opened to see whether they work. Those that are missing get a warning.

@@ -5,13 +5,15 @@ use crate::nn::CacheType;
 use crate::quant::Dtype;
 use crate::spec::Spec;
 use crate::weights::{Value, Weights};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is known about a model beside its numbers.
 #[derive(Debug, Clone)]
 pub struct ModelInfo {
     /// Name for people: the file's or folder's.
     pub name: String,
+    /// The GGUF file or the `config.json` it was read from; `None` for a model from memory.
+    pub path: Option<PathBuf>,
     /// `gguf` or `safetensors`.
     pub format: &'static str,
     /// The element type that most weights have.
@@ -54,6 +56,7 @@ impl ModelInfo {
         let cache_type = if quantisation.is_quantised() { CacheType::F16 } else { CacheType::F32 };
         ModelInfo {
             name: file_name(path),
+            path: Some(PathBuf::from(path)).filter(|path| path.exists()),
             format,
             quantisation,
             parameters: tensors.iter().map(|t| elements(&t.2)).sum(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use tallow::bench::{CHUNK, Measurement, Roofline, Summary, Work, cpu_name};
+use tallow::bench::{Measurement, Peer, Plan, Roofline, Summary, Work, cpu_name};
 use tallow::{CacheType, DeviceChoice};
 
 /// How a report is printed.
@@ -29,7 +29,7 @@ pub struct Row {
     build_commit: String,
     cpu_info: String,
     gpu_info: String,
-    backends: &'static str,
+    backends: String,
     model_filename: String,
     model_type: String,
     model_size: u64,
@@ -52,13 +52,17 @@ pub struct Row {
     ci95_lo_ts: f64,
     ci95_hi_ts: f64,
     ttft_ns: Option<u64>,
-    load_ns: u64,
+    load_ns: Option<u64>,
     /// Of the process, which holds all models of the report.
     peak_rss: Option<u64>,
     bytes_per_token: Option<f64>,
     bandwidth_pct: Option<f64>,
     peak_pct: Option<f64>,
     kernels: &'static str,
+    /// Of a peer: tallow's tokens per second over its, sample by sample.
+    ratio: Option<f64>,
+    ratio_lo: Option<f64>,
+    ratio_hi: Option<f64>,
     samples_ns: Vec<u64>,
     samples_ts: Vec<f64>,
     #[serde(skip)]
@@ -67,16 +71,15 @@ pub struct Row {
 
 impl Row {
     /// What `measured` came to; without `roofline` there are no shares.
-    pub fn new(ready: &Ready, measured: &Measurement, roofline: Option<&Roofline>, peak_rss: Option<u64>, seed: u64) -> Row {
+    pub fn new(ready: &Ready, measured: &Measurement, roofline: Option<&Roofline>, peak_rss: Option<u64>, plan: &Plan) -> Row {
         let info = ready.model.info();
         let roofline = roofline.filter(|_| super::is_cpu(info.device));
         let test = measured.test;
         let samples_ns: Vec<u64> = measured.samples.iter().map(|sample| nanoseconds(sample.time)).collect();
         let samples_ts = measured.rates();
         let nanos: Vec<f64> = samples_ns.iter().map(|ns| *ns as f64).collect();
-        let zero = Summary { mean: 0.0, median: 0.0, deviation: 0.0, interval: (0.0, 0.0) };
-        let time = Summary::of(&nanos, seed).unwrap_or(zero);
-        let rate = Summary::of(&samples_ts, seed).unwrap_or(zero);
+        let time = Summary::of(&nanos, plan.seed).unwrap_or(NOTHING);
+        let rate = Summary::of(&samples_ts, plan.seed).unwrap_or(NOTHING);
         let work = Work::of(&ready.model, test);
         // A mixed test is bound by both limits in turn, so that neither share means anything.
         let seconds = time.mean * 1e-9;
@@ -89,12 +92,12 @@ impl Row {
             build_commit: format!("tallow {}", env!("CARGO_PKG_VERSION")),
             cpu_info: cpu_name(),
             gpu_info: if gpu { info.device.to_string() } else { String::new() },
-            backends,
+            backends: backends.to_owned(),
             model_filename: ready.name.clone(),
             model_type: format!("{} {} {}", ready.model.spec().family, size(info.parameters), info.quantisation),
             model_size: info.bytes,
             model_n_params: info.parameters,
-            n_batch: CHUNK,
+            n_batch: plan.batch,
             n_threads: info.threads,
             type_k: cache_type,
             type_v: cache_type,
@@ -111,18 +114,47 @@ impl Row {
             ci95_lo_ts: rate.interval.0,
             ci95_hi_ts: rate.interval.1,
             ttft_ns: measured.first_token().map(nanoseconds),
-            load_ns: nanoseconds(ready.load),
+            load_ns: Some(nanoseconds(ready.load)),
             peak_rss,
             bytes_per_token: work.bytes_per_token,
             bandwidth_pct: share(read, roofline.map(|roofline| roofline.bandwidth)),
             peak_pct: share(multiplied, roofline.map(|roofline| roofline.peak(info.quantisation))),
             kernels: info.kernels,
+            ratio: None,
+            ratio_lo: None,
+            ratio_hi: None,
             samples_ns,
             samples_ts,
             test: test.to_string(),
         }
     }
+
+    /// What a peer came to on the model that is `ready`, beside `ours`: our samples of the same test.
+    pub fn of_peer(peer: &Peer, ready: &Ready, measured: &Measurement, ours: Option<&Measurement>, seed: u64) -> Row {
+        let plan = Plan { repetitions: 0, warm_up: false, seed, batch: peer.batch };
+        let row = Row::new(ready, measured, None, None, &plan);
+        let text = |key: &str| peer.about[key].as_str().unwrap_or_default().to_owned();
+        let theirs = measured.rates();
+        let ratios: Vec<f64> = ours.map_or(Vec::new(), |ours| ours.rates().iter().zip(&theirs).map(|(a, b)| a / b).collect());
+        let ratio = Summary::of(&ratios, seed);
+        Row {
+            build_commit: format!("llama.cpp {}", text("build_commit")),
+            backends: format!("llama.cpp {}", text("backends")),
+            model_type: text("model_type"),
+            load_ns: None,
+            ttft_ns: row.ttft_ns.filter(|_| measured.test.generate == 0),
+            bytes_per_token: None,
+            kernels: "",
+            ratio: ratio.map(|ratio| ratio.mean),
+            ratio_lo: ratio.map(|ratio| ratio.interval.0),
+            ratio_hi: ratio.map(|ratio| ratio.interval.1),
+            ..row
+        }
+    }
 }
+
+/// What no samples come to.
+const NOTHING: Summary = Summary { mean: 0.0, median: 0.0, deviation: 0.0, interval: (0.0, 0.0) };
 
 /// llama-bench's word for the device, and whether it is a GPU.
 fn backend(device: DeviceChoice) -> (&'static str, bool) {
@@ -172,31 +204,35 @@ fn table(rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> String {
             roofline.f32 / 1e9,
         );
     }
-    let head = ["model", "size", "params", "backend", "threads", "test", "t/s", "95 % CI", "% bandwidth", "% peak"];
+    let head =
+        ["model", "size", "params", "backend", "threads", "test", "t/s", "95 % CI", "% bandwidth", "% peak", "tallow / peer"];
+    let has_peer = rows.iter().any(|row| row.ratio.is_some());
+    let columns = head.len() - usize::from(!has_peer);
     let percent = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
-    let cells: Vec<[String; 10]> = rows
+    let cells: Vec<[String; 11]> = rows
         .iter()
         .map(|row| {
             [
                 row.model_type.clone(),
                 mebibytes(row.model_size),
                 millions(row.model_n_params),
-                row.backends.to_owned(),
+                row.backends.clone(),
                 if row.n_threads > 0 { row.n_threads.to_string() } else { String::new() },
                 row.test.clone(),
                 format!("{:.2} ± {:.2}", row.avg_ts, row.stddev_ts),
                 format!("{:.2} to {:.2}", row.ci95_lo_ts, row.ci95_hi_ts),
                 percent(row.bandwidth_pct),
                 percent(row.peak_pct),
+                ratio(row),
             ]
         })
         .collect();
     let longest = |i: usize| cells.iter().map(|row| row[i].chars().count()).chain([head[i].len()]).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(longest).collect();
+    let widths: Vec<usize> = (0..columns).map(longest).collect();
     // Words to the left, figures to the right, as llama-bench has them.
     let left = |i: usize| matches!(head[i], "model" | "backend");
     let mut line = |cell: &dyn Fn(usize) -> String| {
-        let cells = (0..head.len()).map(|i| match left(i) {
+        let cells = (0..columns).map(|i| match left(i) {
             true => format!(" {:<1$} |", cell(i), widths[i]),
             false => format!(" {:>1$} |", cell(i), widths[i]),
         });
@@ -206,6 +242,14 @@ fn table(rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> String {
     line(&|i| format!("{}{}", "-".repeat(widths[i] - 1), if left(i) { "-" } else { ":" }));
     cells.iter().for_each(|row| line(&|i| row[i].clone()));
     out
+}
+
+/// `9.81 (8.95 to 10.40)`.
+fn ratio(row: &Row) -> String {
+    match (row.ratio, row.ratio_lo, row.ratio_hi) {
+        (Some(ratio), Some(low), Some(high)) => format!("{ratio:.2} ({low:.2} to {high:.2})"),
+        _ => String::new(),
+    }
 }
 
 fn mebibytes(bytes: u64) -> String {
