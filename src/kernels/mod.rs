@@ -28,6 +28,7 @@ mod math;
 mod matmul;
 mod matrix;
 mod panel;
+mod peak;
 mod pool;
 mod rows;
 mod scalar;
@@ -63,6 +64,7 @@ pub struct Kernels {
     rope: unsafe fn(&mut [f32], &[f32], &[f32], bool),
     activate: unsafe fn(Activation, &mut [f32]),
     gated: unsafe fn(Activation, &[f32], &[f32], &mut [f32]),
+    peak: peak::Peak,
 }
 
 /// The environment variable that forces a set.

@@ -8,7 +8,7 @@ use super::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use super::matmul::{FloatTask, PanelTask};
 use super::matrix;
 use super::panel::{self, BLOCK, Expanded, ROWS};
-use super::{Kernels, math};
+use super::{Kernels, math, peak};
 use crate::spec::Activation;
 use half::f16;
 
@@ -27,6 +27,7 @@ pub static KERNELS: Kernels = Kernels {
     rope,
     activate,
     gated,
+    peak: peak::SCALAR,
 };
 
 const LANES: usize = 16;

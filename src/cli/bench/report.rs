@@ -195,12 +195,12 @@ fn table(rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> String {
         let (plural, kernels) = (if roofline.threads == 1 { "" } else { "s" }, kernels.unwrap_or_default());
         let _ = writeln!(
             out,
-            "{}, kernels {kernels}, {} thread{plural}: reads {:.1} GB/s; multiplies {:.2} TOPS in int8 and {:.0} GFLOPS in f32, \
-             the best that the matmul kernel does on a matrix in the caches\n",
+            "{}, kernels {kernels}, {} thread{plural}: reads {:.1} GB/s; multiplies {:.0} GOPS in int8 and {:.0} GFLOPS in f32, \
+             in registers\n",
             cpu_name(),
             roofline.threads,
             roofline.bandwidth / 1e9,
-            roofline.int8 / 1e12,
+            roofline.int8 / 1e9,
             roofline.f32 / 1e9,
         );
     }

@@ -6,10 +6,12 @@
 mod attention;
 mod element;
 mod float;
+mod peak;
 mod product;
 mod quantise;
 
 use super::Kernels;
+use super::peak::Peak;
 use std::arch::x86_64::*;
 
 pub static KERNELS: Kernels = Kernels {
@@ -27,6 +29,7 @@ pub static KERNELS: Kernels = Kernels {
     rope: element::rope,
     activate: element::activate,
     gated: element::gated,
+    peak: Peak { int8: peak::int8, f32: peak::f32, read: peak::read },
 };
 
 /// Whether this CPU has all that the functions here are compiled for.
