@@ -1,7 +1,8 @@
 //! Whole generation against candle's own quantised Llama, on the default model: prompt processing and decoding.
 //!
 //! `cargo bench --bench generate`. Both read the same GGUF file on the same number of threads; the runs alternate
-//! A B B A, so that a machine that speeds up or slows down meets both alike. Prints medians, spreads and the ratio.
+//! A B B A, so that a machine that speeds up or slows down meets both alike. Prints medians, spreads and the ratio. criterion,
+//! which times the kernels, would run one after the other.
 
 use candle_core::{Device, Tensor, quantized::gguf_file};
 use candle_transformers::models::quantized_llama::ModelWeights;
