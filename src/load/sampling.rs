@@ -25,6 +25,7 @@ pub(super) fn of_config(generation: &Json) -> SampleOptions {
     set(&mut sampling.temperature, number("temperature"));
     set(&mut sampling.top_p, number("top_p"));
     set(&mut sampling.min_p, number("min_p"));
+    set(&mut sampling.typical_p, number("typical_p"));
     set(&mut sampling.repeat_penalty, number("repetition_penalty"));
     sampling.top_k = number("top_k").map_or(sampling.top_k, |k| k.max(0.0) as usize);
     sampling

@@ -7,10 +7,15 @@ use crate::{Error, Result};
 /// How the next token is chosen. The defaults are tallow's: temperature 0.8, top_k 40, top_p 0.9, the rest off.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleOptions {
+    /// Added to the logits of these tokens before anything else; minus infinity forbids a token.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Divides the logits before the draw; 0 takes the best token and draws nothing.
     pub temperature: f32,
     /// Keeps this many of the best tokens; 0 keeps all.
     pub top_k: usize,
+    /// Keeps the tokens whose surprise is nearest to the expected one until their probabilities add up to this, the token
+    /// that reaches it included; 1 keeps all. The likeliest token may go, so greedy sampling leaves this out.
+    pub typical_p: f32,
     /// Keeps the best tokens until their probabilities add up to this, the token that reaches it included; 1 keeps all.
     pub top_p: f32,
     /// Keeps tokens at least this times as probable as the best one; 0 keeps all.
@@ -28,8 +33,10 @@ pub struct SampleOptions {
 impl Default for SampleOptions {
     fn default() -> Self {
         SampleOptions {
+            logit_bias: Vec::new(),
             temperature: 0.8,
             top_k: 40,
+            typical_p: 1.0,
             top_p: 0.9,
             min_p: 0.0,
             repeat_penalty: 1.0,
@@ -49,7 +56,12 @@ impl SampleOptions {
     /// Refuses what no sampler could use, naming the option and its range. NaN is in no range.
     pub fn validate(&self) -> Result<()> {
         let finite = f32::MIN..=f32::MAX;
+        for (token, bias) in &self.logit_bias {
+            let name = format!("logit_bias of token {token}");
+            check(&name, bias, *bias < f32::INFINITY, "a number, or -inf, which forbids the token")?;
+        }
         check("temperature", self.temperature, (0.0..=f32::MAX).contains(&self.temperature), "0 (greedy) or more, and finite")?;
+        check("typical_p", self.typical_p, (0.0..=1.0).contains(&self.typical_p), "from 0 to 1 (off)")?;
         check("top_p", self.top_p, (0.0..=1.0).contains(&self.top_p), "from 0 to 1 (off)")?;
         check("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "from 0 (off) to 1")?;
         let positive = self.repeat_penalty > 0.0 && finite.contains(&self.repeat_penalty);
@@ -62,6 +74,10 @@ impl SampleOptions {
     /// The steps that will have an effect, in their order: `top_k 40 -> top_p 0.9 -> temperature 0.8`.
     pub fn describe(&self) -> String {
         let mut steps = Vec::new();
+        if !self.logit_bias.is_empty() {
+            let biases: Vec<_> = self.logit_bias.iter().map(|(token, bias)| format!("{token}{bias:+}")).collect();
+            steps.push(format!("logit_bias ({})", biases.join(", ")));
+        }
         if self.penalises() {
             steps.push(self.describe_penalties());
         }
@@ -71,6 +87,9 @@ impl SampleOptions {
         }
         if self.top_k > 0 {
             steps.push(format!("top_k {}", self.top_k));
+        }
+        if self.typical_p < 1.0 {
+            steps.push(format!("typical_p {}", self.typical_p));
         }
         if self.top_p < 1.0 {
             steps.push(format!("top_p {}", self.top_p));
@@ -138,6 +157,10 @@ mod tests {
         for (name, message) in [
             ("temperature", refusal(|o| o.temperature = -0.1)),
             ("temperature", refusal(|o| o.temperature = f32::INFINITY)),
+            ("logit_bias of token 7", refusal(|o| o.logit_bias = vec![(7, f32::INFINITY)])),
+            ("logit_bias of token 7", refusal(|o| o.logit_bias = vec![(3, 1.0), (7, f32::NAN)])),
+            ("typical_p", refusal(|o| o.typical_p = 1.01)),
+            ("typical_p", refusal(|o| o.typical_p = -0.01)),
             ("top_p", refusal(|o| o.top_p = 1.01)),
             ("top_p", refusal(|o| o.top_p = -0.01)),
             ("min_p", refusal(|o| o.min_p = 2.0)),
@@ -154,8 +177,9 @@ mod tests {
 
     #[test]
     fn nan_is_refused_everywhere() {
-        let fields: [fn(&mut SampleOptions) -> &mut f32; 6] = [
+        let fields: [fn(&mut SampleOptions) -> &mut f32; 7] = [
             |o| &mut o.temperature,
+            |o| &mut o.typical_p,
             |o| &mut o.top_p,
             |o| &mut o.min_p,
             |o| &mut o.repeat_penalty,
@@ -170,6 +194,8 @@ mod tests {
     #[test]
     fn the_description_lists_only_what_has_an_effect_in_its_order() {
         let all = SampleOptions {
+            logit_bias: vec![(5, f32::NEG_INFINITY), (7, 1.5)],
+            typical_p: 0.95,
             min_p: 0.05,
             repeat_penalty: 1.1,
             presence_penalty: 0.5,
@@ -178,7 +204,8 @@ mod tests {
         };
         assert_eq!(
             all.describe(),
-            "penalties (repeat 1.1, presence 0.5, frequency 0.25, last 64) -> top_k 40 -> top_p 0.9 -> min_p 0.05 -> temperature 0.8"
+            "logit_bias (5-inf, 7+1.5) -> penalties (repeat 1.1, presence 0.5, frequency 0.25, last 64) -> top_k 40 -> typical_p 0.95 \
+             -> top_p 0.9 -> min_p 0.05 -> temperature 0.8"
         );
         assert_eq!(SampleOptions::default().describe(), "top_k 40 -> top_p 0.9 -> temperature 0.8");
         assert_eq!(SampleOptions::greedy().describe(), "greedy");

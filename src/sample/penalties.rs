@@ -13,7 +13,6 @@ pub(super) struct Penalties {
     presence: f32,
     frequency: f32,
     window: i32,
-    logits: Vec<f32>,
     recent: Vec<u32>,
 }
 
@@ -25,27 +24,23 @@ impl Penalties {
             presence: options.presence_penalty,
             frequency: options.frequency_penalty,
             window: options.repeat_last_n,
-            logits: Vec::new(),
             recent: Vec::new(),
         })
     }
 
-    /// A penalised copy of `logits`. Tokens of `history` that have no logit are passed over.
-    pub(super) fn apply(&mut self, logits: &[f32], history: &[u32]) -> &[f32] {
-        self.logits.clear();
-        self.logits.extend_from_slice(logits);
+    /// Penalises `logits`. Tokens of `history` that have none are passed over.
+    pub(super) fn apply(&mut self, logits: &mut [f32], history: &[u32]) {
         // A negative window is the whole history.
         let window = usize::try_from(self.window).unwrap_or(usize::MAX).min(history.len());
         self.recent.clear();
         self.recent.extend_from_slice(&history[history.len() - window..]);
         self.recent.sort_unstable();
         for run in self.recent.chunk_by(|a, b| a == b) {
-            if let Some(logit) = self.logits.get_mut(run[0] as usize) {
+            if let Some(logit) = logits.get_mut(run[0] as usize) {
                 *logit = if *logit > 0.0 { *logit / self.repeat } else { *logit * self.repeat };
                 *logit -= run.len() as f32 * self.frequency + self.presence;
             }
         }
-        &self.logits
     }
 }
 
@@ -54,7 +49,9 @@ mod tests {
     use super::*;
 
     fn penalised(options: SampleOptions, logits: &[f32], history: &[u32]) -> Vec<f32> {
-        Penalties::new(&options).expect("these options penalise").apply(logits, history).to_vec()
+        let mut logits = logits.to_vec();
+        Penalties::new(&options).expect("these options penalise").apply(&mut logits, history);
+        logits
     }
 
     #[test]

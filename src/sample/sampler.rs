@@ -9,9 +9,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::SampleOptions;
 use super::candidates::{Candidate, all, best, top_k};
 use super::exp::exp;
-use super::filters::{min_p, top_p};
+use super::filters::{min_p, top_p, typical_p};
 use super::penalties::Penalties;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Chooses tokens, one after the other, for one text.
 ///
@@ -25,13 +25,17 @@ use crate::Result;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Sampler {
+    logit_bias: Vec<(u32, f32)>,
     penalties: Option<Penalties>,
     top_k: Option<usize>,
+    typical_p: Option<f32>,
     top_p: Option<f32>,
     min_p: Option<f32>,
     /// `None` is greedy.
     temperature: Option<f32>,
     random: ChaCha12Rng,
+    /// The logits with bias and penalties, where there are any.
+    adjusted: Vec<f32>,
     candidates: Vec<Candidate>,
 }
 
@@ -40,29 +44,39 @@ impl Sampler {
     pub fn new(options: &SampleOptions, seed: u64) -> Result<Self> {
         options.validate()?;
         Ok(Sampler {
+            logit_bias: options.logit_bias.clone(),
             penalties: Penalties::new(options),
             top_k: (options.top_k > 0).then_some(options.top_k),
+            typical_p: (options.typical_p < 1.0).then_some(options.typical_p),
             top_p: (options.top_p < 1.0).then_some(options.top_p),
             min_p: (options.min_p > 0.0).then_some(options.min_p),
             temperature: (options.temperature > 0.0).then_some(options.temperature),
             random: ChaCha12Rng::seed_from_u64(seed),
+            adjusted: Vec::new(),
             candidates: Vec::new(),
         })
     }
 
     /// The next token's id, for `logits` of shape `(vocab,)`; `history` holds the ids so far, the prompt's included.
     ///
-    /// An error where nothing can be chosen: no logits, NaN, plus infinity, or nothing but minus infinity.
+    /// An error where nothing can be chosen: no logits, NaN, plus infinity, or nothing but minus infinity; and for a bias
+    /// on a token that has no logit.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32> {
-        let logits = match &mut self.penalties {
-            Some(penalties) => penalties.apply(logits, history),
-            None => logits,
+        let logits = if self.logit_bias.is_empty() && self.penalties.is_none() {
+            logits
+        } else {
+            self.adjust(logits, history)?;
+            &self.adjusted
         };
-        let best = best(logits)?;
+        let mut best = best(logits)?;
         let Some(temperature) = self.temperature else { return Ok(best.id) };
         match self.top_k {
             Some(k) => top_k(logits, k, &mut self.candidates),
             None => all(logits, &mut self.candidates),
+        }
+        if let Some(p) = self.typical_p {
+            typical_p(&mut self.candidates, best.logit, p);
+            best = self.candidates[0];
         }
         if let Some(p) = self.top_p {
             top_p(&mut self.candidates, best.logit, p);
@@ -72,6 +86,23 @@ impl Sampler {
         }
         let uniform = uniform(&mut self.random);
         Ok(draw(&self.candidates, best, temperature, uniform))
+    }
+
+    /// Adds the biases to a copy of `logits` and penalises it.
+    fn adjust(&mut self, logits: &[f32], history: &[u32]) -> Result<()> {
+        self.adjusted.clear();
+        self.adjusted.extend_from_slice(logits);
+        for (token, bias) in &self.logit_bias {
+            let Some(logit) = self.adjusted.get_mut(*token as usize) else {
+                let many = logits.len();
+                return Err(Error::Input(format!("logit_bias: token {token} is outside the vocabulary of {many}")));
+            };
+            *logit += bias;
+        }
+        if let Some(penalties) = &mut self.penalties {
+            penalties.apply(&mut self.adjusted, history);
+        }
+        Ok(())
     }
 }
 
@@ -115,6 +146,9 @@ mod tests {
     fn reference(options: &SampleOptions, logits: &[f32], history: &[u32], uniform: f64) -> u32 {
         let mut tokens: Vec<Candidate> = (0..).zip(logits).map(|(id, &logit)| Candidate { logit, id }).collect();
         let window = &history[history.len().saturating_sub(options.repeat_last_n as usize)..];
+        for (id, bias) in &options.logit_bias {
+            tokens[*id as usize].logit += bias;
+        }
         for token in &mut tokens {
             let count = window.iter().filter(|&&id| id == token.id).count() as f32;
             if count > 0.0 {
@@ -132,6 +166,23 @@ mod tests {
         if options.top_k > 0 {
             tokens.truncate(options.top_k);
         }
+        if options.typical_p < 1.0 {
+            let probabilities = softmax(&tokens, 1.0);
+            let entropy: f64 = probabilities.iter().map(|p| -p * p.ln()).sum();
+            let mut order: Vec<usize> = (0..tokens.len()).collect();
+            // Surprises that differ in the last bits only are equal, and the better token goes first.
+            order.sort_by_key(|&i| ((-probabilities[i].ln() - entropy).abs() * 1e9).round() as i64);
+            let (mut mass, mut kept) = (0.0, Vec::new());
+            for i in order {
+                if kept.is_empty() || mass < f64::from(options.typical_p) {
+                    kept.push(tokens[i]);
+                }
+                mass += probabilities[i];
+            }
+            kept.sort_by(better);
+            tokens = kept;
+        }
+        let best = tokens[0].logit;
         let (mut mass, mut nucleus) = (0.0, 0);
         for probability in softmax(&tokens, 1.0) {
             if mass < f64::from(options.top_p) {
@@ -158,7 +209,9 @@ mod tests {
             base.clone(),
             SampleOptions { top_k: 7, top_p: 1.0, temperature: 2.0, ..base.clone() },
             SampleOptions { top_k: 0, top_p: 0.97, temperature: 1.5, ..base.clone() },
-            SampleOptions { top_k: 100, min_p: 0.02, temperature: 3.0, repeat_last_n: 3, ..base },
+            SampleOptions { top_k: 100, min_p: 0.02, temperature: 3.0, repeat_last_n: 3, ..base.clone() },
+            SampleOptions { top_k: 0, typical_p: 0.5, temperature: 1.5, min_p: 0.3, top_p: 1.0, ..base.clone() },
+            SampleOptions { typical_p: 0.8, logit_bias: vec![(3, 4.0), (9, f32::NEG_INFINITY), (3, 0.5)], ..base },
         ];
         for options in sets {
             let mut sampler = Sampler::new(&options, 99).unwrap();
@@ -225,6 +278,18 @@ mod tests {
         assert_eq!(sampler.sample(&[3.0, 2.0], &[]).unwrap(), 0);
         assert_eq!(sampler.sample(&[3.0, 2.0], &[0]).unwrap(), 1);
         assert_eq!(sampler.sample(&[3.0, 2.0], &[0, 1]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_bias_moves_a_token_and_minus_infinity_forbids_it() {
+        let biased = |bias: &[(u32, f32)]| SampleOptions { logit_bias: bias.to_vec(), ..SampleOptions::greedy() };
+        assert_eq!(draws(&biased(&[(0, 2.5)]), 1, &[1.0, 3.0, 2.0], 1), [0]);
+        assert_eq!(draws(&biased(&[(1, f32::NEG_INFINITY)]), 1, &[1.0, 3.0, 2.0], 1), [2]);
+        // Before the penalties: the biased logit is 4, and half of it is less than 3.
+        let penalised = SampleOptions { repeat_penalty: 2.0, ..biased(&[(0, 3.0)]) };
+        assert_eq!(Sampler::new(&penalised, 0).unwrap().sample(&[1.0, 3.0], &[0]).unwrap(), 1);
+        let outside = Sampler::new(&biased(&[(7, 1.0)]), 0).unwrap().sample(&[1.0, 3.0], &[]).unwrap_err().to_string();
+        assert!(outside.contains("token 7") && outside.contains('2'), "{outside}");
     }
 
     #[test]
