@@ -46,6 +46,19 @@ pub enum Error {
         /// Positions there are.
         limit: usize,
     },
+    /// The newest message of a chat does not fit into the context, with the system message and without any other.
+    #[error(
+        "context overflow: the newest message (with the system message) needs {wanted} tokens, the context holds {limit}; shorten it or raise the context size"
+    )]
+    MessageTooLong {
+        /// Positions needed.
+        wanted: usize,
+        /// Positions there are.
+        limit: usize,
+    },
+    /// The caller ended the reading of a prompt with its [`Cancel`](crate::Cancel).
+    #[error("cancelled while the prompt was read")]
+    Cancelled,
     /// Weights and cache do not fit into memory.
     #[error(
         "does not fit in memory: {what} needs {need} bytes, {have} are available; choose a smaller model, quantisation or context"

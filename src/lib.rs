@@ -48,6 +48,6 @@ pub use engine::{DoneReason, Generation, Logprobs, Model, Perplexity, Piece, Ses
 pub use error::{Error, Result};
 pub use load::{Checkpoint, ModelInfo, model_folders};
 pub use nn::CacheType;
-pub use options::{GenerateOptions, LoadOptions, Overflow};
+pub use options::{Cancel, GenerateOptions, LoadOptions, Overflow};
 pub use sample::SampleOptions;
 pub use text::Message;

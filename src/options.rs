@@ -4,6 +4,8 @@ use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::nn::CacheType;
 use crate::sample::SampleOptions;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Default)]
@@ -20,15 +22,46 @@ pub struct LoadOptions {
     pub chat_template: Option<String>,
 }
 
-/// What happens when a prompt is longer than the context.
+/// What happens when a prompt is longer than the context, that is when it leaves no room for one new token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overflow {
     /// [`Error::ContextOverflow`].
     #[default]
     Error,
-    /// The oldest tokens are dropped, all but a leading BOS, so that the answer has the room it asks for (a quarter of
-    /// the context where it names no limit, never more than half); in a chat that takes the system message first. They are counted in [`Usage::truncated_tokens`](crate::Usage).
+    /// The oldest goes until the answer has the room it asks for: a quarter of the context where it names no limit, never
+    /// more than half.
+    ///
+    /// In a text the oldest tokens are dropped, all but a leading BOS. In a chat whole messages are, from the oldest on, a
+    /// question always with its answers; the system message and the newest message stay. If these alone leave less room than
+    /// that, the room is what they leave; if they do not fit at all, that is [`Error::MessageTooLong`].
+    ///
+    /// What was dropped is a warning in the log and counted in [`Usage::truncated_tokens`](crate::Usage) and
+    /// [`Usage::truncated_messages`](crate::Usage). A caller that goes on with the chat should drop as many messages from
+    /// its own list: else each turn drops some more, and has to read all that is left again.
     Truncate,
+}
+
+/// A switch that ends a generation from another thread: while a prompt is read, and between two tokens.
+///
+/// Clones are the same switch.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Ends what runs with this switch.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes the switch ready for the next generation.
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the generation is to end.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// How text is generated. [`Model::defaults`](crate::Model::defaults) has the model's own.
@@ -48,6 +81,9 @@ pub struct GenerateOptions {
     pub logprobs: Option<usize>,
     /// What to do with a prompt that does not fit.
     pub overflow: Overflow,
+    /// Ends the generation early: [`Error::Cancelled`] while the prompt is read (what was read stays in the session),
+    /// [`DoneReason::Cancelled`](crate::DoneReason) after that.
+    pub cancel: Option<Cancel>,
 }
 
 impl GenerateOptions {

@@ -58,7 +58,8 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         Error::NotFound { .. } => 3,
         Error::OutOfMemory { .. } => 4,
         Error::Corrupt { .. } => 6,
-        // Unsupported, ContextOverflow, Template, Io, Device, and what is added later.
+        Error::Cancelled => 130,
+        // Unsupported, ContextOverflow, MessageTooLong, Template, Io, Device, and what is added later.
         _ => 1,
     })
 }
@@ -78,6 +79,8 @@ mod tests {
             (Error::Input(text()).into(), 2),
             (Error::unsupported("this", "that").into(), 1),
             (Error::ContextOverflow { wanted: 2, limit: 1 }.into(), 1),
+            (Error::MessageTooLong { wanted: 2, limit: 1 }.into(), 1),
+            (Error::Cancelled.into(), 130),
             (Error::Template(text()).into(), 1),
             (usage("no"), 2),
             (anyhow::anyhow!("anything else"), 1),

@@ -2,7 +2,7 @@
 
 use super::session::{Prompt, Session};
 use crate::error::Result;
-use crate::options::GenerateOptions;
+use crate::options::{Cancel, GenerateOptions};
 use crate::sample::{Sampler, log_probabilities};
 use crate::text::{Detokeniser, Start};
 use std::collections::VecDeque;
@@ -36,14 +36,17 @@ pub enum DoneReason {
     Stop,
     /// The token limit was reached or the context is full.
     Length,
+    /// The caller's [`Cancel`](crate::Cancel) said so.
+    Cancelled,
 }
 
 impl DoneReason {
-    /// Ollama's word for it.
+    /// A word for it; Ollama's for the first two.
     pub fn name(self) -> &'static str {
         match self {
             DoneReason::Stop => "stop",
             DoneReason::Length => "length",
+            DoneReason::Cancelled => "cancelled",
         }
     }
 }
@@ -57,6 +60,8 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Tokens dropped from a prompt that was too long.
     pub truncated_tokens: usize,
+    /// Messages dropped from a chat that was too long: the oldest but the system message.
+    pub truncated_messages: usize,
     /// Time to read the prompt.
     pub prompt_time: Duration,
     /// Tokens generated, a final end token included.
@@ -91,7 +96,8 @@ impl<'s> Generation<'s> {
         let usage = Usage {
             prompt_tokens: prompt.tokens.len(),
             cached_tokens: prompt.cached,
-            truncated_tokens: prompt.truncated,
+            truncated_tokens: prompt.dropped.tokens,
+            truncated_messages: prompt.dropped.messages,
             prompt_time: prompt.time,
             ..Usage::default()
         };
@@ -148,6 +154,10 @@ impl<'s> Generation<'s> {
 
     /// Generates one token.
     fn step(&mut self) -> Result<()> {
+        if self.options.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+            self.finish(DoneReason::Cancelled);
+            return Ok(());
+        }
         if self.options.max_tokens.is_some_and(|most| self.tokens().len() >= most) || !self.session.has_room() {
             self.finish(DoneReason::Length);
             return Ok(());

@@ -1,6 +1,7 @@
 //! What a user holds: a [`Model`], its [`Session`]s, and the loop that makes tokens.
 
 mod generation;
+mod overflow;
 mod perplexity;
 mod session;
 #[cfg(test)]

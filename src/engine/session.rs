@@ -1,11 +1,12 @@
 //! One conversation or text: it owns the key/value cache and knows which tokens are in it.
 
+use super::overflow::{self, Dropped};
 use super::{CHUNK, Generation, Model};
 use crate::error::{Error, Result};
 use crate::nn::{Batch, KvCache};
-use crate::options::{GenerateOptions, Overflow};
+use crate::options::{Cancel, GenerateOptions};
 use crate::text::Message;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A text in progress: the tokens read so far and their cache.
 ///
@@ -31,13 +32,19 @@ pub struct Session {
     pending: Option<u32>,
 }
 
+/// How long a reading may go on after it was cancelled, about.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The first chunk of a prompt that may be cancelled, and the shortest: below, reading gets slow.
+const FIRST_CHUNK: usize = 64;
+
 /// What reading a prompt came to.
 pub(super) struct Prompt {
     pub tokens: Vec<u32>,
     pub cached: usize,
-    pub truncated: usize,
+    pub dropped: Dropped,
     pub logits: Vec<f32>,
-    pub time: std::time::Duration,
+    pub time: Duration,
 }
 
 impl Session {
@@ -89,16 +96,21 @@ impl Session {
 
     /// Continues the text with these tokens.
     pub fn generate_tokens(&mut self, new: &[u32], options: &GenerateOptions) -> Result<Generation<'_>> {
+        options.validate()?;
         let all = self.tokens().iter().chain(new).copied().collect();
         let end_ids = self.model.end_ids().to_vec();
-        self.start(all, end_ids, options)
+        let (all, dropped) = overflow::fit_text(&self.model, all, self.cache.limit(), options)?;
+        self.start(all, dropped, end_ids, options)
     }
 
     /// Answers a conversation. Only what differs from the text so far is read: in the usual case the last message.
     ///
+    /// A chat that is longer than the context is refused, or its oldest messages are left out: see
+    /// [`Overflow`](crate::Overflow).
+    ///
     /// # Errors
-    /// [`Error::Unsupported`] if the model has no chat template, [`Error::Template`] if it refuses the messages, and those
-    /// of [`Session::generate`].
+    /// [`Error::Unsupported`] if the model has no chat template, [`Error::Template`] if it refuses the messages,
+    /// [`Error::MessageTooLong`] if not even the newest fits, and those of [`Session::generate`].
     pub fn chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'_>> {
         let template = self.model.template()?.ok_or_else(|| {
             Error::unsupported(
@@ -106,23 +118,32 @@ impl Session {
                 "plain generation (`--raw`), or a template given with `--chat-template`",
             )
         })?;
-        let text = template.render(messages, true)?;
-        // The template writes BOS itself.
-        let all = self.model.tokenizer().encode(&text, false)?;
+        options.validate()?;
+        let (all, dropped) = overflow::fit_chat(&self.model, template, messages, self.cache.limit(), options)?;
         let turn_end = template.turn_end(self.model.tokenizer());
         let end_ids = self.model.end_ids().iter().copied().chain(turn_end).collect();
-        self.start(all, end_ids, options)
+        self.start(all, dropped, end_ids, options)
     }
 
-    fn start(&mut self, all: Vec<u32>, end_ids: Vec<u32>, options: &GenerateOptions) -> Result<Generation<'_>> {
-        options.validate()?;
-        let prompt = self.read(all, options)?;
+    fn start(
+        &mut self,
+        all: Vec<u32>,
+        dropped: Dropped,
+        end_ids: Vec<u32>,
+        options: &GenerateOptions,
+    ) -> Result<Generation<'_>> {
+        let vocab = self.model.spec().vocab;
+        if let Some((token, _)) = options.sampling.logit_bias.iter().find(|bias| bias.0 as usize >= vocab) {
+            return Err(Error::Input(format!("logit_bias: token {token} is outside the vocabulary of {vocab}")));
+        }
+        let clock = Instant::now();
+        let (cached, logits) = self.read(&all, options.cancel.as_ref())?;
+        let prompt = Prompt { tokens: all, cached, dropped, logits, time: clock.elapsed() };
         Generation::new(self, prompt, end_ids, options)
     }
 
-    /// Makes the cache hold exactly `all` and returns the last position's logits.
-    fn read(&mut self, mut all: Vec<u32>, options: &GenerateOptions) -> Result<Prompt> {
-        let clock = Instant::now();
+    /// Makes the cache hold exactly `all`; returns how many of its tokens were there already, and the last position's logits.
+    fn read(&mut self, all: &[u32], cancel: Option<&Cancel>) -> Result<(usize, Vec<f32>)> {
         if all.is_empty() {
             return Err(Error::Input("the prompt gives no token; write something, or use a model with a BOS token".into()));
         }
@@ -130,32 +151,28 @@ impl Session {
         if let Some(token) = all.iter().find(|token| **token as usize >= vocab) {
             return Err(Error::Input(format!("token {token} is outside the vocabulary of {vocab}")));
         }
-        // Room for at least one new token.
-        let limit = self.cache.limit();
-        let mut truncated = 0;
-        if all.len() >= limit {
-            if options.overflow == Overflow::Error {
-                return Err(Error::ContextOverflow { wanted: all.len() + 1, limit });
-            }
-            // Room for the answer: what is asked for, a quarter where nothing is, never more than half.
-            let room = options.max_tokens.unwrap_or(limit / 4).clamp(1, (limit / 2).max(1));
-            let kept = limit - room;
-            truncated = all.len() - kept;
-            let bos = usize::from(kept > 1 && self.model.tokenizer().bos() == Some(all[0]));
-            all.drain(bos..bos + truncated);
-            log::warn!("the prompt is longer than the context: its oldest {truncated} tokens were dropped");
-        }
-        let same = self.tokens.iter().zip(&all).take_while(|(a, b)| a == b).count();
+        let same = self.tokens.iter().zip(all).take_while(|(a, b)| a == b).count();
         // The last token is read again if need be: its logits are what is wanted.
         let cached = same.min(all.len() - 1);
         self.truncate(cached);
         let mut logits = Vec::new();
-        for chunk in all[cached..].chunks(CHUNK) {
-            let last = self.tokens.len() + chunk.len() == all.len();
-            let outputs = if last { vec![chunk.len() - 1] } else { Vec::new() };
-            self.feed(Batch { tokens: chunk.to_vec(), starts: vec![0], outputs }, &mut logits)?;
+        // Who may cancel waits for a chunk at most, so it is cut to what takes PATIENCE. The result does not depend on it.
+        let mut chunk = if cancel.is_some() { FIRST_CHUNK } else { CHUNK };
+        while self.tokens.len() < all.len() {
+            if cancel.is_some_and(Cancel::is_cancelled) {
+                return Err(Error::Cancelled);
+            }
+            let rest = &all[self.tokens.len()..];
+            let next = &rest[..chunk.min(rest.len())];
+            let outputs = if next.len() == rest.len() { vec![next.len() - 1] } else { Vec::new() };
+            let clock = Instant::now();
+            self.feed(Batch { tokens: next.to_vec(), starts: vec![0], outputs }, &mut logits)?;
+            if cancel.is_some() {
+                let fits = PATIENCE.as_secs_f64() / clock.elapsed().as_secs_f64().max(1e-6) * chunk as f64;
+                chunk = (fits as usize).clamp(FIRST_CHUNK, CHUNK);
+            }
         }
-        Ok(Prompt { tokens: all, cached, truncated, logits, time: clock.elapsed() })
+        Ok((cached, logits))
     }
 
     fn feed(&mut self, batch: Batch, logits: &mut Vec<f32>) -> Result<()> {

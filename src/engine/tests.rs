@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::Forward;
 use crate::nn::{CacheType, KvCache};
-use crate::options::Overflow;
+use crate::options::{Cancel, Overflow};
 use crate::quant::Dtype;
 use crate::sample::SampleOptions;
 use crate::text::Message;
@@ -138,6 +138,122 @@ fn a_chat_reads_only_what_is_new() {
     assert_eq!(read.load(Ordering::Relaxed), usage.prompt_tokens - usage.cached_tokens);
 }
 
+/// A talk of `turns` questions with answers and a last question, and the options to shorten it.
+fn long_talk(turns: usize) -> (Vec<Message>, GenerateOptions) {
+    let mut talk = vec![Message::system("Be brief.")];
+    for turn in 0..turns {
+        talk.push(Message::user(format!("Question {turn}: where does the river run?")));
+        talk.push(Message::assistant(format!("Answer {turn}: the river runs north.")));
+    }
+    talk.push(Message::user("And the last question?"));
+    (talk, GenerateOptions { overflow: Overflow::Truncate, ..greedy(8) })
+}
+
+fn prompt_of(model: &Model, talk: &[Message]) -> Vec<u32> {
+    let text = model.template().unwrap().unwrap().render(talk, true).unwrap();
+    model.tokenizer().encode(&text, false).unwrap()
+}
+
+#[test]
+fn a_chat_that_is_too_long_loses_its_oldest_questions_with_their_answers_and_nothing_else() {
+    let (talk, options) = long_talk(6);
+    let whole = prompt_of(&counter_of(4096).0, &talk).len();
+    for context in [whole, whole - 30, whole * 2 / 3, whole / 2] {
+        let (model, _) = counter_of(context);
+        let mut session = model.session().unwrap();
+        match session.chat(&talk, &GenerateOptions { overflow: Overflow::Error, ..options.clone() }) {
+            Err(Error::ContextOverflow { wanted, limit }) => assert_eq!((wanted, limit), (whole + 1, context)),
+            other => panic!("{:?}", other.err()),
+        }
+        let run = session.chat(&talk, &options).unwrap();
+        let usage = run.usage();
+        // The fewest pairs that leave room for eight tokens.
+        let kept = |pairs: usize| [&talk[..1], &talk[1 + 2 * pairs..]].concat();
+        let pairs = (1..).find(|pairs| prompt_of(&model, &kept(*pairs)).len() <= context - 8).unwrap();
+        assert_eq!(run.prompt_tokens(), prompt_of(&model, &kept(pairs)), "{context} of {whole}");
+        assert_eq!(usage.truncated_messages, 2 * pairs);
+        assert_eq!(usage.truncated_tokens, whole - usage.prompt_tokens);
+    }
+}
+
+#[test]
+fn a_message_that_does_not_fit_alone_is_an_error_that_says_so() {
+    let (mut talk, options) = long_talk(2);
+    talk.push(Message::assistant("Yes."));
+    talk.push(Message::user("word ".repeat(200)));
+    let (model, _) = counter_of(100);
+    let alone = prompt_of(&model, &[&talk[..1], &talk[talk.len() - 1..]].concat()).len();
+    match model.session().unwrap().chat(&talk, &options) {
+        Err(error @ Error::MessageTooLong { wanted, limit: 100 }) => {
+            assert_eq!(wanted, alone + 1);
+            assert!(error.to_string().contains("the newest message"), "{error}");
+        }
+        other => panic!("{:?}", other.err()),
+    };
+}
+
+#[test]
+fn what_was_dropped_stays_dropped_so_that_the_next_turn_reads_only_what_is_new() {
+    let (mut talk, options) = long_talk(6);
+    let (model, read) = counter_of(prompt_of(&counter_of(4096).0, &talk).len());
+    let mut session = model.session().unwrap();
+    let (answer, dropped) = {
+        let mut run = session.chat(&talk, &options).unwrap();
+        (run.text().unwrap(), run.usage().truncated_messages)
+    };
+    talk.drain(1..1 + dropped);
+    talk.extend([Message::assistant(answer), Message::user("Go on.")]);
+    read.store(0, Ordering::Relaxed);
+    let run = session.chat(&talk, &options).unwrap();
+    let usage = run.usage();
+    assert_eq!(usage.truncated_messages, 0);
+    assert!(usage.cached_tokens * 2 > usage.prompt_tokens, "{usage:?}");
+    assert_eq!(read.load(Ordering::Relaxed), usage.prompt_tokens - usage.cached_tokens);
+}
+
+#[test]
+fn a_full_context_ends_an_answer_for_its_length() {
+    let (model, _) = counter();
+    let mut session = model.session().unwrap();
+    let options = GenerateOptions { max_tokens: None, ignore_eos: true, ..greedy(1) };
+    let mut run = session.chat(&[Message::user("Hi")], &options).unwrap();
+    run.text().unwrap();
+    assert_eq!(run.done_reason(), Some(DoneReason::Length));
+    assert_eq!(run.prompt_tokens().len() + run.tokens().len(), 64);
+}
+
+#[test]
+fn a_cancelled_generation_ends_between_two_tokens_and_keeps_what_there_is() {
+    let (model, _) = counter();
+    let cancel = Cancel::default();
+    let options = GenerateOptions { cancel: Some(cancel.clone()), ..greedy(30) };
+    let mut session = model.session().unwrap();
+    let mut run = session.generate_tokens(&[10], &options).unwrap();
+    run.next().unwrap().unwrap();
+    run.next().unwrap().unwrap();
+    cancel.cancel();
+    run.text().unwrap();
+    assert_eq!((run.done_reason(), run.tokens()), (Some(DoneReason::Cancelled), &[11, 12][..]));
+    cancel.reset();
+    assert_eq!(tokens(&mut session.generate_tokens(&[], &greedy(2)).unwrap()), [13, 14]);
+}
+
+#[test]
+fn a_prompt_is_no_longer_read_once_it_is_cancelled_and_what_was_read_is_not_read_again() {
+    let (model, read) = counter_of(4096);
+    let cancel = Cancel::default();
+    let options = GenerateOptions { cancel: Some(cancel.clone()), ..greedy(1) };
+    let prompt: Vec<u32> = (0..3000).map(|i| i % 300).collect();
+    let mut session = model.session().unwrap();
+    cancel.cancel();
+    assert!(matches!(session.generate_tokens(&prompt, &options), Err(Error::Cancelled)));
+    assert_eq!(read.load(Ordering::Relaxed), 0);
+    cancel.reset();
+    // The same text in chunks of other sizes.
+    assert_eq!(tokens(&mut session.generate_tokens(&prompt, &options).unwrap()), [300]);
+    assert_eq!(read.load(Ordering::Relaxed), 3000);
+}
+
 #[test]
 fn a_session_can_be_cut_back_reset_and_forked() {
     let (model, read) = counter();
@@ -178,6 +294,9 @@ fn unusable_input_is_refused_with_a_message() {
     let cold = SampleOptions { temperature: -1.0, ..SampleOptions::default() };
     let cold = GenerateOptions { sampling: cold, ..greedy(1) };
     assert!(message(session.generate_tokens(&[1], &cold)).contains("temperature"));
+    let biased = SampleOptions { logit_bias: vec![(9999, 1.0)], ..SampleOptions::greedy() };
+    let biased = GenerateOptions { sampling: biased, ..greedy(1) };
+    assert!(message(session.generate_tokens(&[1], &biased)).contains("logit_bias: token 9999 is outside the vocabulary"));
     assert!(model.logits(&[], false).is_err());
 }
 
