@@ -44,7 +44,7 @@ pub mod weights;
 
 pub use bytes::Bytes;
 pub use device::DeviceChoice;
-pub use engine::{DoneReason, Generation, Logprobs, Model, Perplexity, Piece, Session, Usage};
+pub use engine::{DoneReason, GenerateBatch, Generation, Logprobs, Model, Perplexity, Piece, Session, Usage};
 pub use error::{Error, Result};
 pub use load::{Checkpoint, ModelInfo, model_folders};
 pub use nn::CacheType;

@@ -154,6 +154,37 @@ fn a_seed_gives_the_same_text_at_any_number_of_threads() {
 }
 
 #[test]
+fn texts_that_are_written_together_have_the_same_bits_as_alone() {
+    for case in ["llama-gqa-tied", "mistral-window8", "gguf-q4_0-bpe/model-q4_0.gguf", "gguf-gpt2-f16/model-f16.gguf"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case);
+        let model = load(&folder, DeviceChoice::Cpu, 2);
+        let prompts = ["The river runs", "a", "Once upon a time there was a river, and it ran north", "1, 2, 3"];
+        let options = |i: usize| GenerateOptions {
+            seed: Some(i as u64),
+            max_tokens: Some(12 + 5 * i),
+            ignore_eos: true,
+            logprobs: Some(3),
+            ..GenerateOptions::default()
+        };
+        let mut batch = model.generate_batch();
+        let mut together = vec![Vec::new(); prompts.len()];
+        for (i, prompt) in prompts.iter().enumerate() {
+            batch.join(prompt, &options(i)).unwrap();
+            batch.step().unwrap().into_iter().for_each(|(i, piece)| together[i].push(piece));
+        }
+        while batch.running() > 0 {
+            batch.step().unwrap().into_iter().for_each(|(i, piece)| together[i].push(piece));
+        }
+        for (i, prompt) in prompts.iter().enumerate() {
+            let mut session = model.session().unwrap();
+            let alone: Vec<_> = session.generate(prompt, &options(i)).unwrap().map(|piece| piece.unwrap()).collect();
+            assert!(alone.len() >= 12 + 5 * i);
+            assert_eq!(together[i], alone, "{case}, {prompt:?}");
+        }
+    }
+}
+
+#[test]
 fn a_session_that_reads_token_by_token_gives_the_same_bits_as_one_that_reads_at_once() {
     for kind in ["causal", "gguf"] {
         for (folder, expected) in cases(kind) {

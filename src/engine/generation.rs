@@ -4,7 +4,7 @@ use super::session::{Prompt, Session};
 use crate::error::Result;
 use crate::options::{Cancel, GenerateOptions};
 use crate::sample::{Sampler, log_probabilities};
-use crate::text::{Detokeniser, Start};
+use crate::text::{Detokeniser, Start, Tokenizer};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
@@ -70,29 +70,25 @@ pub struct Usage {
     pub time: Duration,
 }
 
-/// A running generation: an iterator of pieces. Dropping it ends the generation.
-pub struct Generation<'s> {
-    session: &'s mut Session,
+/// What makes text out of logits, one token at a time: the state of a generation beside its session.
+pub(super) struct Writer {
     options: GenerateOptions,
     end_ids: Vec<u32>,
     seed: u64,
     sampler: Sampler,
     detokeniser: Detokeniser,
-    logits: Vec<f32>,
     /// The prompt's and the generated tokens: what penalties look back on.
     history: Vec<u32>,
     prompt_len: usize,
     ready: VecDeque<Piece>,
     done: Option<DoneReason>,
-    failed: bool,
     usage: Usage,
 }
 
-impl<'s> Generation<'s> {
-    /// A generation that one of `end_ids` ends.
-    pub(super) fn new(session: &'s mut Session, prompt: Prompt, end_ids: Vec<u32>, options: &GenerateOptions) -> Result<Self> {
+impl Writer {
+    /// For what follows `prompt`, until one of `end_ids`.
+    pub fn new(tokenizer: &Tokenizer, prompt: Prompt, end_ids: Vec<u32>, options: &GenerateOptions) -> Result<Writer> {
         let seed = options.seed.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-        let detokeniser = Detokeniser::new(session.model().tokenizer(), Start::Text).stop_at(options.stop.iter().cloned());
         let usage = Usage {
             prompt_tokens: prompt.tokens.len(),
             cached_tokens: prompt.cached,
@@ -101,21 +97,106 @@ impl<'s> Generation<'s> {
             prompt_time: prompt.time,
             ..Usage::default()
         };
-        Ok(Generation {
+        Ok(Writer {
             seed,
             end_ids,
             sampler: Sampler::new(&options.sampling, seed)?,
-            detokeniser,
-            logits: prompt.logits,
+            detokeniser: Detokeniser::new(tokenizer, Start::Text).stop_at(options.stop.iter().cloned()),
             prompt_len: prompt.tokens.len(),
             history: prompt.tokens,
             ready: VecDeque::new(),
             done: None,
-            failed: false,
             usage,
-            session,
             options: options.clone(),
         })
+    }
+
+    /// Whether another token is wanted; where not, the text is brought to its end.
+    pub fn goes_on(&mut self, has_room: bool) -> bool {
+        if self.done.is_some() {
+            return false;
+        }
+        if self.options.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+            self.finish(DoneReason::Cancelled);
+        } else if self.options.max_tokens.is_some_and(|most| self.tokens().len() >= most) || !has_room {
+            self.finish(DoneReason::Length);
+        }
+        self.done.is_none()
+    }
+
+    /// Chooses a token from the logits of the last position; `None` if it ends the text.
+    pub fn choose(&mut self, logits: &[f32]) -> Result<Option<u32>> {
+        let token = self.sampler.sample(logits, &self.history)?;
+        self.usage.tokens += 1;
+        if !self.options.ignore_eos && self.end_ids.contains(&token) {
+            self.finish(DoneReason::Stop);
+            return Ok(None);
+        }
+        let logprobs = match self.options.logprobs {
+            Some(top) => {
+                let (logprob, top) = log_probabilities(logits, token, top)?;
+                Some(Logprobs { logprob, top })
+            }
+            None => None,
+        };
+        self.history.push(token);
+        let text = self.detokeniser.push(token).unwrap_or_default();
+        self.ready.push_back(Piece { text, token: Some(token), logprobs });
+        if self.detokeniser.stopped().is_some() {
+            self.done = Some(DoneReason::Stop);
+        }
+        Ok(Some(token))
+    }
+
+    fn finish(&mut self, reason: DoneReason) {
+        self.done = Some(reason);
+        if let Some(text) = self.detokeniser.finish() {
+            self.ready.push_back(Piece { text, token: None, logprobs: None });
+        }
+        if self.detokeniser.stopped().is_some() {
+            self.done = Some(DoneReason::Stop);
+        }
+    }
+
+    /// The next piece that was made and not taken.
+    pub fn piece(&mut self) -> Option<Piece> {
+        self.ready.pop_front()
+    }
+
+    /// Counts time spent on this text.
+    pub fn spend(&mut self, time: Duration) {
+        self.usage.time += time;
+    }
+
+    pub fn done_reason(&self) -> Option<DoneReason> {
+        self.done
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    pub fn prompt_tokens(&self) -> &[u32] {
+        &self.history[..self.prompt_len]
+    }
+
+    pub fn tokens(&self) -> &[u32] {
+        &self.history[self.prompt_len..]
+    }
+}
+
+/// A running generation: an iterator of pieces. Dropping it ends the generation.
+pub struct Generation<'s> {
+    session: &'s mut Session,
+    writer: Writer,
+    logits: Vec<f32>,
+    failed: bool,
+}
+
+impl<'s> Generation<'s> {
+    /// Goes on from `logits`, those of the session's last position.
+    pub(super) fn new(session: &'s mut Session, writer: Writer, logits: Vec<f32>) -> Self {
+        Generation { session, writer, logits, failed: false }
     }
 
     /// The whole remaining text.
@@ -129,71 +210,39 @@ impl<'s> Generation<'s> {
 
     /// Why the generation ended; `None` while it runs.
     pub fn done_reason(&self) -> Option<DoneReason> {
-        self.done
+        self.writer.done_reason()
     }
 
     /// Counts and times so far.
     pub fn usage(&self) -> Usage {
-        self.usage
+        self.writer.usage()
     }
 
     /// The seed in use, drawn or given.
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.writer.seed
     }
 
     /// The prompt's tokens, special ones included.
     pub fn prompt_tokens(&self) -> &[u32] {
-        &self.history[..self.prompt_len]
+        self.writer.prompt_tokens()
     }
 
     /// The tokens generated so far, without a final end token.
     pub fn tokens(&self) -> &[u32] {
-        &self.history[self.prompt_len..]
+        self.writer.tokens()
     }
 
     /// Generates one token.
     fn step(&mut self) -> Result<()> {
-        if self.options.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
-            self.finish(DoneReason::Cancelled);
-            return Ok(());
-        }
-        if self.options.max_tokens.is_some_and(|most| self.tokens().len() >= most) || !self.session.has_room() {
-            self.finish(DoneReason::Length);
+        if !self.writer.goes_on(self.session.has_room()) {
             return Ok(());
         }
         self.session.step(&mut self.logits)?;
-        let token = self.sampler.sample(&self.logits, &self.history)?;
-        self.usage.tokens += 1;
-        if !self.options.ignore_eos && self.end_ids.contains(&token) {
-            self.finish(DoneReason::Stop);
-            return Ok(());
-        }
-        let logprobs = match self.options.logprobs {
-            Some(top) => {
-                let (logprob, top) = log_probabilities(&self.logits, token, top)?;
-                Some(Logprobs { logprob, top })
-            }
-            None => None,
-        };
-        self.session.push(token);
-        self.history.push(token);
-        let text = self.detokeniser.push(token).unwrap_or_default();
-        self.ready.push_back(Piece { text, token: Some(token), logprobs });
-        if self.detokeniser.stopped().is_some() {
-            self.done = Some(DoneReason::Stop);
+        if let Some(token) = self.writer.choose(&self.logits)? {
+            self.session.push(token);
         }
         Ok(())
-    }
-
-    fn finish(&mut self, reason: DoneReason) {
-        self.done = Some(reason);
-        if let Some(text) = self.detokeniser.finish() {
-            self.ready.push_back(Piece { text, token: None, logprobs: None });
-        }
-        if self.detokeniser.stopped().is_some() {
-            self.done = Some(DoneReason::Stop);
-        }
     }
 }
 
@@ -202,15 +251,15 @@ impl Iterator for Generation<'_> {
 
     fn next(&mut self) -> Option<Result<Piece>> {
         loop {
-            if let Some(piece) = self.ready.pop_front() {
+            if let Some(piece) = self.writer.piece() {
                 return Some(Ok(piece));
             }
-            if self.done.is_some() || self.failed {
+            if self.writer.done_reason().is_some() || self.failed {
                 return None;
             }
             let clock = Instant::now();
             let result = self.step();
-            self.usage.time += clock.elapsed();
+            self.writer.spend(clock.elapsed());
             if let Err(error) = result {
                 self.failed = true;
                 return Some(Err(error));

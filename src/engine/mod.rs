@@ -1,5 +1,6 @@
 //! What a user holds: a [`Model`], its [`Session`]s, and the loop that makes tokens.
 
+mod batch;
 mod generation;
 mod overflow;
 mod perplexity;
@@ -15,6 +16,7 @@ use crate::nn::Batch;
 use crate::options::{GenerateOptions, LoadOptions};
 use crate::spec::Spec;
 use crate::text::{ChatTemplate, Tokenizer};
+pub use batch::GenerateBatch;
 pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
 pub use perplexity::Perplexity;
 pub use session::Session;
@@ -74,6 +76,16 @@ impl Model {
     /// An empty session.
     pub fn session(&self) -> Result<Session> {
         Session::new(self.clone())
+    }
+
+    /// An empty batch, for several texts that are generated together.
+    pub fn generate_batch(&self) -> GenerateBatch {
+        GenerateBatch::new(self.clone())
+    }
+
+    /// Whether both are the same loaded model.
+    pub(crate) fn is(&self, other: &Model) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// The options this model was published with, over tallow's own defaults.

@@ -1,5 +1,6 @@
 //! One conversation or text: it owns the key/value cache and knows which tokens are in it.
 
+use super::generation::Writer;
 use super::overflow::{self, Dropped};
 use super::{CHUNK, Generation, Model};
 use crate::error::{Error, Result};
@@ -43,7 +44,6 @@ pub(super) struct Prompt {
     pub tokens: Vec<u32>,
     pub cached: usize,
     pub dropped: Dropped,
-    pub logits: Vec<f32>,
     pub time: Duration,
 }
 
@@ -89,18 +89,14 @@ impl Session {
     /// [`Error::Input`] for options out of range and for a session that would still hold no token,
     /// [`Error::ContextOverflow`] for a prompt that does not fit.
     pub fn generate(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'_>> {
-        let special = self.tokens.is_empty() && self.pending.is_none();
-        let new = self.model.tokenizer().encode(prompt, special)?;
-        self.generate_tokens(&new, options)
+        let (writer, logits) = self.begin_text(prompt, options)?;
+        Ok(Generation::new(self, writer, logits))
     }
 
     /// Continues the text with these tokens.
     pub fn generate_tokens(&mut self, new: &[u32], options: &GenerateOptions) -> Result<Generation<'_>> {
-        options.validate()?;
-        let all = self.tokens().iter().chain(new).copied().collect();
-        let end_ids = self.model.end_ids().to_vec();
-        let (all, dropped) = overflow::fit_text(&self.model, all, self.cache.limit(), options)?;
-        self.start(all, dropped, end_ids, options)
+        let (writer, logits) = self.begin_tokens(new, options)?;
+        Ok(Generation::new(self, writer, logits))
     }
 
     /// Answers a conversation. Only what differs from the text so far is read: in the usual case the last message.
@@ -112,6 +108,27 @@ impl Session {
     /// [`Error::Unsupported`] if the model has no chat template, [`Error::Template`] if it refuses the messages,
     /// [`Error::MessageTooLong`] if not even the newest fits, and those of [`Session::generate`].
     pub fn chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'_>> {
+        let (writer, logits) = self.begin_chat(messages, options)?;
+        Ok(Generation::new(self, writer, logits))
+    }
+
+    /// Reads a prompt; what writes the text after it, and the logits to begin with.
+    pub(super) fn begin_text(&mut self, prompt: &str, options: &GenerateOptions) -> Result<(Writer, Vec<f32>)> {
+        let special = self.tokens.is_empty() && self.pending.is_none();
+        let new = self.model.tokenizer().encode(prompt, special)?;
+        self.begin_tokens(&new, options)
+    }
+
+    fn begin_tokens(&mut self, new: &[u32], options: &GenerateOptions) -> Result<(Writer, Vec<f32>)> {
+        options.validate()?;
+        let all = self.tokens().iter().chain(new).copied().collect();
+        let end_ids = self.model.end_ids().to_vec();
+        let (all, dropped) = overflow::fit_text(&self.model, all, self.cache.limit(), options)?;
+        self.start(all, dropped, end_ids, options)
+    }
+
+    /// Reads the messages, likewise.
+    pub(super) fn begin_chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<(Writer, Vec<f32>)> {
         let template = self.model.template()?.ok_or_else(|| {
             Error::unsupported(
                 format!("{}: the model has no chat template; chat", self.model.info().name),
@@ -131,15 +148,15 @@ impl Session {
         dropped: Dropped,
         end_ids: Vec<u32>,
         options: &GenerateOptions,
-    ) -> Result<Generation<'_>> {
+    ) -> Result<(Writer, Vec<f32>)> {
         let vocab = self.model.spec().vocab;
         if let Some((token, _)) = options.sampling.logit_bias.iter().find(|bias| bias.0 as usize >= vocab) {
             return Err(Error::Input(format!("logit_bias: token {token} is outside the vocabulary of {vocab}")));
         }
         let clock = Instant::now();
         let (cached, logits) = self.read(&all, options.cancel.as_ref())?;
-        let prompt = Prompt { tokens: all, cached, dropped, logits, time: clock.elapsed() };
-        Generation::new(self, prompt, end_ids, options)
+        let prompt = Prompt { tokens: all, cached, dropped, time: clock.elapsed() };
+        Ok((Writer::new(self.model.tokenizer(), prompt, end_ids, options)?, logits))
     }
 
     /// Makes the cache hold exactly `all`; returns how many of its tokens were there already, and the last position's logits.
@@ -189,6 +206,16 @@ impl Session {
     /// Notes a generated token; it is read when the next one is asked for.
     pub(super) fn push(&mut self, token: u32) {
         self.pending = Some(token);
+    }
+
+    /// The pending token and the cache that it belongs into; the caller reads it and says so with [`Session::read_pending`].
+    pub(super) fn pending(&mut self) -> Option<(u32, &mut KvCache)> {
+        self.pending.map(|token| (token, &mut self.cache))
+    }
+
+    /// Notes that the pending token was read.
+    pub(super) fn read_pending(&mut self) {
+        self.tokens.extend(self.pending.take());
     }
 
     /// Reads the pending token.

@@ -30,8 +30,10 @@ impl Forward for Counter {
     }
 
     fn logits(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()> {
-        caches[0].reserve(batch.tokens.len())?;
-        caches[0].advance(batch.tokens.len());
+        for (i, cache) in caches.iter_mut().enumerate() {
+            cache.reserve(batch.rows(i).len())?;
+            cache.advance(batch.rows(i).len());
+        }
         self.read.fetch_add(batch.tokens.len(), Ordering::Relaxed);
         out.clear();
         for row in &batch.outputs {
@@ -98,6 +100,59 @@ fn dropping_a_generation_keeps_what_was_generated_and_the_session_goes_on_from_t
     session.generate_tokens(&[10], &greedy(9)).unwrap().take(2).for_each(|piece| drop(piece.unwrap()));
     assert_eq!(session.tokens(), [10, 11, 12]);
     assert_eq!(tokens(&mut session.generate_tokens(&[], &greedy(2)).unwrap()), [13, 14]);
+}
+
+#[test]
+fn a_batch_writes_each_text_as_it_would_be_alone_whoever_joins_and_leaves() {
+    let (model, read) = counter();
+    let prompts = ["The river", "And then the river runs north", "x", "It ends"];
+    let options = |i: usize| greedy([3, 9, 5, 4][i]);
+    let alone = |i: usize| tokens(&mut model.session().unwrap().generate(prompts[i], &options(i)).unwrap());
+    let expected: Vec<_> = (0..4).map(alone).collect();
+    let mut batch = model.generate_batch();
+    let mut texts = vec![String::new(); 4];
+    let mut take = |pieces: Vec<(usize, Piece)>| pieces.into_iter().for_each(|(i, piece)| texts[i].push_str(&piece.text));
+    assert_eq!(batch.join(prompts[0], &options(0)).unwrap(), 0);
+    assert_eq!(batch.join(prompts[1], &options(1)).unwrap(), 1);
+    take(batch.step().unwrap());
+    take(batch.step().unwrap());
+    assert_eq!(batch.join(prompts[2], &options(2)).unwrap(), 2);
+    take(batch.step().unwrap());
+    // Number 1 leaves in the middle, with what it has read.
+    let left = batch.leave(1).unwrap();
+    assert!(left.tokens().ends_with(&expected[1][..3]), "{:?}", left.tokens());
+    assert!(batch.leave(1).is_none() && batch.usage(1).is_none());
+    assert_eq!(batch.join(prompts[3], &options(3)).unwrap(), 3);
+    read.store(0, Ordering::Relaxed);
+    let steps = std::iter::from_fn(|| (batch.running() > 0).then(|| take(batch.step().unwrap()))).count();
+    // Numbers 0, 2 and 3 read 0, 4 and 3 tokens more; the longest takes four steps and one to see that it is done.
+    assert_eq!((steps, read.load(Ordering::Relaxed)), (5, 1 + 3 + 3));
+    for i in [0, 2, 3] {
+        assert_eq!(batch.tokens(i).unwrap(), expected[i], "{i}");
+        assert_eq!(batch.done_reason(i), Some(DoneReason::Length));
+        assert_eq!(batch.usage(i).unwrap().tokens, expected[i].len());
+        let text = model.session().unwrap().generate(prompts[i], &options(i)).unwrap().text().unwrap();
+        assert_eq!(texts[i], text);
+    }
+}
+
+#[test]
+fn a_batch_takes_sessions_of_its_own_model_only_and_goes_on_with_their_cache() {
+    let (model, _) = counter_of(256);
+    let (other, _) = counter_of(256);
+    let mut session = model.session().unwrap();
+    let mut talk = vec![Message::user("The river runs north.")];
+    let answer = session.chat(&talk, &greedy(3)).unwrap().text().unwrap();
+    talk.extend([Message::assistant(answer), Message::user("And then?")]);
+    let mut batch = model.generate_batch();
+    assert!(matches!(batch.join_chat(other.session().unwrap(), &talk, &greedy(1)), Err(Error::Input(_))));
+    let number = batch.join_chat(session, &talk, &greedy(2)).unwrap();
+    assert!(batch.usage(number).unwrap().cached_tokens > 5);
+    while batch.running() > 0 {
+        batch.step().unwrap();
+    }
+    let alone = tokens(&mut model.session().unwrap().chat(&talk, &greedy(2)).unwrap());
+    assert_eq!(batch.tokens(number).unwrap(), alone);
 }
 
 #[test]
