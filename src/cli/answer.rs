@@ -113,17 +113,23 @@ impl Times {
     /// In Ollama's words.
     pub fn print(&self) {
         let usage = &self.usage;
-        let rate = |count: usize, time: Duration| match time.as_secs_f64() {
-            seconds if seconds > 0.0 => count as f64 / seconds,
-            _ => 0.0,
-        };
+        // What a chat has read before is not read again.
+        let read = usage.prompt_tokens - usage.cached_tokens;
         output::note(format_args!("total duration:       {}\n", time::go(self.total)));
         output::note(format_args!("load duration:        {}\n", time::go(self.load)));
-        output::note(format_args!("prompt eval count:    {} token(s)\n", usage.prompt_tokens));
+        output::note(format_args!("prompt eval count:    {read} token(s)\n"));
         output::note(format_args!("prompt eval duration: {}\n", time::go(usage.prompt_time)));
-        output::note(format_args!("prompt eval rate:     {:.2} tokens/s\n", rate(usage.prompt_tokens, usage.prompt_time)));
+        output::note(format_args!("prompt eval rate:     {:.2} tokens/s\n", rate(read, usage.prompt_time)));
         output::note(format_args!("eval count:           {} token(s)\n", usage.tokens));
         output::note(format_args!("eval duration:        {}\n", time::go(usage.time)));
         output::note(format_args!("eval rate:            {:.2} tokens/s\n", rate(usage.tokens, usage.time)));
+    }
+}
+
+/// Tokens in a second.
+pub fn rate(count: usize, time: Duration) -> f64 {
+    match time.as_secs_f64() {
+        seconds if seconds > 0.0 => count as f64 / seconds,
+        _ => 0.0,
     }
 }

@@ -38,7 +38,7 @@ pub struct Cache {
 pub enum OnOverflow {
     /// Refuse it
     Error,
-    /// Drop its oldest tokens
+    /// Drop its oldest tokens; in a chat the oldest messages, but never the system message and the newest
     Truncate,
 }
 
@@ -67,11 +67,6 @@ impl std::str::FromStr for Tokens {
         let ids = inner.split(',').map(|id| id.trim().parse().map_err(|_| format!("{:?} is no token id", id.trim())));
         ids.collect::<Result<_, _>>().map(Tokens)
     }
-}
-
-/// A context in tokens, where 0 means the model's own.
-pub fn context(tokens: usize) -> Option<usize> {
-    (tokens > 0).then_some(tokens)
 }
 
 /// A text from a file, or from stdin for `-`.

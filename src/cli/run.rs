@@ -1,19 +1,21 @@
-//! `tallow run`: answer one prompt.
+//! `tallow run`: answer one prompt, or chat where there is none and a terminal to ask.
 //!
 //! The prompt goes through the model's chat template unless `--raw` is given; a model without one gets it as it stands. The
 //! answer is streamed, or printed as one JSON object with Ollama's keys and ours.
 
 use super::answer::{Answer, Scored, Times};
-use super::args::{Cache, Device, OnOverflow, Source, context};
+use super::args::{Cache, Device, OnOverflow, Source};
+use super::chat;
 use super::failure::usage;
 use super::input::{self, Request};
-use super::{Detail, output};
+use super::parameters::{self, Parameters, Seed};
+use super::{Detail, interrupt, output};
 use anyhow::Context;
 use std::hash::{BuildHasher, Hasher};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use tallow::{Checkpoint, Error, GenerateOptions, Generation, LoadOptions, Message, Model, Session};
+use tallow::{Checkpoint, Error, GenerateOptions, Generation, LoadOptions, Message, Model, Overflow, Session};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -40,8 +42,15 @@ pub struct Args {
     /// Continue the prompt as it stands, without the chat template
     #[arg(long)]
     raw: bool,
-    #[command(flatten)]
-    limits: Limits,
+    /// Go on after an end token
+    #[arg(long, alias = "ignore_eos")]
+    ignore_eos: bool,
+    /// What to do when the context is full [default: error; in a chat at the terminal: truncate]
+    #[arg(long, value_name = "WHAT")]
+    overflow: Option<OnOverflow>,
+    /// A parameter by its name in Ollama (num_ctx, top_k, stop, ...); a flag of the same meaning wins; repeatable
+    #[arg(short, long = "option", value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    options: Vec<String>,
     #[command(flatten)]
     device: Device,
     #[command(flatten)]
@@ -52,101 +61,54 @@ pub struct Args {
     /// Report each token's log-probability and the N likeliest tokens (with --json)
     #[arg(long, value_name = "N", requires = "json")]
     logprobs: Option<usize>,
-    // Last, because its heading holds for all that follows.
+    // Last, because a heading in it holds for all that follows.
     #[command(flatten)]
-    sampling: Sampling,
+    parameters: Parameters,
 }
 
-/// Where an answer ends.
-#[derive(Debug, clap::Args)]
-struct Limits {
-    /// Text that ends the answer, beside the model's own end tokens; repeatable
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    stop: Vec<String>,
-    /// Most tokens to generate; -1: no limit
-    #[arg(
-        short = 'n',
-        long,
-        aliases = ["num_predict", "n-predict", "n_predict"],
-        value_name = "N",
-        default_value_t = -1,
-        allow_negative_numbers = true,
-        value_parser = clap::value_parser!(i64).range(-1..)
-    )]
-    num_predict: i64,
-    /// Go on after an end token
-    #[arg(long, alias = "ignore_eos")]
-    ignore_eos: bool,
-    /// Tokens of context; 0: the model's own, or what fits into memory
-    #[arg(short, long, aliases = ["ctx_size", "num-ctx", "num_ctx"], value_name = "N", default_value_t = 0)]
-    ctx_size: usize,
-    /// What to do with a prompt that is longer than the context
-    #[arg(long, value_name = "WHAT", default_value = "error")]
-    overflow: OnOverflow,
-}
-
-/// How a token is chosen. What is not given is as the model's publisher says, else tallow's default.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Sampling (in this order; without a flag, as the model was published)")]
-struct Sampling {
-    /// Penalty on tokens that occurred; 1: off
-    #[arg(long, alias = "repeat_penalty", value_name = "X", allow_negative_numbers = true)]
-    repeat_penalty: Option<f32>,
-    /// Taken once from the logit of tokens that occurred; 0: off
-    #[arg(long, alias = "presence_penalty", value_name = "X", allow_negative_numbers = true)]
-    presence_penalty: Option<f32>,
-    /// Taken from the logit of a token for each time it occurred; 0: off
-    #[arg(long, alias = "frequency_penalty", value_name = "X", allow_negative_numbers = true)]
-    frequency_penalty: Option<f32>,
-    /// How many tokens the penalties look back on; -1: all, 0: off
-    #[arg(long, alias = "repeat_last_n", value_name = "N", allow_negative_numbers = true)]
-    repeat_last_n: Option<i32>,
-    /// Keep the K likeliest tokens; 0: all
-    #[arg(long, alias = "top_k", value_name = "K")]
-    top_k: Option<usize>,
-    /// Keep the likeliest tokens that together have this probability; 1: all
-    #[arg(long, alias = "top_p", value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<f32>,
-    /// Keep tokens at least this times as likely as the likeliest; 0: all
-    #[arg(long, alias = "min_p", value_name = "P", allow_negative_numbers = true)]
-    min_p: Option<f32>,
-    /// Above 1: more surprising; below: less; 0: always the likeliest token
-    #[arg(long = "temp", alias = "temperature", value_name = "T", allow_negative_numbers = true)]
-    temperature: Option<f32>,
-    /// The same seed gives the same answer; -1: a new one each time
-    #[arg(long, value_name = "SEED", default_value = "-1", allow_negative_numbers = true, value_parser = seed)]
-    seed: Seed,
-}
-
-/// A given seed, or none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seed(Option<u64>);
-
-fn seed(text: &str) -> Result<Seed, String> {
-    match text {
-        "-1" => Ok(Seed(None)),
-        _ => text.parse().map(|seed| Seed(Some(seed))).map_err(|_| "expected -1 or a whole number from 0 on".to_owned()),
-    }
-}
-
-impl std::fmt::Display for Seed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(seed) => write!(f, "{seed}"),
-            None => f.write_str("-1"),
-        }
-    }
+/// What there is to do.
+enum Task {
+    Answer(Request, String),
+    Chat(Request),
+    /// Nothing was said, and nobody is there to ask.
+    Nothing,
 }
 
 /// Runs the command.
-pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
-    let Some((request, prompt)) = asked(&args)? else { return Ok(()) };
+pub fn run(mut args: Args, detail: Detail) -> anyhow::Result<()> {
+    let (parameters, threads) = std::mem::take(&mut args.parameters).over_options(&args.options)?;
+    let (request, prompt) = match asked(&args)? {
+        Task::Answer(request, prompt) => (request, Some(prompt)),
+        Task::Chat(request) => (request, None),
+        Task::Nothing => return Ok(()),
+    };
+    interrupt::listen();
     let start = Instant::now();
-    let model = Model::load_with(&request.model, &load_options(&args)?).map_err(|error| explained(error, &request))?;
+    let waiting = prompt.is_none().then(|| output::wait(detail, format!("loading {}", request.model)));
+    let mut load = load_options(&args)?;
+    load.threads = load.threads.or(threads);
+    load.context = parameters.context();
+    let model = Model::load_with(&request.model, &load).map_err(|error| explained(error, &request))?;
+    drop(waiting);
     let load_time = start.elapsed();
-    let options = options(&args, &model);
+    let mut options = parameters.options(&model);
+    options.ignore_eos = args.ignore_eos;
+    options.logprobs = args.logprobs;
+    options.overflow = match args.overflow {
+        Some(choice) => choice.into(),
+        None if prompt.is_none() => Overflow::Truncate,
+        None => Overflow::Error,
+    };
+    let Some(prompt) = prompt else {
+        let name = request.model;
+        return chat::run(
+            chat::Setup { name, system: args.system, raw: args.raw, parameters, options, detail, load_time },
+            &model,
+        );
+    };
+    options.seed = options.seed.or_else(|| Some(draw_seed()));
     if detail == Detail::Verbose {
-        output::note(format_args!("sampling: {}; seed {}\n", options.sampling.describe(), Seed(options.seed)));
+        report_parameters(&options, &model);
     }
     let mut session = model.session()?;
     let mut generation = begin(&args, &mut session, &prompt, &options)?;
@@ -163,8 +125,15 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The model and the prompt; `None` if there is nothing to say, and nobody to ask.
-fn asked(args: &Args) -> anyhow::Result<Option<(Request, String)>> {
+/// The options in force and where they come from.
+pub fn report_parameters(options: &GenerateOptions, model: &Model) {
+    output::note(format_args!("sampling: {}; seed {}\n", options.sampling.describe(), Seed(options.seed)));
+    let rows: Vec<_> = parameters::rows(options, model).iter().map(|(name, value)| format!("{name} {value}")).collect();
+    output::note(format_args!("parameters (flag > --option > the model's own > tallow's): {}\n", rows.join(", ")));
+}
+
+/// The model and the prompt.
+fn asked(args: &Args) -> anyhow::Result<Task> {
     let from_stdin = args.file.as_ref().is_some_and(Source::is_stdin);
     let given = match &args.file {
         Some(file) => Some(file.read_prompt()?),
@@ -173,15 +142,16 @@ fn asked(args: &Args) -> anyhow::Result<Option<(Request, String)>> {
     let mut request = input::request(args.words.clone(), args.model.clone(), given, |path| Path::new(path).exists())?;
     let piped = if from_stdin { None } else { input::piped()? };
     match input::joined(piped, request.prompt.take()) {
-        Some(prompt) => Ok(Some((request, prompt))),
+        Some(prompt) => Ok(Task::Answer(request, prompt)),
         None => {
             Checkpoint::open(&request.model).map_err(|error| explained(error, &request))?;
-            if std::io::stdin().is_terminal() {
-                return Err(usage(
-                    "no prompt: chat in the terminal is not built yet; give the prompt as an argument, with -p or -f, or on stdin",
-                ));
+            if !std::io::stdin().is_terminal() {
+                return Ok(Task::Nothing);
             }
-            Ok(None)
+            if args.json {
+                return Err(usage("--json needs a prompt: as an argument, with -p or -f, or on stdin"));
+            }
+            Ok(Task::Chat(request))
         }
     }
 }
@@ -202,40 +172,11 @@ fn load_options(args: &Args) -> anyhow::Result<LoadOptions> {
         Some(path) => Some(Source(path.clone()).read().context("--chat-template")?),
         None => None,
     };
-    Ok(LoadOptions {
-        context: context(args.limits.ctx_size),
-        cache_type: args.cache.cache_type,
-        chat_template,
-        ..args.device.options()
-    })
-}
-
-/// The model's own options, under those of the command line.
-fn options(args: &Args, model: &Model) -> GenerateOptions {
-    fn set<T: Copy>(option: &mut T, given: Option<T>) {
-        *option = given.unwrap_or(*option);
-    }
-    let mut options = model.defaults();
-    let (sampling, given) = (&mut options.sampling, &args.sampling);
-    set(&mut sampling.temperature, given.temperature);
-    set(&mut sampling.top_k, given.top_k);
-    set(&mut sampling.top_p, given.top_p);
-    set(&mut sampling.min_p, given.min_p);
-    set(&mut sampling.repeat_penalty, given.repeat_penalty);
-    set(&mut sampling.repeat_last_n, given.repeat_last_n);
-    set(&mut sampling.presence_penalty, given.presence_penalty);
-    set(&mut sampling.frequency_penalty, given.frequency_penalty);
-    options.seed = Some(given.seed.0.unwrap_or_else(draw_seed));
-    options.stop.extend(args.limits.stop.iter().cloned());
-    options.max_tokens = usize::try_from(args.limits.num_predict).ok();
-    options.ignore_eos = args.limits.ignore_eos;
-    options.overflow = args.limits.overflow.into();
-    options.logprobs = args.logprobs;
-    options
+    Ok(LoadOptions { cache_type: args.cache.cache_type, chat_template, ..args.device.options() })
 }
 
 /// A seed of 32 bits: every JSON reader keeps it exactly, and it can be given back with `--seed`.
-fn draw_seed() -> u64 {
+pub fn draw_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish() >> 32
 }
 
@@ -285,16 +226,6 @@ fn collect(generation: &mut Generation<'_>) -> anyhow::Result<(String, Vec<Score
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn minus_one_is_no_seed_and_every_other_seed_is_kept() {
-        assert_eq!(seed("-1"), Ok(Seed(None)));
-        assert_eq!(seed("0"), Ok(Seed(Some(0))));
-        assert_eq!(seed("18446744073709551615"), Ok(Seed(Some(u64::MAX))));
-        for text in ["-2", "1.5", "", "seed"] {
-            assert!(seed(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_drawn_seed_fits_into_a_json_number() {
