@@ -125,6 +125,7 @@ fn attentions(c: &mut Criterion) {
                                     kv_heads,
                                     head_dim: dim,
                                     scale: 0.125,
+                                    cap: None,
                                     first: depth - rows,
                                     causal: true,
                                     window: None,

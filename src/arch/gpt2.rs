@@ -29,6 +29,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         vocab: super::llama::vocab(h)?,
         context: h.need("context")?,
         norm: Norm::Layer { eps: h.positive("layer_eps")?.unwrap_or(1e-5) },
+        wiring: Wiring::PreNorm,
         attention: Attention {
             heads,
             kv_heads: heads,
@@ -36,10 +37,13 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
             window: None,
             qkv_bias: true,
             out_bias: true,
+            qk_norm: QkNorm::None,
             scale,
+            cap: None,
         },
         position: Position::Learned,
         mlp: Mlp::Plain { act: h.activation(Activation::GeluTanh)?, dim: h.size("mlp_dim")?.unwrap_or(4 * dim), bias: true },
+        scale: Scale::NONE,
         head: if h.tied(true)? { Head::Tied } else { Head::Own },
     })
 }

@@ -1,7 +1,7 @@
 //! Llama 1, 2, 3, 3.1 and 3.2, TinyLlama, CodeLlama, SmolLM2, Vicuna: the family the others are described by.
 //!
 //! RMS norm before each sub-layer, rotary positions, a gated SiLU feed-forward, no biases unless the configuration has them.
-//! GGUF files permute the rows of q and k so that rotary pairs lie side by side. Reference: transformers' `modeling_llama.py`.
+//! Reference: transformers' `modeling_llama.py`.
 
 use crate::error::{Error, Result};
 use crate::spec::*;
@@ -26,35 +26,32 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
     let context = h.need("context")?;
     let attention_bias = h.flag("attention_bias", false)?;
     let mlp_bias = h.flag("mlp_bias", false)?;
-    // GGUF states no biases: the tensors do.
-    let stored = |name: &str| h.is_gguf() && h.weights().contains(name);
     Ok(Spec {
         family: "llama",
         dim,
         layers: h.need("layers")?,
         vocab: vocab(h)?,
         context,
-        norm: Norm::Rms { eps: h.positive("rms_eps")?.unwrap_or(1e-6) },
+        norm: Norm::Rms { eps: h.positive("rms_eps")?.unwrap_or(1e-6), offset: 0.0 },
+        wiring: Wiring::PreNorm,
         attention: Attention {
             heads,
             kv_heads,
             head_dim,
             window: None,
-            qkv_bias: attention_bias || stored("blk.0.attn_q.bias"),
-            out_bias: attention_bias || stored("blk.0.attn_output.bias"),
+            qkv_bias: attention_bias || h.stores_bias("attn_q"),
+            out_bias: attention_bias || h.stores_bias("attn_output"),
+            qk_norm: QkNorm::None,
             scale: ScoreScale::HeadDim,
+            cap: None,
         },
-        position: Position::Rope(Rope {
-            theta: h.rope_theta()?,
-            dims: h.size("rope_dims")?.unwrap_or(head_dim),
-            pairing: if h.is_gguf() { Pairing::Interleaved } else { Pairing::Halves },
-            scaling: h.rope_scaling(context)?,
-        }),
+        position: Position::Rope(vec![h.rope(head_dim, context)?]),
         mlp: Mlp::Gated {
             act: h.activation(Activation::Silu)?,
             dim: h.need("mlp_dim")?,
-            bias: mlp_bias || stored("blk.0.ffn_up.bias"),
+            bias: mlp_bias || h.stores_bias("ffn_up"),
         },
+        scale: Scale::NONE,
         head: if h.tied(false)? { Head::Tied } else { Head::Own },
     })
 }

@@ -2,7 +2,7 @@
 
 use super::Test;
 use crate::engine::Model;
-use crate::spec::Head;
+use crate::spec::{Head, Mlp};
 
 /// The table of token embeddings, of which a token reads one row.
 const EMBEDDING: &str = "token_embd.weight";
@@ -34,7 +34,12 @@ impl Work {
             if name == unused || name == POSITIONS {
                 continue;
             }
-            let elements: usize = shape.iter().product();
+            // Of a mixture's experts a token reads some.
+            let share = match spec.mlp {
+                Mlp::Experts { count, used, .. } if name.contains("_exps.") || name.contains(".experts.") => (used, count),
+                Mlp::Experts { .. } | Mlp::Gated { .. } | Mlp::Plain { .. } => (1, 1),
+            };
+            let elements = shape.iter().product::<usize>() / share.1 * share.0;
             bytes += dtype.bytes(elements).unwrap_or_default();
             if name == head {
                 per_prompt += elements;
@@ -42,9 +47,10 @@ impl Work {
                 per_row += elements;
             }
         }
-        let window = spec.attention.window.unwrap_or(usize::MAX);
+        let windows: Vec<usize> = (0..spec.layers).map(|layer| spec.attention.window_of(layer).unwrap_or(usize::MAX)).collect();
+        let seen = |position: usize| windows.iter().map(|w| position.min(*w) as f64).sum::<f64>() / windows.len() as f64;
         let first = test.depth + test.prompt + 1;
-        let positions: f64 = (0..test.generate).map(|i| (first + i).min(window) as f64).sum::<f64>() / test.generate as f64;
+        let positions = (0..test.generate).map(|i| seen(first + i)).sum::<f64>() / test.generate as f64;
         let cache = positions * info.cache_bytes_per_token as f64;
         let operations = 2.0 * (per_row as f64 * test.prompt as f64 + per_prompt as f64);
         Work {

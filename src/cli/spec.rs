@@ -1,7 +1,7 @@
 //! A model's specification as JSON, which `show` also prints as lines: one place knows the names.
 
 use serde_json::{Value, json};
-use tallow::spec::{Head, Mlp, Norm, Pairing, Position, RopeScaling, Spec};
+use tallow::spec::{Head, Layers, Mlp, Norm, Pairing, Position, Rope, RopeScaling, Spec};
 
 /// The specification as one object.
 pub fn json(spec: &Spec) -> Value {
@@ -13,17 +13,27 @@ pub fn json(spec: &Spec) -> Value {
         "vocab": spec.vocab,
         "context": spec.context,
         "norm": norm(&spec.norm),
+        "wiring": format!("{:?}", spec.wiring),
         "attention": {
             "heads": attention.heads,
             "kv_heads": attention.kv_heads,
             "head_dim": attention.head_dim,
-            "window": attention.window,
+            "window": attention.window.as_ref().map(|window| window.size),
+            "window_layers": attention.window.as_ref().map(|window| layers(&window.layers)),
             "qkv_bias": attention.qkv_bias,
             "out_bias": attention.out_bias,
+            "qk_norm": format!("{:?}", attention.qk_norm),
             "scale": format!("{:?}", attention.scale),
+            "cap": attention.cap,
         },
         "position": position(&spec.position),
         "mlp": mlp(&spec.mlp),
+        "scale": {
+            "embed": spec.scale.embed,
+            "residual": spec.scale.residual,
+            "logits": spec.scale.logits,
+            "cap": spec.scale.cap,
+        },
         "head": match spec.head {
             Head::Tied => "tied",
             Head::Own => "own",
@@ -33,7 +43,7 @@ pub fn json(spec: &Spec) -> Value {
 
 fn norm(norm: &Norm) -> Value {
     match norm {
-        Norm::Rms { eps } => json!({"kind": "rms", "eps": eps}),
+        Norm::Rms { eps, offset } => json!({"kind": "rms", "eps": eps, "offset": offset}),
         Norm::Layer { eps } => json!({"kind": "layer", "eps": eps}),
     }
 }
@@ -42,20 +52,45 @@ fn mlp(mlp: &Mlp) -> Value {
     let (kind, act, dim, bias) = match mlp {
         Mlp::Gated { act, dim, bias } => ("gated", act, dim, bias),
         Mlp::Plain { act, dim, bias } => ("plain", act, dim, bias),
+        Mlp::Experts { act, dim, count, used, renormalise } => {
+            let act = format!("{act:?}");
+            let rest = json!({"act": act, "dim": dim, "count": count, "used": used, "renormalise": renormalise});
+            return with_kind("experts", rest);
+        }
     };
     json!({"kind": kind, "act": format!("{act:?}"), "dim": dim, "bias": bias})
 }
 
+fn with_kind(kind: &str, mut value: Value) -> Value {
+    value["kind"] = kind.into();
+    value
+}
+
+/// The numbers of some layers; `all`.
+fn layers(layers: &Layers) -> Value {
+    match layers {
+        Layers::All => "all".into(),
+        Layers::Listed(listed) => (0..listed.len()).filter(|layer| listed[*layer]).collect(),
+    }
+}
+
 fn position(position: &Position) -> Value {
-    let rope = match position {
-        Position::Learned => return json!({"kind": "learned"}),
-        Position::Rope(rope) => rope,
-    };
+    match position {
+        Position::Learned => json!({"kind": "learned"}),
+        Position::Rope(ropes) => match ropes.as_slice() {
+            [one] => with_kind("rope", rope(one)),
+            several => json!({"kind": "rope", "ropes": several.iter().map(rope).collect::<Vec<_>>()}),
+        },
+    }
+}
+
+fn rope(rope: &Rope) -> Value {
     let pairing = match rope.pairing {
         Pairing::Halves => "halves",
         Pairing::Interleaved => "interleaved",
     };
-    json!({"kind": "rope", "theta": rope.theta, "dims": rope.dims, "pairing": pairing, "scaling": scaling(&rope.scaling)})
+    let (theta, dims, scaling) = (rope.theta, rope.dims, scaling(&rope.scaling));
+    json!({"theta": theta, "dims": dims, "pairing": pairing, "scaling": scaling, "layers": layers(&rope.layers)})
 }
 
 fn scaling(scaling: &RopeScaling) -> Value {
@@ -79,6 +114,13 @@ fn scaling(scaling: &RopeScaling) -> Value {
             "original_context": original_context,
         }),
         RopeScaling::Factors(factors) => json!({"kind": "factors", "factors": factors}),
+        RopeScaling::Long { short, long, original_context, attention_factor } => json!({
+            "kind": "longrope",
+            "short": short,
+            "long": long,
+            "original_context": original_context,
+            "attention_factor": attention_factor,
+        }),
     }
 }
 

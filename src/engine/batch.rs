@@ -38,7 +38,7 @@ pub struct GenerateBatch {
 struct Member {
     session: Session,
     writer: Writer,
-    /// Those of the prompt's last position, until the first token is chosen.
+    /// Those of the last position, where no forward of the batch has made them: after the prompt.
     first: Vec<f32>,
 }
 
@@ -114,9 +114,12 @@ impl GenerateBatch {
         running.retain_mut(|(_, member)| member.writer.done_reason().is_none());
         let (mut batch, mut caches) = (Batch::default(), Vec::new());
         for (_, member) in &mut running {
-            let Member { session, writer, .. } = &mut **member;
+            let Member { session, writer, first } = &mut **member;
             if !writer.goes_on(session.has_room()) {
                 continue;
+            }
+            if session.starts_over() {
+                session.step(first)?;
             }
             if let Some((token, cache)) = session.pending() {
                 let row = batch.tokens.len();

@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 pub struct Session {
     model: Model,
     cache: KvCache,
-    /// The tokens whose keys and values the cache holds.
+    /// The tokens of the text. The cache holds the keys and values of all of them, or, after going back further than a
+    /// sliding window allows, of none.
     tokens: Vec<u32>,
     /// The last generated token, which no forward has read yet.
     pending: Option<u32>,
@@ -49,7 +50,8 @@ pub(super) struct Prompt {
 
 impl Session {
     pub(super) fn new(model: Model) -> Result<Session> {
-        let cache = model.inner().network.cache(model.context())?;
+        let network = &model.inner().network;
+        let cache = network.cache(network.cache_limit(0, model.context()))?;
         Ok(Session { model, cache, tokens: Vec::new(), pending: None })
     }
 
@@ -68,7 +70,8 @@ impl Session {
         self.truncate(0);
     }
 
-    /// Forgets everything after the first `len` tokens.
+    /// Forgets everything after the first `len` tokens. A model with sliding windows may have to read what is left again
+    /// when the text is continued.
     pub fn truncate(&mut self, len: usize) {
         if len <= self.tokens.len() {
             self.pending = None;
@@ -123,7 +126,7 @@ impl Session {
         options.validate()?;
         let all = self.tokens().iter().chain(new).copied().collect();
         let end_ids = self.model.end_ids().to_vec();
-        let (all, dropped) = overflow::fit_text(&self.model, all, self.cache.limit(), options)?;
+        let (all, dropped) = overflow::fit_text(&self.model, all, self.model.context(), options)?;
         self.start(all, dropped, end_ids, options)
     }
 
@@ -136,7 +139,7 @@ impl Session {
             )
         })?;
         options.validate()?;
-        let (all, dropped) = overflow::fit_chat(&self.model, template, messages, self.cache.limit(), options)?;
+        let (all, dropped) = overflow::fit_chat(&self.model, template, messages, self.model.context(), options)?;
         let turn_end = template.turn_end(self.model.tokenizer());
         let end_ids = self.model.end_ids().iter().copied().chain(turn_end).collect();
         self.start(all, dropped, end_ids, options)
@@ -168,11 +171,23 @@ impl Session {
         if let Some(token) = all.iter().find(|token| **token as usize >= vocab) {
             return Err(Error::Input(format!("token {token} is outside the vocabulary of {vocab}")));
         }
-        let same = self.tokens.iter().zip(all).take_while(|(a, b)| a == b).count();
-        // The last token is read again if need be: its logits are what is wanted.
-        let cached = same.min(all.len() - 1);
-        self.truncate(cached);
+        self.pending = None;
         let mut logits = Vec::new();
+        let cached = self.hold(all, cancel, &mut logits)?;
+        Ok((cached, logits))
+    }
+
+    /// Makes the cache hold exactly `all`, and says how much of it it held already.
+    fn hold(&mut self, all: &[u32], cancel: Option<&Cancel>, logits: &mut Vec<f32>) -> Result<usize> {
+        if self.outgrows(all.len()) {
+            let network = &self.model.inner().network;
+            self.cache = network.cache(network.cache_limit(all.len(), self.model.context()))?;
+        }
+        let same = self.tokens.iter().zip(all).take_while(|(a, b)| a == b).count();
+        // The last token is read again if need be: its logits are what is wanted. A new cache, and one whose windows have
+        // forgotten too much to go back, holds nothing.
+        let cached = self.cache.truncate(same.min(all.len() - 1));
+        self.tokens.truncate(cached);
         // Who may cancel waits for a chunk at most, so it is cut to what takes PATIENCE. The result does not depend on it.
         let mut chunk = if cancel.is_some() { FIRST_CHUNK } else { CHUNK };
         while self.tokens.len() < all.len() {
@@ -183,13 +198,18 @@ impl Session {
             let next = &rest[..chunk.min(rest.len())];
             let outputs = if next.len() == rest.len() { vec![next.len() - 1] } else { Vec::new() };
             let clock = Instant::now();
-            self.feed(Batch { tokens: next.to_vec(), starts: vec![0], outputs }, &mut logits)?;
+            self.feed(Batch { tokens: next.to_vec(), starts: vec![0], outputs }, logits)?;
             if cancel.is_some() {
                 let fits = PATIENCE.as_secs_f64() / clock.elapsed().as_secs_f64().max(1e-6) * chunk as f64;
                 chunk = (fits as usize).clamp(FIRST_CHUNK, CHUNK);
             }
         }
-        Ok((cached, logits))
+        Ok(cached)
+    }
+
+    /// Whether a text of `len` tokens needs another cache.
+    fn outgrows(&self, len: usize) -> bool {
+        self.model.inner().network.cache_limit(len, self.model.context()) != self.cache.limit()
     }
 
     fn feed(&mut self, batch: Batch, logits: &mut Vec<f32>) -> Result<()> {
@@ -200,12 +220,17 @@ impl Session {
 
     /// Whether another token fits.
     pub(super) fn has_room(&self) -> bool {
-        self.tokens.len() + usize::from(self.pending.is_some()) < self.cache.limit()
+        self.tokens.len() + usize::from(self.pending.is_some()) < self.model.context()
     }
 
     /// Notes a generated token; it is read when the next one is asked for.
     pub(super) fn push(&mut self, token: u32) {
         self.pending = Some(token);
+    }
+
+    /// Whether the pending token takes more than a forward of its own: the text is read again with it.
+    pub(super) fn starts_over(&self) -> bool {
+        self.pending.is_some() && self.outgrows(self.tokens.len() + 1)
     }
 
     /// The pending token and the cache that it belongs into; the caller reads it and says so with [`Session::read_pending`].
@@ -222,7 +247,11 @@ impl Session {
     pub(super) fn step(&mut self, logits: &mut Vec<f32>) -> Result<()> {
         match self.pending {
             Some(token) => {
-                self.feed(Batch::last(&[token]), logits)?;
+                if self.starts_over() {
+                    self.hold(&self.tokens(), None, logits)?;
+                } else {
+                    self.feed(Batch::last(&[token]), logits)?;
+                }
                 self.pending = None;
                 Ok(())
             }

@@ -41,6 +41,8 @@ pub struct AttentionJob<'a> {
     pub head_dim: usize,
     /// What scores are multiplied by.
     pub scale: f32,
+    /// If given, scores become `cap * tanh(score / cap)`.
+    pub cap: Option<f32>,
     /// Absolute position of the first row of queries.
     pub first: usize,
     /// Whether a query sees only positions up to its own.
@@ -304,6 +306,9 @@ fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scr
         let mut task = Scores { q, dim, keys, visible, out: scores };
         // SAFETY: the CPU has the instructions; `check` and the resizing above make the lengths what they have to be.
         unsafe { (kernels.scores)(&mut task) }
+        if let Some(cap) = job.cap {
+            kernels.cap(scores, cap);
+        }
         let State { max, sum, sums } = state;
         let mut task = Softmax { scores, visible, max, sum, correction };
         // SAFETY: as above.

@@ -175,6 +175,13 @@ impl Kernels {
         unsafe { (self.activate)(act, x) }
     }
 
+    /// `x = cap * tanh(x / cap)`: a soft-cap.
+    pub fn cap(&self, x: &mut [f32], cap: f32) {
+        x.iter_mut().for_each(|x| *x /= cap);
+        self.activate(Activation::Tanh, x);
+        x.iter_mut().for_each(|x| *x *= cap);
+    }
+
     /// `out = act(gate) * up`.
     ///
     /// # Panics

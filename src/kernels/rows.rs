@@ -9,8 +9,6 @@ use half::f16;
 
 /// Positions that share a register.
 pub const LANES: usize = 16;
-/// Memory grows by this number of positions at a time, and [`Rows::drop_front`] drops multiples of it.
-const STEP: usize = 256;
 
 /// How cached numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +35,9 @@ pub(super) enum Data {
 }
 
 impl Rows {
+    /// Memory grows by this number of positions at a time, and [`Rows::drop_front`] drops multiples of it.
+    pub const STEP: usize = 256;
+
     /// Space for keys of `dim` numbers.
     pub fn keys(dim: usize, precision: Precision) -> Rows {
         Rows::new(true, dim, precision)
@@ -98,7 +99,7 @@ impl Rows {
 
     /// Makes room for `positions` in all, in steps of 256.
     pub fn reserve(&mut self, positions: usize) {
-        let numbers = positions.next_multiple_of(STEP) * self.stride();
+        let numbers = positions.next_multiple_of(Self::STEP) * self.stride();
         match &mut self.data {
             Data::F32(data) => data.reserve_exact(numbers.saturating_sub(data.len())),
             Data::F16(data) => data.reserve_exact(numbers.saturating_sub(data.len())),
@@ -156,8 +157,8 @@ impl Rows {
     /// # Panics
     /// If `positions` is no multiple of 256: softmax blocks start at absolute positions.
     pub fn drop_front(&mut self, positions: usize) {
-        assert!(positions.is_multiple_of(STEP), "{positions} positions to drop");
-        let positions = positions.min(self.len.next_multiple_of(STEP));
+        assert!(positions.is_multiple_of(Self::STEP), "{positions} positions to drop");
+        let positions = positions.min(self.len.next_multiple_of(Self::STEP));
         let numbers = positions * self.stride();
         match &mut self.data {
             Data::F32(data) => drop(data.drain(..numbers.min(data.len()))),

@@ -1,7 +1,7 @@
 //! What is known about a model beside its numbers: for `show`, and for messages.
 
 use crate::device::DeviceChoice;
-use crate::nn::CacheType;
+use crate::nn::{CacheType, WINDOW_SLACK};
 use crate::quant::Dtype;
 use crate::spec::Spec;
 use crate::weights::{Value, Weights};
@@ -65,7 +65,7 @@ impl ModelInfo {
             metadata: Vec::new(),
             license: None,
             template: None,
-            cache_bytes_per_token: cache_bytes(spec, cache_type),
+            cache_bytes_per_token: cache_bytes(spec, cache_type, 1),
             device: DeviceChoice::Auto,
             threads: 0,
             kernels: "",
@@ -74,13 +74,15 @@ impl ModelInfo {
     }
 }
 
-/// Bytes of keys and values for one position.
-pub(super) fn cache_bytes(spec: &Spec, cache_type: CacheType) -> u64 {
+/// Bytes of keys and values for a text of `positions`.
+pub(super) fn cache_bytes(spec: &Spec, cache_type: CacheType, positions: usize) -> u64 {
     let attention = &spec.attention;
     // A damaged file may state any sizes; the tensors have not been compared with them yet.
-    [spec.layers, attention.kv_heads, attention.head_dim, cache_type.bytes()]
+    let position = [attention.kv_heads, attention.head_dim, cache_type.bytes()]
         .into_iter()
-        .fold(2, |bytes: u64, n| bytes.saturating_mul(n as u64))
+        .fold(2, |bytes: u64, n| bytes.saturating_mul(n as u64));
+    let held = |layer| attention.window_of(layer).map_or(positions, |window| positions.min(window + WINDOW_SLACK));
+    (0..spec.layers).fold(0, |bytes: u64, layer| bytes.saturating_add(position.saturating_mul(held(layer) as u64)))
 }
 
 /// A metadata value, long arrays and texts cut.

@@ -16,7 +16,7 @@ use crate::model::{Forward, Transformer};
 use crate::nn::{CacheType, generic::Generic, host::Host};
 use crate::options::{GenerateOptions, LoadOptions};
 use crate::sample::SampleOptions;
-use crate::spec::Spec;
+use crate::spec::{Mlp, Position, RopeScaling, Spec};
 use crate::text::{ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
 use crate::weights::{Gguf, Hparams, Weights, safetensors, vocab};
 use serde_json::Value as Json;
@@ -206,8 +206,8 @@ impl Checkpoint {
             CacheType::Auto => CacheType::F32,
             chosen => chosen,
         };
-        let per_token = info::cache_bytes(&self.spec, cache_type);
-        let context = self.context(options.context, per_token, matches!(device, Resolved::Host))?;
+        let per_token = info::cache_bytes(&self.spec, cache_type, 1);
+        let context = self.context(options.context, cache_type, matches!(device, Resolved::Host))?;
         self.info.device = choice;
         self.info.cache_type = cache_type;
         self.info.cache_bytes_per_token = per_token;
@@ -242,12 +242,12 @@ impl Checkpoint {
     }
 
     /// Positions a session may hold: what is asked for, else the model's own, less where memory does not allow it.
-    fn context(&self, wanted: Option<usize>, per_token: u64, host: bool) -> Result<usize> {
+    fn context(&self, wanted: Option<usize>, cache_type: CacheType, host: bool) -> Result<usize> {
         let limit = wanted.unwrap_or(self.spec.context);
         if limit < 2 {
             return Err(Error::Input(format!("a context of {limit}: expected 2 or more positions")));
         }
-        if let (Some(wanted), crate::spec::Position::Learned) = (wanted, &self.spec.position)
+        if let (Some(wanted), Position::Learned) = (wanted, &self.spec.position)
             && wanted > self.spec.context
         {
             let most = self.spec.context;
@@ -257,12 +257,18 @@ impl Checkpoint {
         // Quantised weights are repacked into memory of our own; float weights stay in the mapped file's pages.
         let own = self.info.tensors.iter().filter(|t| t.1.is_quantised());
         let weights: u64 = own.filter_map(|(_, dtype, shape)| dtype.bytes(shape.iter().product())).map(|b| b as u64).sum();
-        let least = wanted.unwrap_or(512.min(limit)) as u64;
-        let need = weights.saturating_add(least.saturating_mul(per_token));
-        if need > have {
-            return Err(Error::OutOfMemory { what: format!("{} with a context of {least}", self.info.name), need, have });
+        let least = wanted.unwrap_or(512.min(limit));
+        let need = |positions: usize| weights.saturating_add(info::cache_bytes(&self.spec, cache_type, positions));
+        if need(least) > have {
+            let what = format!("{} with a context of {least}", self.info.name);
+            return Err(Error::OutOfMemory { what, need: need(least), have });
         }
-        let fits = ((have - weights) / per_token.max(1)).min(limit as u64) as usize;
+        // The most positions that fit, found by halving: layers with a window stop growing.
+        let (mut fits, mut beyond) = (least.min(limit), limit + 1);
+        while beyond - fits > 1 {
+            let middle = fits + (beyond - fits) / 2;
+            *(if need(middle) <= have { &mut fits } else { &mut beyond }) = middle;
+        }
         if fits < limit {
             log::warn!("the context is limited to {fits} of {limit} positions: more do not fit in memory");
         }
@@ -305,15 +311,25 @@ fn checked(spec: Spec, weights: &Weights, file: &str) -> Result<Spec> {
     if !a.heads.is_multiple_of(a.kv_heads) {
         return wrong(format!("{} query heads are no multiple of {} key/value heads", a.heads, a.kv_heads));
     }
-    if let crate::spec::Position::Rope(rope) = &spec.position {
+    let ropes = if let Position::Rope(ropes) = &spec.position { ropes.as_slice() } else { &[] };
+    for rope in ropes {
         if rope.dims % 2 != 0 || rope.dims > a.head_dim {
             return wrong(format!("{} rotary dimensions: expected an even number up to {}", rope.dims, a.head_dim));
         }
-        if let crate::spec::RopeScaling::Factors(factors) = &rope.scaling
-            && factors.len() != rope.dims / 2
-        {
-            return wrong(format!("tensor rope_freqs.weight has {} values, expected {}", factors.len(), rope.dims / 2));
+        let pairs = rope.dims / 2;
+        let lists: &[(&str, &[f32])] = match &rope.scaling {
+            RopeScaling::Factors(factors) => &[("rope_freqs.weight", factors)],
+            RopeScaling::Long { short, long, .. } => &[("short_factor", short), ("long_factor", long)],
+            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Yarn { .. } | RopeScaling::Llama3 { .. } => &[],
+        };
+        if let Some((name, factors)) = lists.iter().find(|(_, factors)| factors.len() != pairs) {
+            return wrong(format!("{name} has {} values, expected {pairs}", factors.len()));
         }
+    }
+    if let Mlp::Experts { count, used, .. } = spec.mlp
+        && used > count
+    {
+        return wrong(format!("{used} experts for each token, but there are only {count}"));
     }
     Ok(spec)
 }

@@ -15,6 +15,13 @@ pub trait Forward: Send + Sync {
     /// An empty cache for one sequence of at most `limit` positions.
     fn cache(&self, limit: usize) -> Result<KvCache>;
 
+    /// The limit that the cache for a text of `len` positions must have in sessions of at most `context`. It depends on the
+    /// length where a model rotates longer texts otherwise (LongRoPE): a text that outgrows its cache is read again.
+    fn cache_limit(&self, len: usize, context: usize) -> usize {
+        let _ = len;
+        context
+    }
+
     /// Reads the batch, extends the caches (one per sequence), and writes the final hidden states of `batch.outputs` to
     /// `out`, row after row of `dim` values.
     ///

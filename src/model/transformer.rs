@@ -1,12 +1,13 @@
 //! The decoder: every family and every device runs this one forward.
 //!
-//! A block is `x + attention(norm(x))`, then `x + mlp(norm(x))` (pre-norm, as in GPT-2 and Llama). Which norm, which
-//! positions, which activation was decided by the `Spec` at load; here are only the steps.
+//! A block is `x + attention(norm(x))`, then `x + mlp(norm(x))`, with norms before or after a sub-layer or both. Which norm,
+//! which positions, which activation was decided by the `Spec` at load; here are only the steps.
 
 use crate::error::{Error, Result};
 use crate::model::Forward;
-use crate::nn::{Batch, CacheType, Compute, Frequencies, Heads, KvCache, KvLayer, Projection};
-use crate::spec::{Activation, Head, Mlp, Norm, Position, Spec};
+use crate::nn::mlp::{Dense, Experts};
+use crate::nn::{Batch, CacheType, Compute, FeedForward, Frequencies, Heads, KvCache, KvLayer, Place, Projection};
+use crate::spec::{Activation, Head, Mlp, Norm, Position, QkNorm, Spec, Wiring};
 use crate::weights::{Stored, Weights};
 
 /// A decoder-only transformer on device `C`.
@@ -14,7 +15,8 @@ pub struct Transformer<C: Compute> {
     compute: C,
     spec: Spec,
     cache_type: CacheType,
-    frequencies: Option<Frequencies>,
+    /// One for each way of rotating; a block knows its own.
+    ropes: Vec<Frequencies>,
     embedding: C::Linear,
     positions: Option<C::Linear>,
     blocks: Vec<Block<C>>,
@@ -24,15 +26,20 @@ pub struct Transformer<C: Compute> {
 }
 
 struct Block<C: Compute> {
-    attention_norm: C::Norm,
-    heads: Heads,
+    attention_norms: Around<C>,
     qkv: C::Linear,
+    qk_norms: Option<(C::Norm, C::Norm)>,
+    rope: Option<usize>,
+    heads: Heads,
     out: C::Linear,
-    mlp_norm: C::Norm,
-    act: Activation,
-    gated: bool,
-    up: C::Linear,
-    down: C::Linear,
+    mlp_norms: Around<C>,
+    mlp: FeedForward<C>,
+}
+
+/// The norms before and after a sub-layer.
+struct Around<C: Compute> {
+    before: Option<C::Norm>,
+    after: Option<C::Norm>,
 }
 
 impl<C: Compute> Transformer<C> {
@@ -47,17 +54,17 @@ impl<C: Compute> Transformer<C> {
             Position::Learned => Some(load.linear(&[("position_embd", spec.context)], spec.dim, false)?),
             Position::Rope(_) => None,
         };
+        let ropes = match &spec.position {
+            Position::Rope(ropes) => ropes.iter().map(Frequencies::new).collect(),
+            Position::Learned => Vec::new(),
+        };
         let blocks = (0..spec.layers).map(|layer| load.block(layer)).collect::<Result<_>>()?;
-        let norm = load.norm("output_norm")?;
+        let norm = load.norm("output_norm", spec.dim)?;
         let head = match spec.head {
             Head::Tied => None,
             Head::Own => Some(load.linear(&[("output", spec.vocab)], spec.dim, false)?),
         };
-        let frequencies = match &spec.position {
-            Position::Rope(rope) => Some(Frequencies::new(rope)),
-            Position::Learned => None,
-        };
-        Ok(Transformer { compute, spec, cache_type, frequencies, embedding, positions, blocks, norm, head })
+        Ok(Transformer { compute, spec, cache_type, ropes, embedding, positions, blocks, norm, head })
     }
 
     fn check(&self, batch: &Batch, caches: &[&mut KvCache]) -> Result<()> {
@@ -75,39 +82,42 @@ impl<C: Compute> Transformer<C> {
         self.check(batch, caches)?;
         let c = &self.compute;
         let firsts: Vec<usize> = caches.iter().map(|cache| cache.len()).collect();
-        let positions: Vec<usize> = (0..batch.sequences())
+        let places: Vec<Place> = (0..batch.sequences())
             .flat_map(|i| (0..batch.rows(i).len()).map(move |j| (i, j)))
-            .map(|(i, j)| firsts[i] + j)
+            .map(|(i, j)| Place { position: firsts[i] + j, limit: caches[i].limit() })
             .collect();
-        let rope = self.frequencies.as_ref().map(|f| c.rope(f, &positions)).transpose()?;
+        let ropes = self.ropes.iter().map(|frequencies| c.rope(frequencies, &places)).collect::<Result<Vec<_>>>()?;
 
         // Embedding.
-        let mut x = c.embed(&self.embedding, &batch.tokens)?;
+        let mut x = self.scaled(c.embed(&self.embedding, &batch.tokens)?, self.spec.scale.embed)?;
         if let Some(table) = &self.positions {
-            let rows: Vec<u32> = positions.iter().map(|p| *p as u32).collect();
+            let rows: Vec<u32> = places.iter().map(|place| place.position as u32).collect();
             x = c.add(x, c.embed(table, &rows)?)?;
         }
 
         for (i, block) in self.blocks.iter().enumerate() {
             // Attention.
-            let h = c.norm(&x, &block.attention_norm)?;
-            let qkv = c.project(&h, &block.qkv)?;
+            let h = self.normed(&x, &block.attention_norms.before)?;
+            let mut qkv = c.project(h.as_ref().unwrap_or(&x), &block.qkv)?;
+            if let Some(norms) = &block.qk_norms {
+                qkv = c.norm_heads(qkv, &block.heads, norms)?;
+            }
             let mut layers: Vec<&mut KvLayer> = caches.iter_mut().map(|cache| &mut cache.layers[i]).collect();
-            let mut h = c.attend(qkv, &block.heads, rope.as_ref(), batch, &firsts, &mut layers)?;
+            let rope = block.rope.map(|rope| &ropes[rope]);
+            let mut h = c.attend(qkv, &block.heads, rope, batch, &firsts, &mut layers)?;
             if i + 1 == self.blocks.len() {
                 // Behind the last attention only the wanted rows matter.
                 if batch.outputs.is_empty() {
                     break;
                 }
-                (h, x) = (c.select(h, &batch.outputs)?, c.select(x, &batch.outputs)?);
+                (h, x) = (c.select(&h, &batch.outputs)?, c.select(&x, &batch.outputs)?);
             }
-            x = c.add(x, c.project(&h, &block.out)?)?;
+            x = self.joined(x, c.project(&h, &block.out)?, &block.attention_norms.after)?;
 
             // Feed-forward.
-            let h = c.norm(&x, &block.mlp_norm)?;
-            let h = c.project(&h, &block.up)?;
-            let h = if block.gated { c.gated(h, block.act)? } else { c.activate(h, block.act)? };
-            x = c.add(x, c.project(&h, &block.down)?)?;
+            let h = self.normed(&x, &block.mlp_norms.before)?;
+            let h = block.mlp.forward(c, h.as_ref().unwrap_or(&x))?;
+            x = self.joined(x, h, &block.mlp_norms.after)?;
         }
         for (i, cache) in caches.iter_mut().enumerate() {
             cache.advance(batch.rows(i).len());
@@ -116,6 +126,20 @@ impl<C: Compute> Transformer<C> {
             return Ok(None);
         }
         c.norm(&x, &self.norm).map(Some)
+    }
+
+    fn normed(&self, x: &C::Tensor, norm: &Option<C::Norm>) -> Result<Option<C::Tensor>> {
+        norm.as_ref().map(|norm| self.compute.norm(x, norm)).transpose()
+    }
+
+    /// The residual stream `x` with a sub-layer's output `h`.
+    fn joined(&self, x: C::Tensor, h: C::Tensor, norm: &Option<C::Norm>) -> Result<C::Tensor> {
+        let h = self.normed(&h, norm)?.unwrap_or(h);
+        self.compute.add(x, self.scaled(h, self.spec.scale.residual)?)
+    }
+
+    fn scaled(&self, x: C::Tensor, factor: f64) -> Result<C::Tensor> {
+        if factor == 1.0 { Ok(x) } else { self.compute.scale(x, factor) }
     }
 }
 
@@ -129,6 +153,11 @@ impl<C: Compute> Forward for Transformer<C> {
         Ok(KvCache::new(self.blocks.iter().map(layer).collect::<Result<_>>()?, limit))
     }
 
+    fn cache_limit(&self, len: usize, context: usize) -> usize {
+        let originals = self.ropes.iter().filter_map(|rope| rope.beyond.as_ref().map(|(original, _)| *original));
+        originals.filter(|original| len <= *original).fold(context, usize::min)
+    }
+
     fn hidden(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()> {
         out.clear();
         match self.forward(batch, caches)? {
@@ -140,10 +169,12 @@ impl<C: Compute> Forward for Transformer<C> {
     fn logits(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()> {
         out.clear();
         let head = self.head.as_ref().unwrap_or(&self.embedding);
-        match self.forward(batch, caches)? {
-            Some(x) => self.compute.read(self.compute.project(&x, head)?, out),
-            None => Ok(()),
+        let Some(x) = self.forward(batch, caches)? else { return Ok(()) };
+        let mut logits = self.scaled(self.compute.project(&x, head)?, self.spec.scale.logits)?;
+        if let Some(cap) = self.spec.scale.cap {
+            logits = self.compute.cap(logits, cap)?;
         }
+        self.compute.read(logits, out)
     }
 }
 
@@ -165,23 +196,73 @@ impl<C: Compute> Loader<'_, C> {
             true => self.linear(&[(&name("attn_qkv"), q + 2 * kv)], spec.dim, bias)?,
             false => self.linear(&[(&name("attn_q"), q), (&name("attn_k"), kv), (&name("attn_v"), kv)], spec.dim, bias)?,
         };
-        let (act, gated, dim, bias) = match spec.mlp {
-            Mlp::Gated { act, dim, bias } => (act, true, dim, bias),
-            Mlp::Plain { act, dim, bias } => (act, false, dim, bias),
+        let qk_widths = match spec.attention.qk_norm {
+            QkNorm::None => None,
+            QkNorm::Head => Some((heads.head_dim, heads.head_dim)),
+            QkNorm::Row => Some((q, kv)),
         };
-        let (gate, up) = (name("ffn_gate"), name("ffn_up"));
-        let up = if gated { vec![(gate.as_str(), dim), (&up, dim)] } else { vec![(up.as_str(), dim)] };
+        let qk_norms = match qk_widths {
+            Some((q, k)) => Some((self.norm(&name("attn_q_norm"), q)?, self.norm(&name("attn_k_norm"), k)?)),
+            None => None,
+        };
+        let rope = match &spec.position {
+            Position::Rope(ropes) => ropes.iter().position(|rope| rope.layers.has(layer)),
+            Position::Learned => None,
+        };
         Ok(Block {
-            attention_norm: self.norm(&name("attn_norm"))?,
-            heads,
+            attention_norms: self.around(&name("attn_norm"), &name("post_attention_norm"))?,
             qkv,
+            qk_norms,
+            rope,
+            heads,
             out: self.linear(&[(&name("attn_output"), spec.dim)], q, spec.attention.out_bias)?,
-            mlp_norm: self.norm(&name("ffn_norm"))?,
-            act,
-            gated,
-            up: self.linear(&up, spec.dim, bias)?,
-            down: self.linear(&[(&name("ffn_down"), spec.dim)], dim, bias)?,
+            mlp_norms: self.around(&name("ffn_norm"), &name("post_ffw_norm"))?,
+            mlp: self.mlp(layer)?,
         })
+    }
+
+    fn around(&mut self, before: &str, after: &str) -> Result<Around<C>> {
+        let (has_before, has_after) = match self.spec.wiring {
+            Wiring::PreNorm => (true, false),
+            Wiring::Sandwich => (true, true),
+            Wiring::NormOutput => (false, true),
+        };
+        let mut norm = |name, has: bool| has.then(|| self.norm(name, self.spec.dim)).transpose();
+        Ok(Around { before: norm(before, has_before)?, after: norm(after, has_after)? })
+    }
+
+    fn mlp(&mut self, layer: usize) -> Result<FeedForward<C>> {
+        let dim = self.spec.dim;
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let (gate, up, down) = (name("ffn_gate"), name("ffn_up"), name("ffn_down"));
+        let dense = match self.spec.mlp {
+            Mlp::Gated { act, dim: width, bias } => {
+                let up = match self.weights.contains(&format!("{gate}.weight")) {
+                    true => self.linear(&[(&gate, width), (&up, width)], dim, bias)?,
+                    false => self.linear(&[(&up, 2 * width)], dim, bias)?,
+                };
+                Dense { act, gated: true, up, down: self.linear(&[(&down, dim)], width, bias)? }
+            }
+            Mlp::Plain { act, dim: width, bias } => Dense {
+                act,
+                gated: false,
+                up: self.linear(&[(&up, width)], dim, bias)?,
+                down: self.linear(&[(&down, dim)], width, bias)?,
+            },
+            Mlp::Experts { act, dim: width, count, used, renormalise } => {
+                let router = self.linear(&[(&name("ffn_gate_inp"), count)], dim, false)?;
+                let experts = (0..count).map(|i| self.expert(layer, i, width, act)).collect::<Result<_>>()?;
+                return Ok(FeedForward::Experts(Experts { router, experts, used, renormalise }));
+            }
+        };
+        Ok(FeedForward::Dense(dense))
+    }
+
+    fn expert(&mut self, layer: usize, expert: usize, width: usize, act: Activation) -> Result<Dense<C>> {
+        let dim = self.spec.dim;
+        let name = |part: &str| format!("blk.{layer}.ffn_{part}.{expert}");
+        let up = self.linear(&[(&name("gate"), width), (&name("up"), width)], dim, false)?;
+        Ok(Dense { act, gated: true, up, down: self.linear(&[(&name("down"), dim)], width, false)? })
     }
 
     fn linear(&mut self, parts: &[(&str, usize)], inputs: usize, bias: bool) -> Result<C::Linear> {
@@ -194,11 +275,14 @@ impl<C: Compute> Loader<'_, C> {
         self.compute.linear(taken)
     }
 
-    fn norm(&mut self, name: &str) -> Result<C::Norm> {
-        let weight = self.weights.take_vector(&format!("{name}.weight"), self.spec.dim)?;
+    fn norm(&mut self, name: &str, width: usize) -> Result<C::Norm> {
+        let mut weight = self.weights.take_vector(&format!("{name}.weight"), width)?;
         let bias = match self.spec.norm {
-            Norm::Rms { .. } => None,
-            Norm::Layer { .. } => Some(self.weights.take_vector(&format!("{name}.bias"), self.spec.dim)?),
+            Norm::Rms { offset, .. } => {
+                weight.iter_mut().for_each(|w| *w += offset);
+                None
+            }
+            Norm::Layer { .. } => Some(self.weights.take_vector(&format!("{name}.bias"), width)?),
         };
         self.compute.norm_weights(self.spec.norm, weight, bias)
     }

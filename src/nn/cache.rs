@@ -3,6 +3,11 @@
 //! On the host each KV head has its own rows, `(positions, head_dim)`, that grow in steps and are read where they lie: no
 //! copy per token. On other devices a layer is a pair of tensors `(kv_heads, capacity, head_dim)` written in place. `len`
 //! advances only when a whole forward has succeeded; what a failed one left behind is cut off by the next.
+//!
+//! A layer with a sliding window forgets what no later query can see, in steps of 256 positions, so its memory is that of the
+//! window, one step and one chunk of a prompt, however long the text grows. The trap: such a cache can not always go back.
+//! [`KvCache::truncate`] keeps nothing where a window layer has forgotten too much, and whoever owns the tokens reads them
+//! again.
 
 use crate::error::{Error, Result};
 use crate::kernels::Rows;
@@ -42,6 +47,9 @@ impl std::str::FromStr for CacheType {
     }
 }
 
+/// Positions beyond its window that a layer may hold: a step, and a chunk of a prompt.
+pub const WINDOW_SLACK: usize = 1024;
+
 /// The keys and values of every layer for one sequence.
 #[derive(Clone)]
 pub struct KvCache {
@@ -52,7 +60,16 @@ pub struct KvCache {
 
 /// The keys and values of one layer.
 #[derive(Clone)]
-pub enum KvLayer {
+pub struct KvLayer {
+    window: Option<usize>,
+    /// Position of the first row held.
+    pub(super) start: usize,
+    pub(super) held: Held,
+}
+
+/// Where keys and values are.
+#[derive(Clone)]
+pub(super) enum Held {
     /// One entry per KV head.
     Host {
         /// Keys, rotated.
@@ -62,6 +79,45 @@ pub enum KvLayer {
     },
     /// Tensors `(kv_heads, capacity, head_dim)`; `None` until something is written.
     Device(Option<(Tensor, Tensor)>),
+}
+
+impl KvLayer {
+    pub(super) fn new(window: Option<usize>, held: Held) -> KvLayer {
+        KvLayer { window, start: 0, held }
+    }
+
+    /// The first position that a query at `position`, or at any later one, sees.
+    pub(super) fn needed(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
+    /// Forgets whole steps of rows that queries from `position` on do not see. Other devices do so when they grow.
+    pub(super) fn forget_before(&mut self, position: usize) {
+        let steps = self.needed(position).saturating_sub(self.start) / Rows::STEP * Rows::STEP;
+        if let Held::Host { keys, values } = &mut self.held
+            && steps > 0
+        {
+            keys.iter_mut().chain(values).for_each(|rows| rows.drop_front(steps));
+            self.start += steps;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.start = 0;
+        if let Held::Host { keys, values } = &mut self.held {
+            keys.iter_mut().chain(values).for_each(|rows| rows.truncate(0));
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.held {
+            Held::Host { keys, values } => keys.iter().chain(values).map(Rows::bytes).sum(),
+            Held::Device(None) => 0,
+            Held::Device(Some((keys, values))) => {
+                [keys, values].iter().map(|x| x.elem_count() * x.dtype().size_in_bytes()).sum()
+            }
+        }
+    }
 }
 
 impl KvCache {
@@ -85,9 +141,23 @@ impl KvCache {
         self.limit
     }
 
-    /// Forgets everything after the first `len` positions; a longer `len` changes nothing.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+    /// Forgets everything after the first `len` positions, and says how many are held now: `len`, or all there were if that
+    /// is less, or none, where a window layer no longer has what the next position sees. Going back to where the last
+    /// forward began always works.
+    pub fn truncate(&mut self, len: usize) -> usize {
+        if len < self.len {
+            self.len = len;
+            if self.layers.iter().any(|layer| layer.start > layer.needed(len)) {
+                self.len = 0;
+                self.layers.iter_mut().for_each(KvLayer::clear);
+            }
+        }
+        self.len
+    }
+
+    /// Bytes of memory taken.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(KvLayer::bytes).sum()
     }
 
     /// An independent copy.
@@ -95,7 +165,7 @@ impl KvCache {
         let mut copy = self.clone();
         for layer in &mut copy.layers {
             // A clone of a candle tensor shares its storage, which appending writes to.
-            if let KvLayer::Device(Some((keys, values))) = layer {
+            if let Held::Device(Some((keys, values))) = &mut layer.held {
                 (*keys, *values) = (keys.copy()?, values.copy()?);
             }
         }

@@ -4,7 +4,8 @@
 //! Quantised matrices stay quantised on a GPU (`QMatMul`). On the CPU they are widened to f32, so that the reference has
 //! float activations and no rounding of its own.
 
-use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Projection, foreign_cache};
+use super::cache::Held;
+use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Place, Projection, foreign_cache};
 use crate::error::{Error, Result};
 use crate::quant::Dtype;
 use crate::spec::{Activation, Norm, Pairing};
@@ -12,6 +13,7 @@ use crate::weights::Stored;
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Tensor};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A candle device with the type that activations are computed in.
 pub struct Generic {
@@ -59,6 +61,11 @@ impl Generic {
         Ok(Tensor::from_vec(values, len, &self.device)?.to_dtype(self.dtype)?)
     }
 
+    fn indices(&self, rows: &[usize]) -> Result<Tensor> {
+        let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+        Ok(Tensor::new(rows, &self.device)?)
+    }
+
     fn weight(&self, stored: Stored) -> Result<Weight> {
         let shape = stored.matrix()?;
         match ggml_type(stored.dtype).filter(|_| !self.device.is_cpu()) {
@@ -89,13 +96,14 @@ impl Generic {
         Ok(Tensor::cat(&[&turned, &x.narrow(2, dims, head_dim - dims)?], 2)?)
     }
 
-    /// `0` where query row `i` (at position `first + i`) sees position `j`, minus infinity elsewhere.
-    fn mask(&self, rows: usize, first: usize, window: Option<usize>) -> Result<Tensor> {
-        let len = first + rows;
+    /// `0` where the query at position `i` of `queries` sees position `j`, the cache beginning at `start`, and minus infinity
+    /// elsewhere.
+    fn mask(&self, queries: Range<usize>, start: usize, window: Option<usize>) -> Result<Tensor> {
+        let shape = (1, queries.len(), queries.end - start);
         let sees = |i: usize, j: usize| j <= i && window.is_none_or(|w| i - j < w);
-        let values: Vec<f32> =
-            (first..len).flat_map(|i| (0..len).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY })).collect();
-        Ok(Tensor::from_vec(values, (1, rows, len), &self.device)?.to_dtype(self.dtype)?)
+        let row = |i: usize| (start..queries.end).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY });
+        let values: Vec<f32> = queries.clone().flat_map(row).collect();
+        Ok(Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?)
     }
 }
 
@@ -118,25 +126,30 @@ fn ggml_type(dtype: Dtype) -> Option<GgmlDType> {
     })
 }
 
-/// Writes `new` `(kv_heads, rows, head_dim)` at position `first`, growing by whole steps.
-fn append(held: &mut Option<(Tensor, Tensor)>, keys: &Tensor, values: &Tensor, first: usize) -> Result<()> {
+/// Writes keys and values `(kv_heads, rows, head_dim)` at position `first`. Grows by whole steps, and then leaves behind what
+/// the layer's window has passed.
+fn append(layer: &mut KvLayer, keys: &Tensor, values: &Tensor, first: usize) -> Result<(Tensor, Tensor)> {
     let (kv_heads, rows, head_dim) = keys.dims3()?;
+    let (end, old_start, needed) = (first + rows, layer.start, layer.needed(first));
+    let Held::Device(held) = &mut layer.held else { return Err(foreign_cache()) };
     let capacity = held.as_ref().map_or(0, |(k, _)| k.dim(1).unwrap_or(0));
-    if first + rows > capacity {
-        let shape = (kv_heads, (first + rows).next_multiple_of(STEP), head_dim);
+    if end > old_start + capacity {
+        let start = needed.max(old_start);
+        let shape = (kv_heads, (end - start).next_multiple_of(STEP), head_dim);
         let grow = |old: Option<&Tensor>| -> Result<Tensor> {
             let new = Tensor::zeros(shape, keys.dtype(), keys.device())?;
-            if let Some(old) = old.filter(|_| first > 0) {
-                new.slice_set(&old.narrow(1, 0, first)?.contiguous()?, 1, 0)?;
+            if let Some(old) = old.filter(|_| first > start) {
+                new.slice_set(&old.narrow(1, start - old_start, first - start)?.contiguous()?, 1, 0)?;
             }
             Ok(new)
         };
         *held = Some((grow(held.as_ref().map(|h| &h.0))?, grow(held.as_ref().map(|h| &h.1))?));
+        layer.start = start;
     }
     let (k, v) = held.as_ref().expect("a cache with too little room was grown above");
-    k.slice_set(&keys.contiguous()?, 1, first)?;
-    v.slice_set(&values.contiguous()?, 1, first)?;
-    Ok(())
+    k.slice_set(&keys.contiguous()?, 1, first - layer.start)?;
+    v.slice_set(&values.contiguous()?, 1, first - layer.start)?;
+    Ok((k.narrow(1, 0, end - layer.start)?, v.narrow(1, 0, end - layer.start)?))
 }
 
 impl Compute for Generic {
@@ -155,13 +168,13 @@ impl Compute for Generic {
         Ok(NormWeights { norm, weight: self.vector(weight)?, bias: self.vector(bias)? })
     }
 
-    fn cache_layer(&self, _heads: &Heads, _kind: CacheType) -> Result<KvLayer> {
-        Ok(KvLayer::Device(None))
+    fn cache_layer(&self, heads: &Heads, _kind: CacheType) -> Result<KvLayer> {
+        Ok(KvLayer::new(heads.window, Held::Device(None)))
     }
 
-    fn rope(&self, frequencies: &Frequencies, positions: &[usize]) -> Result<RopeRows> {
-        let (cos, sin) = frequencies.rows(positions);
-        let shape = (positions.len(), frequencies.inverse.len());
+    fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<RopeRows> {
+        let (cos, sin) = frequencies.rows(places);
+        let shape = (places.len(), frequencies.inverse.len());
         let tensor = |x| Ok::<_, Error>(Tensor::from_vec(x, shape, &self.device)?.to_dtype(self.dtype)?);
         Ok(RopeRows { cos: tensor(cos)?, sin: tensor(sin)?, pairing: frequencies.pairing })
     }
@@ -182,9 +195,20 @@ impl Compute for Generic {
 
     fn norm(&self, x: &Tensor, norm: &NormWeights) -> Result<Tensor> {
         Ok(match norm.norm {
-            Norm::Rms { eps } => candle_nn::ops::rms_norm(x, &norm.weight, eps as f32)?,
+            Norm::Rms { eps, .. } => candle_nn::ops::rms_norm(x, &norm.weight, eps as f32)?,
             Norm::Layer { eps } => candle_nn::ops::layer_norm(x, &norm.weight, &norm.bias, eps as f32)?,
         })
+    }
+
+    fn norm_heads(&self, qkv: Tensor, heads: &Heads, norms: &(NormWeights, NormWeights)) -> Result<Tensor> {
+        let (rows, width) = qkv.dims2()?;
+        let (q, k) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
+        let part = |at: usize, len: usize, norm: &NormWeights| -> Result<Tensor> {
+            let x = qkv.narrow(1, at, len)?.contiguous()?.reshape((rows, (), norm.weight.dim(0)?))?;
+            Ok(self.norm(&x, norm)?.reshape((rows, len))?)
+        };
+        let (normed_q, normed_k) = (part(0, q, &norms.0)?, part(q, k, &norms.1)?);
+        Ok(Tensor::cat(&[normed_q, normed_k, qkv.narrow(1, q + k, width - q - k)?], 1)?)
     }
 
     fn project(&self, x: &Tensor, linear: &Group) -> Result<Tensor> {
@@ -211,7 +235,7 @@ impl Compute for Generic {
         firsts: &[usize],
         layers: &mut [&mut KvLayer],
     ) -> Result<Tensor> {
-        let Heads { heads: query_heads, kv_heads, head_dim, scale, window } = *heads;
+        let Heads { heads: query_heads, kv_heads, head_dim, scale, cap, window } = *heads;
         let rows = qkv.dim(0)?;
         let part = |at: usize, n: usize| qkv.narrow(1, at * head_dim, n * head_dim)?.reshape((rows, n, head_dim));
         let (mut q, mut k) = (part(0, query_heads)?, part(query_heads, kv_heads)?);
@@ -222,20 +246,18 @@ impl Compute for Generic {
         let group = query_heads / kv_heads;
         let mut outputs = Vec::with_capacity(layers.len());
         for (i, layer) in layers.iter_mut().enumerate() {
-            let KvLayer::Device(held) = &mut **layer else { return Err(foreign_cache()) };
             let (first, rows) = (firsts[i], batch.rows(i));
             let own = |x: &Tensor| x.narrow(0, rows.start, rows.len())?.transpose(0, 1)?.contiguous();
-            append(held, &own(&k)?, &own(&v)?, first)?;
-            let (keys, values) = held.as_ref().expect("append fills the cache");
-            let len = first + rows.len();
+            let (keys, values) = append(layer, &own(&k)?, &own(&v)?, first)?;
+            let len = keys.dim(1)?;
             // Query heads of one group lie below each other, so that each KV head is read once.
             let q = own(&q)?.reshape((kv_heads, group * rows.len(), head_dim))?;
-            let keys = keys.narrow(1, 0, len)?;
             let scores = (q.matmul(&keys.transpose(1, 2)?.contiguous()?)? * f64::from(scale))?;
+            let scores = cap.map_or(Ok(scores.clone()), |cap| self.cap(scores, f64::from(cap)))?;
             let scores = scores.reshape((query_heads, rows.len(), len))?;
-            let scores = scores.broadcast_add(&self.mask(rows.len(), first, window)?)?;
+            let scores = scores.broadcast_add(&self.mask(first..first + rows.len(), layer.start, window)?)?;
             let scores = candle_nn::ops::softmax_last_dim(&scores)?.reshape((kv_heads, group * rows.len(), len))?;
-            let out = scores.matmul(&values.narrow(1, 0, len)?.contiguous()?)?;
+            let out = scores.matmul(&values.contiguous()?)?;
             let out = out.reshape((query_heads, rows.len(), head_dim))?.transpose(0, 1)?;
             outputs.push(out.reshape((rows.len(), query_heads * head_dim))?);
         }
@@ -265,9 +287,25 @@ impl Compute for Generic {
         Ok((x + y)?)
     }
 
-    fn select(&self, x: Tensor, rows: &[usize]) -> Result<Tensor> {
-        let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        Ok(x.index_select(&Tensor::new(rows, &self.device)?, 0)?)
+    fn scale(&self, x: Tensor, factor: f64) -> Result<Tensor> {
+        Ok((x * factor)?)
+    }
+
+    fn cap(&self, x: Tensor, cap: f64) -> Result<Tensor> {
+        Ok(((x / cap)?.tanh()? * cap)?)
+    }
+
+    fn select(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        Ok(x.index_select(&self.indices(rows)?, 0)?)
+    }
+
+    fn zeros_like(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.zeros_like()?)
+    }
+
+    fn add_rows(&self, x: Tensor, y: Tensor, rows: &[usize], weights: &[f32]) -> Result<Tensor> {
+        let weights = Tensor::from_slice(weights, (weights.len(), 1), &self.device)?.to_dtype(self.dtype)?;
+        Ok(x.index_add(&self.indices(rows)?, &y.broadcast_mul(&weights)?, 0)?)
     }
 
     fn read(&self, x: Tensor, out: &mut Vec<f32>) -> Result<()> {

@@ -4,7 +4,8 @@
 //! how the loop was cut, so results are bit-identical for any number of threads, chunk size and batch. Buffers go back to a
 //! free list when they are dropped: a token allocates nothing once the first has been read.
 
-use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Projection, foreign_cache};
+use super::cache::Held;
+use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Place, Projection, foreign_cache};
 use crate::error::Result;
 use crate::kernels::{self, AttentionJob, Input, Kernels, Matrix, Pool, Precision, Rows};
 use crate::spec::{Activation, Norm, Pairing};
@@ -56,6 +57,15 @@ pub struct NormWeights {
     norm: Norm,
     weight: Vec<f32>,
     bias: Vec<f32>,
+}
+
+impl NormWeights {
+    fn apply(&self, kernels: &Kernels, x: &[f32], out: &mut [f32]) {
+        match self.norm {
+            Norm::Rms { eps, .. } => kernels.rms_norm(x, &self.weight, eps as f32, out),
+            Norm::Layer { eps } => kernels.layer_norm(x, &self.weight, &self.bias, eps as f32, out),
+        }
+    }
 }
 
 /// Cosines and sines, `(rows, pairs)`.
@@ -153,11 +163,11 @@ impl Compute for Host {
         let precision = if kind == CacheType::F16 { Precision::F16 } else { Precision::F32 };
         let keys = (0..heads.kv_heads).map(|_| Rows::keys(heads.head_dim, precision)).collect();
         let values = (0..heads.kv_heads).map(|_| Rows::values(heads.head_dim, precision)).collect();
-        Ok(KvLayer::Host { keys, values })
+        Ok(KvLayer::new(heads.window, Held::Host { keys, values }))
     }
 
-    fn rope(&self, frequencies: &Frequencies, positions: &[usize]) -> Result<RopeRows> {
-        let (cos, sin) = frequencies.rows(positions);
+    fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<RopeRows> {
+        let (cos, sin) = frequencies.rows(places);
         let interleaved = frequencies.pairing == Pairing::Interleaved;
         Ok(RopeRows { cos, sin, pairs: frequencies.inverse.len(), interleaved })
     }
@@ -171,14 +181,23 @@ impl Compute for Host {
 
     fn norm(&self, x: &Buffer, norm: &NormWeights) -> Result<Buffer> {
         let mut out = self.buffer(x.rows(), x.width);
-        self.each_row(&mut out, |i, out| {
-            let x = &x.data[i * x.width..][..x.width];
-            match norm.norm {
-                Norm::Rms { eps } => self.kernels.rms_norm(x, &norm.weight, eps as f32, out),
-                Norm::Layer { eps } => self.kernels.layer_norm(x, &norm.weight, &norm.bias, eps as f32, out),
+        self.each_row(&mut out, |i, out| norm.apply(self.kernels, &x.data[i * x.width..][..x.width], out));
+        Ok(out)
+    }
+
+    fn norm_heads(&self, mut qkv: Buffer, heads: &Heads, norms: &(NormWeights, NormWeights)) -> Result<Buffer> {
+        let (q, k) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
+        let mut copy = self.buffer(qkv.rows(), q + k);
+        self.each_row(&mut copy, |i, copy| copy.copy_from_slice(&qkv.data[i * qkv.width..][..q + k]));
+        self.each_row(&mut qkv, |i, x| {
+            let copy = &copy.data[i * (q + k)..][..q + k];
+            for (norm, part) in [(&norms.0, 0..q), (&norms.1, q..q + k)] {
+                let width = norm.weight.len();
+                let inputs = copy[part.clone()].chunks_exact(width);
+                inputs.zip(x[part].chunks_exact_mut(width)).for_each(|(x, out)| norm.apply(self.kernels, x, out));
             }
         });
-        Ok(out)
+        Ok(qkv)
     }
 
     fn project(&self, x: &Buffer, linear: &Group) -> Result<Buffer> {
@@ -204,7 +223,7 @@ impl Compute for Host {
         firsts: &[usize],
         layers: &mut [&mut KvLayer],
     ) -> Result<Buffer> {
-        let Heads { heads: query_heads, kv_heads, head_dim, scale, window } = *heads;
+        let Heads { heads: query_heads, kv_heads, head_dim, scale, cap, window } = *heads;
         let (q_width, kv_width) = (query_heads * head_dim, kv_heads * head_dim);
         if let Some(rope) = rope {
             self.each_row(&mut qkv, |row, x| rope.rotate(self.kernels, row, &mut x[..q_width + kv_width], head_dim));
@@ -214,12 +233,14 @@ impl Compute for Host {
         let mut out_rest = out.data.as_mut_slice();
         let mut jobs = Vec::with_capacity(layers.len());
         for (i, layer) in layers.iter_mut().enumerate() {
-            let KvLayer::Host { keys, values } = &mut **layer else { return Err(foreign_cache()) };
+            layer.forget_before(firsts[i]);
+            let cache_start = layer.start;
+            let Held::Host { keys, values } = &mut layer.held else { return Err(foreign_cache()) };
             let rows = batch.rows(i);
             let qkv = &qkv.data[rows.start * width..rows.end * width];
             for head in 0..kv_heads {
                 for (cache, at) in [(&mut keys[head], q_width), (&mut values[head], q_width + kv_width)] {
-                    cache.truncate(firsts[i]);
+                    cache.truncate(firsts[i] - cache_start);
                     cache.append(self.kernels, &qkv[at + head * head_dim..], width, rows.len());
                 }
             }
@@ -233,12 +254,13 @@ impl Compute for Host {
                 kv_heads,
                 head_dim,
                 scale,
+                cap,
                 first: firsts[i],
                 causal: true,
                 window,
                 keys,
                 values,
-                cache_start: 0,
+                cache_start,
                 out,
                 out_stride: q_width,
             });
@@ -269,10 +291,34 @@ impl Compute for Host {
         Ok(x)
     }
 
-    fn select(&self, x: Buffer, rows: &[usize]) -> Result<Buffer> {
+    fn scale(&self, mut x: Buffer, factor: f64) -> Result<Buffer> {
+        self.each_row(&mut x, |_, x| x.iter_mut().for_each(|x| *x *= factor as f32));
+        Ok(x)
+    }
+
+    fn cap(&self, mut x: Buffer, cap: f64) -> Result<Buffer> {
+        self.each_row(&mut x, |_, x| self.kernels.cap(x, cap as f32));
+        Ok(x)
+    }
+
+    fn select(&self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
         let mut out = self.buffer(rows.len(), x.width);
         self.each_row(&mut out, |i, out| out.copy_from_slice(&x.data[rows[i] * x.width..][..x.width]));
         Ok(out)
+    }
+
+    fn zeros_like(&self, x: &Buffer) -> Result<Buffer> {
+        let mut out = self.buffer(x.rows(), x.width);
+        out.data.fill(0.0);
+        Ok(out)
+    }
+
+    fn add_rows(&self, mut x: Buffer, y: Buffer, rows: &[usize], weights: &[f32]) -> Result<Buffer> {
+        let width = x.width;
+        for ((row, weight), y) in rows.iter().zip(weights).zip(y.data.chunks_exact(width)) {
+            x.data[row * width..][..width].iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);
+        }
+        Ok(x)
     }
 
     fn read(&self, x: Buffer, out: &mut Vec<f32>) -> Result<()> {

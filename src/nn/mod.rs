@@ -9,13 +9,15 @@
 pub mod cache;
 pub mod generic;
 pub mod host;
+pub mod mlp;
 pub mod rope;
 
 use crate::error::{Error, Result};
 use crate::spec::{Activation, Attention, Norm, ScoreScale};
 use crate::weights::Stored;
-pub use cache::{CacheType, KvCache, KvLayer};
-pub use rope::Frequencies;
+pub use cache::{CacheType, KvCache, KvLayer, WINDOW_SLACK};
+pub use mlp::FeedForward;
+pub use rope::{Frequencies, Place};
 
 /// Several sequences laid end to end, without padding.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -64,6 +66,8 @@ pub struct Heads {
     pub head_dim: usize,
     /// Factor on the scores.
     pub scale: f32,
+    /// Soft-cap on the scores, if any.
+    pub cap: Option<f32>,
     /// Sliding window, if any.
     pub window: Option<usize>,
 }
@@ -77,13 +81,15 @@ impl Heads {
             ScoreScale::One => 1.0,
             ScoreScale::HeadDimAndLayer => 1.0 / (root * (layer + 1) as f64),
             ScoreScale::Layer => 1.0 / (layer + 1) as f64,
+            ScoreScale::Fixed(scale) => scale,
         };
         Heads {
             heads: attention.heads,
             kv_heads: attention.kv_heads,
             head_dim: attention.head_dim,
             scale: scale as f32,
-            window: attention.window,
+            cap: attention.cap.map(|cap| cap as f32),
+            window: attention.window_of(layer),
         }
     }
 
@@ -110,13 +116,15 @@ pub trait Compute: Send + Sync {
     fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<Self::Norm>;
     /// An empty cache of one layer.
     fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer>;
-    /// Cosines and sines for these positions.
-    fn rope(&self, frequencies: &Frequencies, positions: &[usize]) -> Result<Self::Rope>;
+    /// Cosines and sines for the rows of a batch.
+    fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<Self::Rope>;
 
     /// Rows of a table that was taken in as a projection `(vocabulary, dim)`.
     fn embed(&self, table: &Self::Linear, rows: &[u32]) -> Result<Self::Tensor>;
     /// `norm(x)`.
     fn norm(&self, x: &Self::Tensor, norm: &Self::Norm) -> Result<Self::Tensor>;
+    /// Normalises queries and keys with a norm each: head by head where the norm has `head_dim` weights, else all together.
+    fn norm_heads(&self, qkv: Self::Tensor, heads: &Heads, norms: &(Self::Norm, Self::Norm)) -> Result<Self::Tensor>;
     /// `x W^T + b` for each of the grouped projections.
     fn project(&self, x: &Self::Tensor, linear: &Self::Linear) -> Result<Self::Tensor>;
     /// Rotates queries and keys, appends keys and values to the caches, and attends; `qkv` is `(rows, qkv_width)`, the
@@ -136,8 +144,16 @@ pub trait Compute: Send + Sync {
     fn gated(&self, x: Self::Tensor, act: Activation) -> Result<Self::Tensor>;
     /// `x + y`.
     fn add(&self, x: Self::Tensor, y: Self::Tensor) -> Result<Self::Tensor>;
+    /// `x * factor`.
+    fn scale(&self, x: Self::Tensor, factor: f64) -> Result<Self::Tensor>;
+    /// `cap * tanh(x / cap)`.
+    fn cap(&self, x: Self::Tensor, cap: f64) -> Result<Self::Tensor>;
     /// Some of the rows.
-    fn select(&self, x: Self::Tensor, rows: &[usize]) -> Result<Self::Tensor>;
+    fn select(&self, x: &Self::Tensor, rows: &[usize]) -> Result<Self::Tensor>;
+    /// Zeros, as many as `x` has numbers.
+    fn zeros_like(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
+    /// Adds `weights[i]` times row `i` of `y` to row `rows[i]` of `x`; no row is named twice.
+    fn add_rows(&self, x: Self::Tensor, y: Self::Tensor, rows: &[usize], weights: &[f32]) -> Result<Self::Tensor>;
     /// Copies to the host, row after row, replacing what `out` holds.
     fn read(&self, x: Self::Tensor, out: &mut Vec<f32>) -> Result<()>;
 }

@@ -6,11 +6,23 @@
 use crate::spec::{Pairing, Rope, RopeScaling};
 use std::f64::consts::TAU;
 
+/// Where a row of a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its position in the text.
+    pub position: usize,
+    /// The most positions that its text may come to. A text's keys must all be rotated alike, so which of two sets of
+    /// frequencies it has can not depend on how long it happens to be so far.
+    pub limit: usize,
+}
+
 /// The angles per position of one model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frequencies {
     /// Radians per position, one for each of the `dims / 2` pairs.
     pub inverse: Vec<f32>,
+    /// The same for texts beyond so many positions, where the model has two sets (LongRoPE).
+    pub beyond: Option<(usize, Vec<f32>)>,
     /// Factor on cosines and sines.
     pub factor: f32,
     /// Which dimensions form a pair.
@@ -23,10 +35,18 @@ impl Frequencies {
         let half = rope.dims / 2;
         let base = |i: usize| rope.theta.powf(-(2.0 * i as f64) / rope.dims as f64);
         let mut factor = 1.0;
+        let mut beyond = None;
+        let divided = |factors: &[f32]| (0..half).map(|i| base(i) / f64::from(factors[i])).collect::<Vec<f64>>();
+        let narrow = |frequencies: Vec<f64>| frequencies.into_iter().map(|f| f as f32).collect::<Vec<f32>>();
         let inverse = match &rope.scaling {
             RopeScaling::None => (0..half).map(base).collect::<Vec<f64>>(),
             RopeScaling::Linear { factor } => (0..half).map(|i| base(i) / factor).collect(),
-            RopeScaling::Factors(factors) => (0..half).map(|i| base(i) / f64::from(factors[i])).collect(),
+            RopeScaling::Factors(factors) => divided(factors),
+            RopeScaling::Long { short, long, original_context, attention_factor } => {
+                factor = *attention_factor;
+                beyond = Some((*original_context, narrow(divided(long))));
+                divided(short)
+            }
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
                 let original = *original_context as f64;
                 let stretch = |i| {
@@ -62,13 +82,16 @@ impl Frequencies {
                 (0..half).map(blend).collect()
             }
         };
-        let inverse = inverse.into_iter().map(|f| f as f32).collect();
-        Frequencies { inverse, factor: factor as f32, pairing: rope.pairing }
+        Frequencies { inverse: narrow(inverse), beyond, factor: factor as f32, pairing: rope.pairing }
     }
 
-    /// Cosines and sines, each `(positions, pairs)`.
-    pub fn rows(&self, positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
-        let angles = positions.iter().flat_map(|p| self.inverse.iter().map(move |f| *p as f32 * f));
+    /// Cosines and sines, each `(places, pairs)`.
+    pub fn rows(&self, places: &[Place]) -> (Vec<f32>, Vec<f32>) {
+        let set = |limit: usize| match &self.beyond {
+            Some((original, long)) if limit > *original => long,
+            Some(_) | None => &self.inverse,
+        };
+        let angles = places.iter().flat_map(|place| set(place.limit).iter().map(|f| place.position as f32 * f));
         angles.map(|a| (a.cos() * self.factor, a.sin() * self.factor)).unzip()
     }
 }

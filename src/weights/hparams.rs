@@ -4,13 +4,16 @@
 //! a bias in GGUF) is read off its tensors here, once. Every number is checked for a sane range before anybody uses it, so
 //! that no allocation or division below can go wrong.
 
+mod layers;
+mod rope;
+
 use super::{Metadata, Value, Weights};
 use crate::error::{Error, Result};
-use crate::spec::{Activation, RopeScaling};
+use crate::spec::Activation;
 use serde_json::Value as Json;
 
 /// (our name, keys of config.json in order of preference, key of GGUF metadata after the architecture's prefix)
-const KEYS: [(&str, &[&str], &str); 17] = [
+const KEYS: [(&str, &[&str], &str); 31] = [
     ("dim", &["hidden_size", "n_embd"], "embedding_length"),
     ("layers", &["num_hidden_layers", "n_layer"], "block_count"),
     ("heads", &["num_attention_heads", "n_head"], "attention.head_count"),
@@ -21,11 +24,25 @@ const KEYS: [(&str, &[&str], &str); 17] = [
     ("context", &["max_position_embeddings", "n_positions", "n_ctx"], "context_length"),
     ("vocab", &["vocab_size"], "vocab_size"),
     ("rms_eps", &["rms_norm_eps"], "attention.layer_norm_rms_epsilon"),
-    ("layer_eps", &["layer_norm_epsilon", "layer_norm_eps"], "attention.layer_norm_epsilon"),
+    ("layer_eps", &["layer_norm_epsilon", "layer_norm_eps", "norm_epsilon"], "attention.layer_norm_epsilon"),
     ("rope_theta", &["rope_theta"], "rope.freq_base"),
     ("rope_dims", &[], "rope.dimension_count"),
+    ("local_rope_theta", &["rope_local_base_freq"], "rope.freq_base_swa"),
     ("window", &["sliding_window"], "attention.sliding_window"),
+    ("window_pattern", &["sliding_window_pattern", "_sliding_window_pattern"], "attention.sliding_window_pattern"),
+    ("window_first", &["max_window_layers"], ""),
+    ("no_rope_interval", &["no_rope_layer_interval"], ""),
+    ("score_cap", &["attn_logit_softcapping"], "attn_logit_softcapping"),
+    ("logit_cap", &["final_logit_softcapping"], "final_logit_softcapping"),
+    ("query_scale", &["query_pre_attn_scalar"], ""),
+    ("score_scale", &["attention_multiplier"], "attention.scale"),
+    ("embed_scale", &["embedding_multiplier"], "embedding_scale"),
+    ("residual_scale", &["residual_multiplier"], "residual_scale"),
+    ("logit_divisor", &["logits_scaling"], "logit_scale"),
     ("experts", &["num_local_experts", "num_experts"], "expert_count"),
+    ("sparse_step", &["decoder_sparse_step"], ""),
+    ("experts_used", &["num_experts_per_tok"], "expert_used_count"),
+    ("expert_dim", &["moe_intermediate_size"], "expert_feed_forward_length"),
     ("activation", &["hidden_act", "activation_function", "hidden_activation"], ""),
     ("tied", &["tie_word_embeddings"], ""),
 ];
@@ -129,6 +146,14 @@ impl<'a> Hparams<'a> {
         }
     }
 
+    /// Whether config.json has a list under `key` that is not empty.
+    pub fn is_listed(&self, key: &str) -> bool {
+        match &self.source {
+            Source::Config { config, .. } => config.get(key).and_then(Json::as_array).is_some_and(|list| !list.is_empty()),
+            Source::Gguf { .. } => false,
+        }
+    }
+
     /// A count or size between 1 and a sane maximum, if stated.
     pub fn size(&self, name: &str) -> Result<Option<usize>> {
         let Some(value) = self.value(name)? else { return Ok(None) };
@@ -157,6 +182,17 @@ impl<'a> Hparams<'a> {
         match value.as_f64() {
             Some(x) if x.is_finite() && x > 0.0 => Ok(Some(x)),
             _ => Err(self.wrong(name, format!("is {value}, expected a positive number"))),
+        }
+    }
+
+    /// A soft-cap: `default` where the file does not say, none where it says null or 0.
+    pub fn cap(&self, name: &str, default: Option<f64>) -> Result<Option<f64>> {
+        if !self.is_stated(name) {
+            return Ok(default);
+        }
+        match self.value(name)? {
+            Some(value) if value.as_f64() == Some(0.0) => Ok(None),
+            _ => self.positive(name),
         }
     }
 
@@ -196,6 +232,11 @@ impl<'a> Hparams<'a> {
         })
     }
 
+    /// Whether the first block has a bias here. GGUF files state no biases: their tensors do.
+    pub fn stores_bias(&self, part: &str) -> bool {
+        self.is_gguf() && self.weights.contains(&format!("blk.0.{part}.bias"))
+    }
+
     /// Whether the output matrix is the embedding table: what the tensors say, then the key, then `default`.
     ///
     /// A file without an output matrix can only mean a tied one; a config that says `true` beats a stray copy.
@@ -207,165 +248,5 @@ impl<'a> Hparams<'a> {
             return Ok(false);
         }
         self.flag("tie_word_embeddings", default)
-    }
-
-    /// The rotary base: `rope_theta`, or inside `rope_parameters` in newer files.
-    pub fn rope_theta(&self) -> Result<f64> {
-        let stated = self.positive("rope_theta")?.unwrap_or(10_000.0);
-        match self.rope_object()? {
-            Some(object) => self.number(object, "rope_theta", Some(stated)),
-            None => Ok(stated),
-        }
-    }
-
-    /// The object that describes rotary scaling in config.json: `rope_scaling`, else `rope_parameters`; empty is absent.
-    fn rope_object(&self) -> Result<Option<&Json>> {
-        let Source::Config { config, file } = &self.source else { return Ok(None) };
-        for key in ["rope_scaling", "rope_parameters"] {
-            let Some(value) = config.get(key).filter(|v| !v.is_null()) else { continue };
-            let Some(object) = value.as_object() else {
-                return Err(Error::corrupt(file, format!("key {key} is {value}, expected an object")));
-            };
-            if object.values().any(Json::is_object) {
-                let what = format!("{file}: key {key} with parameters for each kind of layer");
-                return Err(Error::unsupported(what, "one set of parameters"));
-            }
-            if object.get("partial_rotary_factor").and_then(Json::as_f64).is_some_and(|factor| factor != 1.0) {
-                return Err(Error::unsupported(format!("{file}: partial_rotary_factor in {key}"), "whole heads rotated"));
-            }
-            if !object.is_empty() {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
-    }
-
-    /// A positive number in the rope object; `default` where it is absent.
-    fn number(&self, object: &Json, key: &str, default: Option<f64>) -> Result<f64> {
-        match object.get(key).filter(|v| !v.is_null()) {
-            None => default.ok_or_else(|| Error::corrupt(self.file(), format!("rope scaling: key {key} is missing"))),
-            Some(value) => match value.as_f64() {
-                Some(x) if x.is_finite() && x > 0.0 => Ok(x),
-                _ => {
-                    Err(Error::corrupt(self.file(), format!("rope scaling: key {key} is {value}, expected a positive number")))
-                }
-            },
-        }
-    }
-
-    /// How the rotary frequencies are stretched. `context` is the model's stated context.
-    pub fn rope_scaling(&self, context: usize) -> Result<RopeScaling> {
-        match &self.source {
-            Source::Config { .. } => self.config_rope_scaling(context),
-            Source::Gguf { .. } => self.gguf_rope_scaling(context),
-        }
-    }
-
-    fn config_rope_scaling(&self, context: usize) -> Result<RopeScaling> {
-        let Some(object) = self.rope_object()? else { return Ok(RopeScaling::None) };
-        let kind = match object.get("rope_type").or_else(|| object.get("type")) {
-            None => "default",
-            Some(kind) => kind.as_str().ok_or_else(|| {
-                Error::corrupt(self.file(), format!("rope scaling: key rope_type is {kind}, expected a name"))
-            })?,
-        };
-        let original = |default: usize| -> Result<usize> {
-            Ok(self.number(object, "original_max_position_embeddings", Some(default as f64))? as usize)
-        };
-        match kind {
-            "default" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear { factor: self.number(object, "factor", None)? }),
-            "llama3" => Ok(RopeScaling::Llama3 {
-                factor: self.number(object, "factor", None)?,
-                low_freq_factor: self.number(object, "low_freq_factor", None)?,
-                high_freq_factor: self.number(object, "high_freq_factor", None)?,
-                original_context: original(context)?,
-            }),
-            "yarn" => {
-                let factor = self.number(object, "factor", None)?;
-                // transformers takes the stated context for the original one where the object does not name it.
-                let original_context = original(context)?;
-                let attention_factor = match object.get("attention_factor").filter(|v| !v.is_null()) {
-                    Some(_) => self.number(object, "attention_factor", None)?,
-                    None => self.yarn_attention_factor(object, factor)?,
-                };
-                Ok(RopeScaling::Yarn {
-                    factor,
-                    original_context,
-                    beta_fast: self.number(object, "beta_fast", Some(32.0))?,
-                    beta_slow: self.number(object, "beta_slow", Some(1.0))?,
-                    attention_factor,
-                    truncate: object.get("truncate").and_then(Json::as_bool).unwrap_or(true),
-                })
-            }
-            other => {
-                Err(Error::unsupported(format!("{}: rope scaling {other:?}", self.file()), "default, linear, llama3, yarn"))
-            }
-        }
-    }
-
-    /// transformers' `_compute_yarn_parameters`: 0.1 m ln(factor) + 1, as a ratio where both mscales are given.
-    fn yarn_attention_factor(&self, object: &Json, factor: f64) -> Result<f64> {
-        let mscale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
-        let given = |key| object.get(key).and_then(Json::as_f64).filter(|x| *x != 0.0);
-        match (given("mscale"), given("mscale_all_dim")) {
-            (Some(one), Some(all)) => Ok(mscale(one) / mscale(all)),
-            _ => Ok(mscale(1.0)),
-        }
-    }
-
-    /// GGUF: `rope_freqs.weight` (Llama 3), else the `rope.scaling` keys.
-    fn gguf_rope_scaling(&self, context: usize) -> Result<RopeScaling> {
-        if let Some(stored) = self.weights.get("rope_freqs.weight") {
-            let factors = stored.to_f32();
-            if factors.iter().any(|f| !f.is_finite() || *f <= 0.0) {
-                return Err(Error::corrupt(self.file(), "tensor rope_freqs.weight: expected positive numbers"));
-            }
-            return Ok(RopeScaling::Factors(factors));
-        }
-        let key = |key: &str| self.gguf_value(&format!("rope.scaling.{key}"));
-        let number = |name: &str, default: f64| -> Result<f64> {
-            match key(name)? {
-                None => Ok(default),
-                Some(value) => match value.as_f64() {
-                    // As in llama.cpp, 0 stands for "not stated".
-                    Some(0.0) => Ok(default),
-                    Some(x) if x.is_finite() && x > 0.0 => Ok(x),
-                    _ => Err(Error::corrupt(
-                        self.file(),
-                        format!("key rope.scaling.{name} is {value}, expected a positive number"),
-                    )),
-                },
-            }
-        };
-        let kind = key("type")?;
-        match kind.as_ref().map(|k| k.as_str().unwrap_or("?")) {
-            Some("none") => Ok(RopeScaling::None),
-            // llama.cpp takes an absent type for linear; `scale_linear` is the key the factor had before there were types.
-            None | Some("linear") => {
-                let old = self.gguf_value("rope.scale_linear")?.and_then(|v| v.as_f64());
-                let old = old.filter(|factor| factor.is_finite() && *factor > 0.0).unwrap_or(1.0);
-                match number("factor", old)? {
-                    1.0 => Ok(RopeScaling::None),
-                    factor => Ok(RopeScaling::Linear { factor }),
-                }
-            }
-            Some("yarn") => {
-                let factor = number("factor", 1.0)?;
-                let attention = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
-                Ok(RopeScaling::Yarn {
-                    factor,
-                    original_context: number("original_context_length", context as f64)? as usize,
-                    beta_fast: number("yarn_beta_fast", 32.0)?,
-                    beta_slow: number("yarn_beta_slow", 1.0)?,
-                    attention_factor: attention * number("attn_factor", 1.0)?,
-                    truncate: true,
-                })
-            }
-            Some(other) => Err(Error::unsupported(
-                format!("{}: key rope.scaling.type {other:?}", self.file()),
-                "none, linear, yarn, and the tensor rope_freqs.weight",
-            )),
-        }
     }
 }

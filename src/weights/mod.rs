@@ -200,6 +200,9 @@ impl Weights {
     /// finite scales every value is finite. Whoever takes a tensor is about to read it, so this mostly warms the cache.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Stored> {
         let spelling = self.spelling(name);
+        if let Some(tensor) = self.expert(name, shape)? {
+            self.tensors.insert(name.to_owned(), (self.file.clone(), Tensor::Stored(tensor)));
+        }
         let Some((file, tensor)) = self.tensors.get(name) else {
             return Err(Error::corrupt(&self.file, format!("tensor {spelling} is missing")));
         };
@@ -230,6 +233,21 @@ impl Weights {
             Some((_, Tensor::Transposed(stored))) => stored.transposed(),
             _ => unreachable!("the tensor was found above"),
         }
+    }
+
+    /// A tensor of one expert, `blk.0.ffn_up.3.weight`, where the file has those of all experts as one, `blk.0.ffn_up_exps.weight`.
+    fn expert(&self, name: &str, shape: &[usize]) -> Result<Option<Stored>> {
+        let number = |part: &str| part.parse::<usize>().ok();
+        let parts = name.strip_suffix(".weight").and_then(|stem| stem.rsplit_once('.'));
+        let Some((stem, expert)) = parts.and_then(|(stem, last)| Some((stem, number(last)?))) else { return Ok(None) };
+        let Some(all) = self.get(&format!("{stem}_exps.weight")) else { return Ok(None) };
+        if all.shape.len() != 3 || all.shape[1..] != *shape || expert >= all.shape[0] {
+            let why = format!("tensor {} is {}, expected experts of {}", all.name, by(&all.shape), by(shape));
+            return Err(Error::corrupt(&self.file, why));
+        }
+        let bytes = all.data.len() / all.shape[0];
+        let data = all.data.slice(expert * bytes..(expert + 1) * bytes).expect("the range lies within the tensor's bytes");
+        Ok(Some(Stored { name: name.to_owned(), dtype: all.dtype, shape: shape.to_vec(), data }))
     }
 
     /// Hands over a vector of `len` values, widened.

@@ -1,6 +1,6 @@
 //! How the tensors of Hugging Face checkpoints map to GGUF's names, which are tallow's own.
 //!
-//! One table per naming tradition. `{}` stands for the layer's number. A mark says what is odd about the stored layout, so
+//! One table per naming tradition. `{}` stands for a number: the layer's, then the expert's. A mark says what is odd about the stored layout, so
 //! that nobody else needs to know.
 
 /// What is odd about a stored tensor.
@@ -13,26 +13,113 @@ pub enum Layout {
 }
 
 /// (name in the checkpoint, GGUF name, layout); both names without `.weight` or `.bias`.
-pub type Names = &'static [(&'static str, &'static str, Layout)];
+pub type Row = (&'static str, &'static str, Layout);
+
+/// The tables of a naming tradition; a name is looked for in each.
+pub type Names = &'static [&'static [Row]];
 
 /// Llama, Mistral and everything that follows their naming.
-pub const LLAMA: Names = &[
+pub const LLAMA: Names = &[TRUNK, NORMS, GATED];
+
+/// The same with query/key norms: Qwen3.
+pub const QK_NORMED: Names = &[TRUNK, NORMS, GATED, QK_NORMS];
+
+/// Norms on both sides of a sub-layer: Gemma 2.
+pub const SANDWICH: Names = &[TRUNK, SANDWICH_NORMS, GATED];
+
+/// And query/key norms: Gemma 3.
+pub const SANDWICH_QK_NORMED: Names = &[TRUNK, SANDWICH_NORMS, GATED, QK_NORMS];
+
+/// Fused projections: Phi-3. The parts lie below each other in the order of ours.
+pub const FUSED: Names = &[TRUNK, NORMS, FUSED_PROJECTIONS];
+
+/// Norms behind the sub-layers alone: OLMo 2.
+pub const OUTPUT_NORMED: Names = &[TRUNK, OUTPUT_NORMS, GATED, QK_NORMS];
+
+/// A plain feed-forward under GPT-2's names: StarCoder2.
+pub const PLAIN: Names = &[TRUNK, NORMS, PLAIN_FEED_FORWARD];
+
+/// Experts: Mixtral.
+pub const MIXTRAL: Names = &[TRUNK, NORMS, MIXTRAL_EXPERTS];
+
+/// Experts with query/key norms: Qwen3-MoE.
+pub const QWEN_EXPERTS: Names = &[TRUNK, NORMS, QK_NORMS, EXPERTS];
+
+/// What Llama's naming has outside of norms and feed-forward.
+const TRUNK: &[Row] = &[
     ("model.embed_tokens", "token_embd", Layout::Plain),
     ("model.norm", "output_norm", Layout::Plain),
     ("lm_head", "output", Layout::Plain),
-    ("model.layers.{}.input_layernorm", "blk.{}.attn_norm", Layout::Plain),
     ("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q", Layout::Plain),
     ("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k", Layout::Plain),
     ("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v", Layout::Plain),
     ("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output", Layout::Plain),
+];
+
+/// A norm before each sub-layer.
+const NORMS: &[Row] = &[
+    ("model.layers.{}.input_layernorm", "blk.{}.attn_norm", Layout::Plain),
     ("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm", Layout::Plain),
+];
+
+/// The same four places with a norm after each sub-layer, too.
+const SANDWICH_NORMS: &[Row] = &[
+    ("model.layers.{}.input_layernorm", "blk.{}.attn_norm", Layout::Plain),
+    ("model.layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm", Layout::Plain),
+    ("model.layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm", Layout::Plain),
+    ("model.layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm", Layout::Plain),
+];
+
+/// The norms after a sub-layer alone.
+const OUTPUT_NORMS: &[Row] = &[
+    ("model.layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm", Layout::Plain),
+    ("model.layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm", Layout::Plain),
+];
+
+/// Up and down.
+const PLAIN_FEED_FORWARD: &[Row] = &[
+    ("model.layers.{}.mlp.c_fc", "blk.{}.ffn_up", Layout::Plain),
+    ("model.layers.{}.mlp.c_proj", "blk.{}.ffn_down", Layout::Plain),
+];
+
+/// A router and experts. Newer GGUF files stack a layer's experts in one tensor, which `Weights` takes apart.
+const EXPERTS: &[Row] = &[
+    ("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp", Layout::Plain),
+    ("model.layers.{}.mlp.experts.{}.gate_proj", "blk.{}.ffn_gate.{}", Layout::Plain),
+    ("model.layers.{}.mlp.experts.{}.up_proj", "blk.{}.ffn_up.{}", Layout::Plain),
+    ("model.layers.{}.mlp.experts.{}.down_proj", "blk.{}.ffn_down.{}", Layout::Plain),
+];
+
+/// The same as Mixtral calls them.
+const MIXTRAL_EXPERTS: &[Row] = &[
+    ("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp", Layout::Plain),
+    ("model.layers.{}.block_sparse_moe.experts.{}.w1", "blk.{}.ffn_gate.{}", Layout::Plain),
+    ("model.layers.{}.block_sparse_moe.experts.{}.w3", "blk.{}.ffn_up.{}", Layout::Plain),
+    ("model.layers.{}.block_sparse_moe.experts.{}.w2", "blk.{}.ffn_down.{}", Layout::Plain),
+];
+
+/// q/k/v and gate/up as one matrix each.
+const FUSED_PROJECTIONS: &[Row] = &[
+    ("model.layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv", Layout::Plain),
+    ("model.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up", Layout::Plain),
+    ("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down", Layout::Plain),
+];
+
+/// Norms on queries and keys.
+const QK_NORMS: &[Row] = &[
+    ("model.layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm", Layout::Plain),
+    ("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm", Layout::Plain),
+];
+
+/// A gated feed-forward.
+const GATED: &[Row] = &[
     ("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate", Layout::Plain),
     ("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up", Layout::Plain),
     ("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down", Layout::Plain),
 ];
 
 /// GPT-2; `GPT2LMHeadModel` saves the same names behind the prefix `transformer.`.
-pub const GPT2: Names = &[
+pub const GPT2: Names = &[&[
     ("wte", "token_embd", Layout::Plain),
     ("wpe", "position_embd", Layout::Plain),
     ("ln_f", "output_norm", Layout::Plain),
@@ -43,22 +130,14 @@ pub const GPT2: Names = &[
     ("h.{}.ln_2", "blk.{}.ffn_norm", Layout::Plain),
     ("h.{}.mlp.c_fc", "blk.{}.ffn_up", Layout::Transposed),
     ("h.{}.mlp.c_proj", "blk.{}.ffn_down", Layout::Transposed),
-];
+]];
 
 /// The GGUF name and layout of a checkpoint's tensor; `None` for tensors that are no weights (mask buffers and the like).
 pub fn gguf_name(names: Names, stored: &str) -> Option<(String, Layout)> {
     let stored = stored.strip_prefix("transformer.").unwrap_or(stored);
     let (stem, leaf) = stored.rsplit_once('.').filter(|(_, leaf)| matches!(*leaf, "weight" | "bias"))?;
-    names.iter().find_map(|(from, to, layout)| {
-        let name = match from.split_once("{}") {
-            None if *from == stem => to.to_string(),
-            None => return None,
-            Some((before, after)) => {
-                let layer = stem.strip_prefix(before)?.strip_suffix(after)?;
-                layer.parse::<u32>().ok().filter(|n| n.to_string() == layer)?;
-                to.replace("{}", layer)
-            }
-        };
+    names.iter().copied().flatten().find_map(|(from, to, layout)| {
+        let name = filled(to, &numbers(from, stem)?);
         // A bias is a vector: there is nothing to transpose.
         let layout = if leaf == "bias" { Layout::Plain } else { *layout };
         Some((format!("{name}.{leaf}"), layout))
@@ -68,12 +147,26 @@ pub fn gguf_name(names: Names, stored: &str) -> Option<(String, Layout)> {
 /// The reverse of [`gguf_name`]: how a checkpoint calls the tensor with this GGUF name.
 pub fn stored_name(names: Names, gguf: &str) -> Option<String> {
     let (stem, leaf) = gguf.rsplit_once('.')?;
-    let (pattern, layer) = match stem.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
-        Some((layer, part)) => (format!("blk.{{}}.{part}"), layer),
-        None => (stem.to_owned(), ""),
-    };
-    let row = names.iter().find(|row| row.1 == pattern)?;
-    Some(format!("{}.{leaf}", row.0.replace("{}", layer)))
+    names.iter().copied().flatten().find_map(|(from, to, _)| Some(format!("{}.{leaf}", filled(from, &numbers(to, stem)?))))
+}
+
+/// What stands in `name` for the `{}` of `pattern`; `None` where it does not fit.
+fn numbers<'a>(pattern: &str, name: &'a str) -> Option<Vec<&'a str>> {
+    let mut parts = pattern.split("{}");
+    let mut rest = name.strip_prefix(parts.next()?)?;
+    let mut numbers = Vec::new();
+    for part in parts {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        number.parse::<u32>().ok().filter(|n| n.to_string() == number)?;
+        numbers.push(number);
+        rest = after.strip_prefix(part)?;
+    }
+    rest.is_empty().then_some(numbers)
+}
+
+fn filled(pattern: &str, numbers: &[&str]) -> String {
+    numbers.iter().fold(pattern.to_owned(), |name, number| name.replacen("{}", number, 1))
 }
 
 #[cfg(test)]
@@ -90,8 +183,9 @@ mod tests {
 
     #[test]
     fn every_name_maps_there_and_back() {
-        for names in [LLAMA, GPT2] {
-            for (stored, ..) in names {
+        let all = [LLAMA, QK_NORMED, SANDWICH, SANDWICH_QK_NORMED, FUSED, OUTPUT_NORMED, PLAIN, MIXTRAL, QWEN_EXPERTS, GPT2];
+        for names in all {
+            for (stored, ..) in names.iter().copied().flatten() {
                 let stored = format!("{}.weight", stored.replace("{}", "7"));
                 let (gguf, _) = gguf_name(names, &stored).unwrap();
                 assert_eq!(stored_name(names, &gguf), Some(stored));

@@ -45,6 +45,7 @@ struct Shape {
     len: usize,
     causal: bool,
     window: Option<usize>,
+    cap: Option<f32>,
 }
 
 /// Attention of the last `rows` positions of a cache.
@@ -59,6 +60,7 @@ fn attend(kernels: &'static Kernels, pool: &Pool, shape: Shape, cache: &Cache, q
         kv_heads: shape.kv_heads,
         head_dim: shape.dim,
         scale: 0.3,
+        cap: shape.cap,
         first: shape.len - rows,
         causal: shape.causal,
         window: shape.window,
@@ -73,7 +75,7 @@ fn attend(kernels: &'static Kernels, pool: &Pool, shape: Shape, cache: &Cache, q
 }
 
 fn attend_exactly(shape: Shape, cache: &Cache, q: &[f32], rows: usize) -> Vec<f64> {
-    let Shape { heads, kv_heads, dim, len, causal, window } = shape;
+    let Shape { heads, kv_heads, dim, len, causal, window, cap } = shape;
     let mut out = Vec::new();
     for row in 0..rows {
         let own = len - rows + row;
@@ -83,7 +85,8 @@ fn attend_exactly(shape: Shape, cache: &Cache, q: &[f32], rows: usize) -> Vec<f6
             let q = &q[(row * heads + head) * dim..][..dim];
             let at = |i: usize| (head / (heads / kv_heads) * len + i) * dim;
             let score = |i: usize| q.iter().zip(&cache.k[at(i)..]).map(|(q, k)| *q as f64 * *k as f64).sum::<f64>() * 0.3;
-            let scores: Vec<f64> = (from..to).map(score).collect();
+            let capped = |s: f64| cap.map_or(s, |cap| cap as f64 * (s / cap as f64).tanh());
+            let scores: Vec<f64> = (from..to).map(|i| capped(score(i))).collect();
             let max = scores.iter().fold(f64::MIN, |a, b| a.max(*b));
             let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
             for d in 0..dim {
@@ -95,14 +98,15 @@ fn attend_exactly(shape: Shape, cache: &Cache, q: &[f32], rows: usize) -> Vec<f6
     out
 }
 
-const SHAPES: [Shape; 7] = [
-    Shape { heads: 9, kv_heads: 3, dim: 64, len: 300, causal: true, window: None },
-    Shape { heads: 2, kv_heads: 2, dim: 32, len: 64, causal: false, window: None },
-    Shape { heads: 4, kv_heads: 1, dim: 20, len: 257, causal: true, window: Some(40) },
-    Shape { heads: 4, kv_heads: 2, dim: 128, len: 65, causal: true, window: Some(1) },
-    Shape { heads: 1, kv_heads: 1, dim: 1, len: 17, causal: true, window: None },
-    Shape { heads: 8, kv_heads: 1, dim: 80, len: 130, causal: false, window: None },
-    Shape { heads: 3, kv_heads: 3, dim: 96, len: 1100, causal: true, window: Some(700) },
+const SHAPES: [Shape; 8] = [
+    Shape { heads: 9, kv_heads: 3, dim: 64, len: 300, causal: true, window: None, cap: None },
+    Shape { heads: 2, kv_heads: 2, dim: 32, len: 64, causal: false, window: None, cap: None },
+    Shape { heads: 4, kv_heads: 1, dim: 20, len: 257, causal: true, window: Some(40), cap: None },
+    Shape { heads: 4, kv_heads: 2, dim: 128, len: 65, causal: true, window: Some(1), cap: None },
+    Shape { heads: 1, kv_heads: 1, dim: 1, len: 17, causal: true, window: None, cap: None },
+    Shape { heads: 8, kv_heads: 1, dim: 80, len: 130, causal: false, window: None, cap: None },
+    Shape { heads: 3, kv_heads: 3, dim: 96, len: 1100, causal: true, window: Some(700), cap: None },
+    Shape { heads: 4, kv_heads: 2, dim: 48, len: 270, causal: true, window: Some(100), cap: Some(2.0) },
 ];
 
 #[test]
@@ -162,6 +166,7 @@ fn a_cache_without_its_dropped_front_gives_the_same_bits() {
             kv_heads: shape.kv_heads,
             head_dim: shape.dim,
             scale: 0.3,
+            cap: shape.cap,
             first: shape.len - 1,
             causal: true,
             window: shape.window,
@@ -207,7 +212,7 @@ fn rows_come_back_from_the_cache_and_truncation_forgets() {
 
 #[test]
 fn a_query_that_sees_nothing_gets_zeroes() {
-    let shape = Shape { heads: 2, kv_heads: 1, dim: 16, len: 0, causal: true, window: None };
+    let shape = Shape { heads: 2, kv_heads: 1, dim: 16, len: 0, causal: true, window: None, cap: None };
     for kernels in sets() {
         let cache = Cache {
             keys: vec![Rows::keys(16, Precision::F32)],
