@@ -3,6 +3,7 @@
 mod gpt2;
 mod llama;
 mod mistral;
+mod qwen;
 
 use crate::error::{Error, Result};
 use crate::spec::Spec;
@@ -19,9 +20,11 @@ pub struct Family {
 }
 
 /// Every family that runs. GGUF files of Mistral models call themselves `llama`.
-pub static FAMILIES: [Family; 3] = [
+pub static FAMILIES: [Family; 5] = [
     Family { name: "llama", names: names::LLAMA, spec: llama::spec },
     Family { name: "mistral", names: names::LLAMA, spec: mistral::spec },
+    Family { name: "qwen2", names: names::LLAMA, spec: qwen::qwen2 },
+    Family { name: "qwen3", names: names::QK_NORMED, spec: qwen::qwen3 },
     Family { name: "gpt2", names: names::GPT2, spec: gpt2::spec },
 ];
 
