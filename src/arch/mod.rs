@@ -1,5 +1,6 @@
 //! The registry of families: a row each, and a short file that says what is peculiar about it.
 
+mod gemma;
 mod gpt2;
 mod llama;
 mod mistral;
@@ -20,11 +21,15 @@ pub struct Family {
 }
 
 /// Every family that runs. GGUF files of Mistral models call themselves `llama`.
-pub static FAMILIES: [Family; 5] = [
+pub static FAMILIES: [Family; 9] = [
     Family { name: "llama", names: names::LLAMA, spec: llama::spec },
     Family { name: "mistral", names: names::LLAMA, spec: mistral::spec },
     Family { name: "qwen2", names: names::LLAMA, spec: qwen::qwen2 },
     Family { name: "qwen3", names: names::QK_NORMED, spec: qwen::qwen3 },
+    Family { name: "gemma", names: names::LLAMA, spec: gemma::gemma },
+    Family { name: "gemma2", names: names::SANDWICH, spec: gemma::gemma2 },
+    Family { name: "gemma3", names: names::SANDWICH_QK_NORMED, spec: gemma::gemma3 },
+    Family { name: "gemma3_text", names: names::SANDWICH_QK_NORMED, spec: gemma::gemma3 },
     Family { name: "gpt2", names: names::GPT2, spec: gpt2::spec },
 ];
 

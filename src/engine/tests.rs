@@ -384,3 +384,93 @@ fn many_threads_share_one_model_and_each_session_is_its_own() {
     });
     assert_eq!(alone, together);
 }
+
+/// A golden case with a context of 4,096.
+fn golden(name: &str, device: DeviceChoice) -> Model {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let options = LoadOptions { context: Some(4096), device, ..LoadOptions::default() };
+    Model::load_with(folder.to_str().unwrap(), &options).unwrap()
+}
+
+/// A text of `len` tokens without a pattern.
+fn noise(len: u32) -> Vec<u32> {
+    (0..len).map(|i| 3 + i.wrapping_mul(2_654_435_761) % 400).collect()
+}
+
+/// Reads `tokens` in chunks; gives the last logits and the cache.
+fn read_in_chunks(model: &Model, tokens: &[u32], chunk: usize) -> (Vec<f32>, KvCache) {
+    let mut cache = model.inner().network.cache(4096).unwrap();
+    let mut logits = Vec::new();
+    for tokens in tokens.chunks(chunk) {
+        model.inner().network.logits(&Batch::last(tokens), &mut [&mut cache], &mut logits).unwrap();
+    }
+    (logits, cache)
+}
+
+#[test]
+fn layers_with_a_window_take_no_more_memory_than_that_and_give_the_same_bits() {
+    for device in [DeviceChoice::Cpu, DeviceChoice::CpuReference] {
+        for (name, window_layers, layers) in [("mistral-window8", 2, 2), ("gemma3-text", 3, 4)] {
+            let model = golden(name, device);
+            let tokens = noise(1500);
+            let one_layer = |len| read_in_chunks(&golden("mistral-no-window", device), &tokens[..len], 512).1.bytes() / 2;
+            let attention = &model.spec().attention;
+            let scale = (attention.head_dim * attention.kv_heads) as f64 / (12 * 2) as f64;
+            let (logits, cache) = read_in_chunks(&model, &tokens, 512);
+            // The window, a step of 256 and a chunk of 512 are less than 1,024 positions.
+            let most = window_layers as f64 * one_layer(1024) as f64 + (layers - window_layers) as f64 * one_layer(1500) as f64;
+            let taken = cache.bytes() as f64;
+            assert!(taken <= 1.4 * most * scale, "{name} on {device}: {taken} bytes, expected {}", most * scale);
+            let (by_one, cache) = read_in_chunks(&model, &tokens, 7);
+            assert!(cache.bytes() as f64 <= taken, "{name} on {device}");
+            let (at_once, _) = read_in_chunks(&model, &tokens, 1500);
+            for other in [by_one, at_once] {
+                let same = |(a, b): (&f32, &f32)| match device {
+                    DeviceChoice::Cpu => a.to_bits() == b.to_bits(),
+                    _ => (a - b).abs() < 1e-4,
+                };
+                assert!(logits.iter().zip(&other).all(same), "{name} on {device}");
+            }
+        }
+    }
+}
+
+#[test]
+fn going_back_beyond_a_window_reads_the_text_again_and_gives_the_same() {
+    for device in [DeviceChoice::Cpu, DeviceChoice::CpuReference] {
+        let model = golden("gemma3-text", device);
+        let tokens = noise(900);
+        let mut session = model.session().unwrap();
+        let answer = |session: &mut Session, tokens: &[u32]| -> Vec<u32> {
+            session.reset();
+            let mut run = session.generate_tokens(tokens, &greedy(6)).unwrap();
+            run.text().unwrap();
+            run.tokens().to_vec()
+        };
+        for len in [900, 40, 895, 300] {
+            let fresh = answer(&mut model.session().unwrap(), &tokens[..len]);
+            let mut run = session.generate_tokens(&[], &greedy(0)).ok();
+            drop(run.take());
+            // What the session holds of `tokens` stays; the rest is read.
+            session.truncate(len);
+            let held = session.tokens().len();
+            let mut fork = session.fork().unwrap();
+            for session in [&mut session, &mut fork] {
+                let mut run = session.generate_tokens(&tokens[held..len], &greedy(6)).unwrap();
+                run.text().unwrap();
+                assert_eq!(run.tokens(), fresh, "{len} tokens on {device}");
+            }
+            session.truncate(len);
+        }
+    }
+}
+
+#[test]
+fn a_cache_goes_back_to_the_last_forward_but_not_beyond_what_its_windows_hold() {
+    let model = golden("mistral-window8", DeviceChoice::Cpu);
+    let (_, mut cache) = read_in_chunks(&model, &noise(900), 100);
+    assert_eq!(cache.truncate(2000), 900);
+    assert_eq!(cache.truncate(800), 800);
+    assert_eq!(cache.truncate(500), 0);
+    assert_eq!(cache.len(), 0);
+}

@@ -1,0 +1,66 @@
+//! Gemma 1, 2 and 3 (text): Llama with scaled embeddings, a tanh-GELU gate, norms stored around 0, and a tied head.
+//!
+//! From 2 on norms lie on both sides of a sub-layer and some layers have a window; 2 caps scores and logits; 3 has query/key
+//! norms instead, and its window layers rotate by a base of their own. Gemma 1's files say `hidden_act: gelu` and mean its
+//! tanh approximation. GGUF files hold the norms' weights with the 1 added. Reference: transformers' `modeling_gemma3.py`.
+
+use crate::error::Result;
+use crate::spec::*;
+use crate::weights::Hparams;
+
+/// Gemma 1's spec.
+pub fn gemma(h: &Hparams) -> Result<Spec> {
+    let base = super::llama::spec(h)?;
+    Ok(Spec {
+        family: "gemma",
+        norm: Norm::Rms { eps: h.positive("rms_eps")?.unwrap_or(1e-6), offset: if h.is_gguf() { 0.0 } else { 1.0 } },
+        mlp: Mlp::Gated { act: Activation::GeluTanh, dim: h.need("mlp_dim")?, bias: false },
+        scale: Scale { embed: (base.dim as f64).sqrt(), ..Scale::NONE },
+        head: if h.tied(true)? { Head::Tied } else { Head::Own },
+        ..base
+    })
+}
+
+/// Gemma 2's spec.
+pub fn gemma2(h: &Hparams) -> Result<Spec> {
+    let base = gemma(h)?;
+    let attention = Attention {
+        window: h.window(base.layers, 2)?,
+        scale: score_scale(h, &base, 46)?,
+        cap: h.cap("score_cap", Some(50.0))?,
+        ..base.attention
+    };
+    let scale = Scale { cap: h.cap("logit_cap", Some(30.0))?, ..base.scale };
+    Ok(Spec { family: "gemma2", wiring: Wiring::Sandwich, attention, scale, ..base })
+}
+
+/// Gemma 3's spec.
+pub fn gemma3(h: &Hparams) -> Result<Spec> {
+    let base = gemma(h)?;
+    let window = h.window(base.layers, 6)?;
+    let mut ropes = vec![h.rope(base.attention.head_dim, base.context)?];
+    if let Some(window) = &window {
+        let local = h.local_rope(10_000.0, base.attention.head_dim, base.context)?;
+        ropes.insert(0, Rope { layers: window.layers.clone(), ..local });
+    }
+    let attention = Attention {
+        window,
+        qk_norm: QkNorm::Head,
+        scale: score_scale(h, &base, 62)?,
+        cap: h.cap("score_cap", None)?,
+        ..base.attention
+    };
+    let scale = Scale { cap: h.cap("logit_cap", None)?, ..base.scale };
+    let position = Position::Rope(ropes);
+    Ok(Spec { family: "gemma3", wiring: Wiring::Sandwich, attention, position, scale, ..base })
+}
+
+/// `query_pre_attn_scalar`. GGUF files leave it out: it is the width of a head but in the 27B models, known by their number
+/// of layers, where it is `dim / heads`.
+fn score_scale(h: &Hparams, base: &Spec, layers_of_27b: usize) -> Result<ScoreScale> {
+    let scalar = match h.positive("query_scale")? {
+        None if h.is_gguf() && base.layers == layers_of_27b => Some((base.dim / base.attention.heads) as f64),
+        stated => stated,
+    };
+    Ok(scalar.map_or(ScoreScale::HeadDim, |scalar| ScoreScale::Fixed(scalar.powf(-0.5))))
+}
