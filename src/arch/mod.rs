@@ -4,6 +4,7 @@ mod gemma;
 mod gpt2;
 mod llama;
 mod mistral;
+mod phi3;
 mod qwen;
 
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ pub struct Family {
 }
 
 /// Every family that runs. GGUF files of Mistral models call themselves `llama`.
-pub static FAMILIES: [Family; 9] = [
+pub static FAMILIES: [Family; 10] = [
     Family { name: "llama", names: names::LLAMA, spec: llama::spec },
     Family { name: "mistral", names: names::LLAMA, spec: mistral::spec },
     Family { name: "qwen2", names: names::LLAMA, spec: qwen::qwen2 },
@@ -30,6 +31,7 @@ pub static FAMILIES: [Family; 9] = [
     Family { name: "gemma2", names: names::SANDWICH, spec: gemma::gemma2 },
     Family { name: "gemma3", names: names::SANDWICH_QK_NORMED, spec: gemma::gemma3 },
     Family { name: "gemma3_text", names: names::SANDWICH_QK_NORMED, spec: gemma::gemma3 },
+    Family { name: "phi3", names: names::FUSED, spec: phi3::spec },
     Family { name: "gpt2", names: names::GPT2, spec: gpt2::spec },
 ];
 

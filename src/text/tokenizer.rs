@@ -262,7 +262,8 @@ fn finish(
             TokenType::Normal if vocab.types.is_none() && end::ends_a_turn(token) => true,
             TokenType::Normal | TokenType::Unused | TokenType::Byte => continue,
         };
-        added.push(AddedToken::from(token.clone(), special).normalized(false));
+        let strips = vocab.strip_right && special && !matches!(token.as_str(), "<unk>" | "<s>" | "<|endoftext|>");
+        added.push(AddedToken::from(token.clone(), special).normalized(false).rstrip(strips));
     }
     tokenizer.add_tokens(added)?;
 

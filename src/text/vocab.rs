@@ -44,6 +44,9 @@ pub struct Vocab {
     pub add_eos: Option<bool>,
     /// `tokenizer.ggml.add_space_prefix`.
     pub add_space_prefix: Option<bool>,
+    /// Whether control tokens swallow the white space to their right, but for `<unk>`, `<s>` and `<|endoftext|>`. Phi-3's do;
+    /// its `tokenizer.json` says so, its GGUF files do not.
+    pub strip_right: bool,
 }
 
 /// What a token is, numbered as GGUF does.

@@ -11,9 +11,11 @@ pub fn vocab(metadata: &mut Metadata) -> Result<Vocab> {
     let flag = |name: &str| metadata.bool(&key(name));
     let string = |name: &str| Ok::<_, Error>(metadata.string(&key(name))?.map(str::to_owned));
     let types = metadata.ints(&key("token_type"))?;
+    let model = string("model")?.ok_or_else(|| metadata.missing(&key("model")))?;
     let vocab = Vocab {
+        strip_right: model == "llama" && metadata.string("general.architecture")? == Some("phi3"),
         file: metadata.file().to_owned(),
-        model: string("model")?.ok_or_else(|| metadata.missing(&key("model")))?,
+        model,
         pre: string("pre")?,
         scores: metadata.f32s(&key("scores"))?.map(<[f32]>::to_vec),
         types: types.map(|types| types.into_iter().map(|t| t as i32).collect()),
