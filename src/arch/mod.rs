@@ -6,6 +6,7 @@ mod llama;
 mod mistral;
 mod phi3;
 mod qwen;
+mod smollm3;
 
 use crate::error::{Error, Result};
 use crate::spec::Spec;
@@ -22,7 +23,7 @@ pub struct Family {
 }
 
 /// Every family that runs. GGUF files of Mistral models call themselves `llama`.
-pub static FAMILIES: [Family; 10] = [
+pub static FAMILIES: [Family; 11] = [
     Family { name: "llama", names: names::LLAMA, spec: llama::spec },
     Family { name: "mistral", names: names::LLAMA, spec: mistral::spec },
     Family { name: "qwen2", names: names::LLAMA, spec: qwen::qwen2 },
@@ -32,6 +33,7 @@ pub static FAMILIES: [Family; 10] = [
     Family { name: "gemma3", names: names::SANDWICH_QK_NORMED, spec: gemma::gemma3 },
     Family { name: "gemma3_text", names: names::SANDWICH_QK_NORMED, spec: gemma::gemma3 },
     Family { name: "phi3", names: names::FUSED, spec: phi3::spec },
+    Family { name: "smollm3", names: names::LLAMA, spec: smollm3::spec },
     Family { name: "gpt2", names: names::GPT2, spec: gpt2::spec },
 ];
 

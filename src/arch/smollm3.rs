@@ -1,0 +1,26 @@
+//! SmolLM3: Llama whose every fourth layer knows no positions (NoPE).
+//!
+//! `no_rope_layers` says 1 where rope is used. GGUF files leave it out. Reference: transformers' `modeling_smollm3.py`.
+
+use crate::error::Result;
+use crate::spec::*;
+use crate::weights::Hparams;
+
+/// SmolLM3's spec.
+pub fn spec(h: &Hparams) -> Result<Spec> {
+    let base = super::llama::spec(h)?;
+    let interval = h.size("no_rope_interval")?.unwrap_or(4);
+    let layers = match h.marked_layers("no_rope_layers", base.layers)? {
+        Some(marked) => marked,
+        None => Layers::Listed((1..=base.layers).map(|n| n % interval != 0).collect()),
+    };
+    let rope = Rope { layers, ..h.rope(base.attention.head_dim, base.context)? };
+    let window = if h.flag("use_sliding_window", false)? { h.window(base.layers, 0)? } else { None };
+    Ok(Spec {
+        family: "smollm3",
+        attention: Attention { window, ..base.attention },
+        position: Position::Rope(vec![rope]),
+        head: if h.tied(true)? { Head::Tied } else { Head::Own },
+        ..base
+    })
+}
