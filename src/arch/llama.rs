@@ -20,9 +20,6 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
     if h.size("value_dim")?.is_some_and(|value_dim| value_dim != head_dim) {
         return Err(Error::unsupported(format!("{}: values of another width than keys", h.file()), "one head width"));
     }
-    if h.optional_size("experts")?.is_some() {
-        return Err(Error::unsupported(format!("{}: a mixture of experts", h.file()), "dense models"));
-    }
     let context = h.need("context")?;
     let attention_bias = h.flag("attention_bias", false)?;
     let mlp_bias = h.flag("mlp_bias", false)?;
@@ -46,10 +43,13 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
             cap: None,
         },
         position: Position::Rope(vec![h.rope(head_dim, context)?]),
-        mlp: Mlp::Gated {
-            act: h.activation(Activation::Silu)?,
-            dim: h.need("mlp_dim")?,
-            bias: mlp_bias || h.stores_bias("ffn_up"),
+        mlp: match super::mixtral::experts(h)? {
+            Some(experts) => experts,
+            None => Mlp::Gated {
+                act: h.activation(Activation::Silu)?,
+                dim: h.need("mlp_dim")?,
+                bias: mlp_bias || h.stores_bias("ffn_up"),
+            },
         },
         scale: Scale::NONE,
         head: if h.tied(false)? { Head::Tied } else { Head::Own },

@@ -4,6 +4,7 @@ mod gemma;
 mod gpt2;
 mod llama;
 mod mistral;
+mod mixtral;
 mod phi3;
 mod qwen;
 mod smollm3;
@@ -23,7 +24,7 @@ pub struct Family {
 }
 
 /// Every family that runs. GGUF files of Mistral models call themselves `llama`.
-pub static FAMILIES: [Family; 11] = [
+pub static FAMILIES: [Family; 14] = [
     Family { name: "llama", names: names::LLAMA, spec: llama::spec },
     Family { name: "mistral", names: names::LLAMA, spec: mistral::spec },
     Family { name: "qwen2", names: names::LLAMA, spec: qwen::qwen2 },
@@ -34,6 +35,9 @@ pub static FAMILIES: [Family; 11] = [
     Family { name: "gemma3_text", names: names::SANDWICH_QK_NORMED, spec: gemma::gemma3 },
     Family { name: "phi3", names: names::FUSED, spec: phi3::spec },
     Family { name: "smollm3", names: names::LLAMA, spec: smollm3::spec },
+    Family { name: "mixtral", names: names::MIXTRAL, spec: mixtral::mixtral },
+    Family { name: "qwen3_moe", names: names::QWEN_EXPERTS, spec: mixtral::qwen3_moe },
+    Family { name: "qwen3moe", names: names::QWEN_EXPERTS, spec: mixtral::qwen3_moe },
     Family { name: "gpt2", names: names::GPT2, spec: gpt2::spec },
 ];
 

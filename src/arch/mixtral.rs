@@ -1,0 +1,41 @@
+//! Mixtral and Qwen3-MoE: Mistral and Qwen3 with a mixture of experts in place of each feed-forward.
+//!
+//! GGUF files of Mixtral call themselves `llama` and state a number of experts. Reference: transformers'
+//! `modeling_mixtral.py` and `modeling_qwen3_moe.py`.
+
+use crate::error::{Error, Result};
+use crate::spec::*;
+use crate::weights::Hparams;
+
+/// Mixtral's spec.
+pub fn mixtral(h: &Hparams) -> Result<Spec> {
+    let base = super::llama::spec(h)?;
+    let attention = Attention { window: h.window(base.layers, 0)?, ..base.attention };
+    Ok(Spec { family: "mixtral", attention, ..base })
+}
+
+/// Qwen3-MoE's spec.
+pub fn qwen3_moe(h: &Hparams) -> Result<Spec> {
+    if h.is_listed("mlp_only_layers") || h.size("sparse_step")?.is_some_and(|step| step != 1) {
+        let what = format!("{}: layers without experts between those that have them", h.file());
+        return Err(Error::unsupported(what, "experts in every layer"));
+    }
+    let base = super::qwen::qwen3(h)?;
+    Ok(Spec { family: "qwen3moe", ..base })
+}
+
+/// The experts, where a file states any. Only Qwen's configurations can leave their weights as they are.
+pub(super) fn experts(h: &Hparams) -> Result<Option<Mlp>> {
+    let Some(count) = h.optional_size("experts")? else { return Ok(None) };
+    let dim = match h.optional_size("expert_dim")? {
+        Some(dim) => dim,
+        None => h.need("mlp_dim")?,
+    };
+    Ok(Some(Mlp::Experts {
+        act: h.activation(Activation::Silu)?,
+        dim,
+        count,
+        used: h.need("experts_used")?,
+        renormalise: h.flag("norm_topk_prob", !h.is_stated("expert_dim") || h.is_gguf())?,
+    }))
+}
