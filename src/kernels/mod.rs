@@ -27,6 +27,8 @@ mod input;
 mod math;
 mod matmul;
 mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod panel;
 mod peak;
 mod pool;
@@ -100,6 +102,10 @@ impl Kernels {
             avx512::available().then_some(&avx512::KERNELS),
             #[cfg(target_arch = "x86_64")]
             avx2::available().then_some(&avx2::KERNELS),
+            #[cfg(target_arch = "aarch64")]
+            neon::has_dotprod().then_some(&neon::DOTPROD),
+            #[cfg(target_arch = "aarch64")]
+            neon::has_neon().then_some(&neon::NEON),
             Some(&scalar::KERNELS),
         ]
         .into_iter()
@@ -107,7 +113,7 @@ impl Kernels {
         .collect()
     }
 
-    /// `scalar`, `avx2` or `avx512`.
+    /// `avx512`, `avx2`, `dotprod`, `neon` or `scalar`.
     pub fn name(&self) -> &'static str {
         self.name
     }
