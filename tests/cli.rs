@@ -183,6 +183,41 @@ fn the_same_seed_gives_the_same_answer_and_the_drawn_one_is_reported() {
 }
 
 #[test]
+fn an_option_is_a_flag_by_ollamas_name_and_a_flag_wins() {
+    let (model, _) = golden("llama-gqa-tied");
+    let run = |flags: &[&str]| {
+        let answer = json(output(&[&["run", &model, "The river", "--ignore-eos", "--json"], flags].concat()));
+        (answer["tokens"].clone(), answer["sampler"].as_str().unwrap().to_owned())
+    };
+    let flags = ["-n", "9", "--seed", "5", "--top-k", "7", "--typical-p", "0.8", "--min-p", "0.01", "--temp", "1.5"];
+    let options =
+        ["num_predict=9", "seed=5", "top_k=7", "typical_p=0.8", "min_p=0.01", "temperature=1.5", "num_ctx=100", "num_thread=1"];
+    let options: Vec<&str> = options.iter().flat_map(|option| ["--option", option]).collect();
+    let (tokens, sampler) = run(&flags);
+    assert_eq!(sampler, "top_k 7 -> typical_p 0.8 -> top_p 0.9 -> min_p 0.01 -> temperature 1.5");
+    assert_eq!(run(&options), (tokens.clone(), sampler.clone()));
+    assert_eq!(run(&[&flags[..], &["--option", "top_k=3", "--option", "seed=6"]].concat()), (tokens, sampler));
+}
+
+#[test]
+fn a_logit_bias_forbids_or_forces_a_token() {
+    let (model, expected) = golden("llama-gqa-tied");
+    let prompt = expected["prompts"][0]["text"].as_str().unwrap();
+    let greedy = ids(&expected["prompts"][0]["greedy_ids"])[0];
+    let first = |bias: &str| {
+        let args = ["run", &model, prompt, "--raw", "--temp", "0", "-n", "1", "--ignore-eos", "--json", "--logit-bias", bias];
+        ids(&json(output(&args))["tokens"])[0]
+    };
+    assert_eq!(first(&format!("{greedy}+0")), greedy);
+    let second = first(&format!("{greedy}=-inf"));
+    assert_ne!(second, greedy);
+    assert_eq!(first(&format!("{greedy}=false")), second);
+    assert_eq!(first("77+1000"), 77);
+    let (code, stderr) = failure(output(&["run", &model, prompt, "--logit-bias", "99999=1"]));
+    assert!(code == 2 && stderr.contains("logit_bias: token 99999 is outside the vocabulary of 500"), "{stderr}");
+}
+
+#[test]
 fn log_probabilities_come_with_the_likeliest_alternatives() {
     let (model, expected) = golden("llama-gqa-tied");
     let prompt = expected["prompts"][0]["text"].as_str().unwrap();
@@ -265,6 +300,8 @@ fn verbose_prints_the_sampler_and_ollamas_timings_on_stderr() {
     let run = output(&["run", &model, "The river", "-n", "3", "--top-k", "5", "--seed", "4", "--ignore-eos", "-v"]);
     let stderr = text(&run.stderr);
     assert!(stderr.contains("sampling: top_k 5 -> top_p 0.9 -> temperature 0.8; seed 4\n"), "{stderr}");
+    let order = "parameters (flag > --option > the model's own > tallow's): num_ctx ";
+    assert!(stderr.contains(order) && stderr.contains(", temperature 0.8, top_k 5, typical_p 1, top_p 0.9, "), "{stderr}");
     for line in [
         "total duration:       ",
         "load duration:        ",
@@ -360,6 +397,14 @@ fn wrong_usage_gives_exit_code_2() {
         &["run", model, "Hi", "--seed", "x"],
         &["run", model, "Hi", "--stop", ""],
         &["run", model, "Hi", "--raw", "--system", "Be brief."],
+        &["run", model, "Hi", "--option", "top_k"],
+        &["run", model, "Hi", "--option", "topk=1"],
+        &["run", model, "Hi", "--option", "top_k=x"],
+        &["run", model, "Hi", "--option", "num_gpu=1"],
+        &["run", model, "Hi", "--option", "top_p=1.5"],
+        &["run", model, "Hi", "--typical-p", "-1"],
+        &["run", model, "Hi", "--logit-bias", "5"],
+        &["run", model, "Hi", "--logit-bias", "5=inf"],
         &["run", model, "Hi", "--offline"],
         &["logits", model],
         &["logits", model, "Hi", "--tokens", "1"],

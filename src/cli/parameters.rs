@@ -31,24 +31,24 @@ pub const NAMES: [&str; 15] = [
 
 /// Ollama's other option names, present and past, with what there is in their place.
 const ABSENT: [(&str, &str); 22] = [
-    ("draft_num_predict", "there are no draft models"),
+    ("draft_num_predict", "a model runs without a draft model"),
     ("embedding_only", "a model that is run generates"),
     ("f16_kv", "the element type of the cache is --cache-type"),
     ("logits_all", "logits are printed by `tallow logits --all`"),
     ("low_vram", "a model runs on one device as a whole, which is --device"),
     ("main_gpu", "a model runs on one device as a whole, which is --device cuda:N"),
-    ("mirostat", "there is no mirostat sampling; see top_p, typical_p and min_p"),
-    ("mirostat_eta", "there is no mirostat sampling; see top_p, typical_p and min_p"),
-    ("mirostat_tau", "there is no mirostat sampling; see top_p, typical_p and min_p"),
+    ("mirostat", "see top_p, typical_p and min_p"),
+    ("mirostat_eta", "see top_p, typical_p and min_p"),
+    ("mirostat_tau", "see top_p, typical_p and min_p"),
     ("num_batch", "a prompt is read in chunks of a fixed size, and the result does not depend on it"),
     ("num_gpu", "a model runs on one device as a whole, which is --device"),
     ("num_gqa", "a model's file states it"),
     ("num_keep", "what stays when the context is full is described at --overflow"),
-    ("numa", "there is no NUMA placement"),
+    ("numa", "threads are not bound to memory nodes"),
     ("penalize_newline", "penalties hold for line breaks as for every other token; see logit_bias"),
     ("rope_frequency_base", "a model's file states it"),
     ("rope_frequency_scale", "a model's file states it"),
-    ("tfs_z", "there is no tail-free sampling; see typical_p and min_p"),
+    ("tfs_z", "see top_p, typical_p and min_p"),
     ("truncate", "what happens to a prompt that is too long is --overflow"),
     ("use_mlock", "weights are not locked into memory"),
     ("use_mmap", "a model's file is always mapped"),
@@ -311,15 +311,22 @@ fn explained(name: &str, error: &clap::Error) -> String {
         Some(ContextValue::String(value)) => value.as_str(),
         _ => "",
     };
-    match error.source() {
-        Some(why) => format!("{name} can not be {value:?}: {why}"),
-        None => format!("{name} can not be {value:?}"),
-    }
+    // The words of std, which do not say what would have been right.
+    let why = match error.source().map(ToString::to_string).as_deref() {
+        Some("invalid float literal" | "cannot parse float from empty string") => "expected a number".to_owned(),
+        Some("invalid digit found in string") if value.parse::<i64>().is_ok() => "expected a whole number from 0 on".to_owned(),
+        Some("invalid digit found in string" | "cannot parse integer from empty string") => {
+            "expected a whole number".to_owned()
+        }
+        Some(why) => why.to_owned(),
+        None => "expected a value".to_owned(),
+    };
+    format!("{name} can not be {value:?}: {why}")
 }
 
 fn unknown(name: &str) -> String {
     if let Some((_, instead)) = ABSENT.iter().find(|row| row.0 == name) {
-        return format!("there is no {name} in tallow: {instead}");
+        return format!("tallow has no parameter {name}: {instead}");
     }
     let names = NAMES.join(", ");
     let nearest = NAMES.iter().map(|known| (strsim::jaro_winkler(known, name), *known)).max_by(|a, b| a.0.total_cmp(&b.0));
@@ -376,15 +383,17 @@ mod tests {
     fn wrong_options_name_the_option_and_the_way_out() {
         for (option, expected) in [
             ("top_k", "expected KEY=VALUE"),
-            ("top_k=x", "top_k can not be \"x\": "),
-            ("top_k=-1", "top_k can not be \"-1\": "),
+            ("top_k=x", "top_k can not be \"x\": expected a whole number"),
+            ("top_k=-1", "top_k can not be \"-1\": expected a whole number from 0 on"),
+            ("top_k=", "top_k can not be \"\": expected a "),
+            ("top_p=high", "top_p can not be \"high\": expected a number"),
             ("num_predict=-2", "num_predict can not be \"-2\": "),
             ("seed=1.5", "expected -1 or a whole number"),
             ("logit_bias=x", "expected ID=BIAS"),
             ("temprature=1", "did you mean temperature?"),
             ("json=1", "unknown parameter \"json\"; there are num_ctx, "),
-            ("num_gpu=1", "there is no num_gpu in tallow: "),
-            ("mirostat=2", "there is no mirostat in tallow: "),
+            ("num_gpu=1", "tallow has no parameter num_gpu: "),
+            ("mirostat=2", "tallow has no parameter mirostat: "),
         ] {
             let message = refused(option);
             assert!(message.starts_with("--option ") && message.contains(expected), "{message}");

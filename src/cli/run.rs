@@ -58,7 +58,7 @@ pub struct Args {
     /// Print one JSON object in place of the text
     #[arg(long)]
     json: bool,
-    /// Report each token's log-probability and the N likeliest tokens (with --json)
+    /// With --json: `logprobs`, for each token its id, token, logprob, and as top_logprobs the same of the N likeliest
     #[arg(long, value_name = "N", requires = "json")]
     logprobs: Option<usize>,
     // Last, because a heading in it holds for all that follows.

@@ -65,10 +65,10 @@ pub(super) fn fit_chat(
         return Err(Error::MessageTooLong { wanted: tokens + 1, limit });
     }
     let dropped = Dropped { tokens: all.len() - tokens, messages: messages.len() - kept.len() };
+    let Dropped { tokens: gone, messages } = dropped;
     log::warn!(
-        "the chat is longer than the context of {limit}: its oldest {} messages ({} tokens) were dropped, {tokens} tokens remain",
-        dropped.messages,
-        dropped.tokens
+        "the chat is longer than the context of {limit}: \
+         its oldest {messages} messages ({gone} tokens) were dropped, {tokens} tokens remain"
     );
     Ok((shortest, dropped))
 }

@@ -1,9 +1,9 @@
 //! Choosing the next token from a row of logits: biases, penalties, filters, and one seeded draw.
 //!
 //! [`SampleOptions`] says what is wanted, a [`Sampler`] does it, [`log_probabilities`] reports what the model thought.
-//! The order of the steps is llama.cpp's: logit biases, penalties, top_k, typical_p, top_p, min_p, and the temperature last, so
-//! that the filters see the model's own distribution whatever the temperature. Other programs put the temperature first, and the same
-//! numbers then give another text.
+//! The order of the steps is llama.cpp's: logit biases, penalties, top_k, typical_p, top_p, min_p, and the temperature
+//! last, so that the filters see the model's own distribution whatever the temperature. Other programs put the temperature
+//! first, and the same numbers then give another text.
 //!
 //! Everything here is plain slices. A row of logits is `(vocab,)` in f32, the index is the token's id. The same options,
 //! seed, logits and history give the same token on any machine: candidates are ordered by logit and then by id, sums

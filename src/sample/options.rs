@@ -204,8 +204,8 @@ mod tests {
         };
         assert_eq!(
             all.describe(),
-            "logit_bias (5-inf, 7+1.5) -> penalties (repeat 1.1, presence 0.5, frequency 0.25, last 64) -> top_k 40 -> typical_p 0.95 \
-             -> top_p 0.9 -> min_p 0.05 -> temperature 0.8"
+            "logit_bias (5-inf, 7+1.5) -> penalties (repeat 1.1, presence 0.5, frequency 0.25, last 64) -> top_k 40 \
+             -> typical_p 0.95 -> top_p 0.9 -> min_p 0.05 -> temperature 0.8"
         );
         assert_eq!(SampleOptions::default().describe(), "top_k 40 -> top_p 0.9 -> temperature 0.8");
         assert_eq!(SampleOptions::greedy().describe(), "greedy");

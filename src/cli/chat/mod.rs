@@ -107,6 +107,9 @@ impl Chat<'_> {
                 Ok(()) => say(format_args!("Set {name} to {}.", values.join(" "))),
                 Err(why) => say(format_args!("{why}")),
             },
+            Command::System(_) if !self.talk.is_templated() => {
+                say(format_args!("A system message needs a chat template, and there is none."));
+            }
             Command::System(text) => {
                 let system = Some(text).filter(|text| !text.is_empty());
                 let done = if system.is_some() { "set" } else { "taken away" };

@@ -48,6 +48,11 @@ impl Talk {
         })
     }
 
+    /// Whether messages go through the chat template; without one there is no system message.
+    pub fn is_templated(&self) -> bool {
+        self.templated
+    }
+
     /// The system message.
     pub fn system(&self) -> Option<&str> {
         self.system.as_deref()
