@@ -36,6 +36,50 @@ pub enum Error {
         /// The tensor, key or place in the file, and what is wrong with it.
         why: String,
     },
+    /// A downloaded file is not what the Hub says it is.
+    #[error("{file}: checksum mismatch: expected {expected}, got {actual}; the download is deleted, pull again")]
+    Checksum {
+        /// The file.
+        file: String,
+        /// The digest that the Hub names.
+        expected: String,
+        /// The digest of what came.
+        actual: String,
+    },
+    /// The Hub, or the way to it, failed.
+    #[error("network: {what}: {why}; {hint}")]
+    Network {
+        /// The host, repository or file.
+        what: String,
+        /// What went wrong.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The repository is given only to those who accepted its licence.
+    #[error(
+        "{repo} is gated: {why}; accept its licence at {url}, then give a token: HF_TOKEN, --token or `hf auth login` ({})", told(*token_sent)
+    )]
+    Gated {
+        /// `organisation/name`.
+        repo: String,
+        /// Where the licence is accepted.
+        url: String,
+        /// What the Hub said.
+        why: String,
+        /// Whether a token was sent.
+        token_sent: bool,
+    },
+    /// The Hub refuses: the token is wrong or lacks a right, or one is needed.
+    #[error("{what}: the Hub refuses access: {why}; give a token that may read it: HF_TOKEN, --token or `hf auth login` ({})", told(*token_sent))]
+    Unauthorised {
+        /// The repository or file.
+        what: String,
+        /// What the Hub said.
+        why: String,
+        /// Whether a token was sent.
+        token_sent: bool,
+    },
     /// More positions were asked for than the context holds.
     #[error(
         "context overflow: {wanted} tokens wanted, the context holds {limit}; shorten the prompt or raise the context size"
@@ -88,6 +132,10 @@ pub enum Error {
     /// candle or a device driver failed.
     #[error("device: {0}")]
     Device(#[from] candle_core::Error),
+}
+
+fn told(token_sent: bool) -> &'static str {
+    if token_sent { "a token was sent" } else { "no token was sent" }
 }
 
 impl Error {

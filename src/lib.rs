@@ -30,6 +30,7 @@ mod bytes;
 pub mod device;
 mod engine;
 mod error;
+pub mod hub;
 pub mod kernels;
 mod load;
 pub mod model;

@@ -57,7 +57,8 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         Error::Input(_) => 2,
         Error::NotFound { .. } => 3,
         Error::OutOfMemory { .. } => 4,
-        Error::Corrupt { .. } => 6,
+        Error::Network { .. } | Error::Gated { .. } | Error::Unauthorised { .. } => 5,
+        Error::Corrupt { .. } | Error::Checksum { .. } => 6,
         Error::Cancelled => 130,
         // Unsupported, ContextOverflow, MessageTooLong, Template, Io, Device, and what is added later.
         _ => 1,
@@ -75,7 +76,11 @@ mod tests {
         for (error, expected) in [
             (Error::NotFound { what: text(), hint: text() }.into(), 3),
             (Error::OutOfMemory { what: text(), need: 2, have: 1 }.into(), 4),
+            (Error::Network { what: text(), why: text(), hint: text() }.into(), 5),
+            (Error::Gated { repo: text(), url: text(), why: text(), token_sent: true }.into(), 5),
+            (Error::Unauthorised { what: text(), why: text(), token_sent: false }.into(), 5),
             (Error::corrupt("file", "why").into(), 6),
+            (Error::Checksum { file: text(), expected: text(), actual: text() }.into(), 6),
             (Error::Input(text()).into(), 2),
             (Error::unsupported("this", "that").into(), 1),
             (Error::ContextOverflow { wanted: 2, limit: 1 }.into(), 1),
