@@ -15,12 +15,23 @@
 //! # Ok::<(), tallow::Error>(())
 //! ```
 
+mod cache;
+mod fetch;
 mod options;
+mod pick;
+mod plan;
+#[cfg_attr(not(feature = "hub"), path = "absent.rs")]
+mod remote;
+mod remove;
+mod scan;
+#[cfg(test)]
+mod testing;
 
 pub use options::HubOptions;
 
 use crate::error::{Error, Result};
 use crate::reference::HubRef;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -90,17 +101,17 @@ impl Plan {
     /// Bytes still to come over the network.
     pub fn missing(&self) -> u64 {
         let wanted = self.files.iter().filter(|file| self.force || !file.present);
-        wanted.map(|file| if self.force { file.size } else { file.size - file.partial }).sum()
+        wanted.map(|file| file.size.saturating_sub(file.partial)).sum()
     }
 
     /// What to load once it is fetched: the GGUF file or the folder.
     pub fn path(&self, hub: &HubOptions) -> PathBuf {
-        todo_path(self, hub)
+        let snapshot = cache::Repo::unchecked(&self.repo, hub).snapshot(&self.commit);
+        match &self.weights {
+            Weights::Gguf(file) => snapshot.join(file),
+            Weights::Folder => snapshot,
+        }
     }
-}
-
-fn todo_path(_: &Plan, hub: &HubOptions) -> PathBuf {
-    hub.cache.clone()
 }
 
 /// A model that is in the cache.
@@ -139,14 +150,16 @@ pub trait Progress: Sync {
 
 impl Progress for () {}
 
-/// Asks the Hub which files `reference` needs, and the cache which of them are there. Offline: what the cache holds.
-pub fn plan(_reference: &HubRef, _hub: &HubOptions, _pull: &PullOptions) -> Result<Plan> {
-    Err(Error::unsupported("the Hub", "nothing yet"))
+/// Asks the Hub which files `reference` needs, and the cache which of them are there.
+///
+/// Offline, and for a commit that is in the cache, the cache answers alone and no socket is opened.
+pub fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
+    plan::plan(reference, hub, pull)
 }
 
-/// Fetches what `plan` lacks.
-pub fn fetch(_plan: &Plan, _hub: &HubOptions, _progress: &dyn Progress) -> Result<Pulled> {
-    Err(Error::unsupported("the Hub", "nothing yet"))
+/// Fetches what `plan` lacks; what an interruption left is resumed. If nothing is lacking, no socket is opened.
+pub fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> Result<Pulled> {
+    fetch::fetch(plan, hub, progress)
 }
 
 /// [`plan`] and [`fetch`]. Offline, or for a commit that is cached, no socket is opened.
@@ -154,14 +167,26 @@ pub fn pull(reference: &HubRef, hub: &HubOptions, pull: &PullOptions, progress: 
     fetch(&plan(reference, hub, pull)?, hub, progress)
 }
 
-/// A part of a planned file, for a look at its header: from the cache if it is there, else from the Hub.
-pub fn read_range(_plan: &Plan, _file: &PlannedFile, _hub: &HubOptions, _range: Range<u64>) -> Result<Vec<u8>> {
-    Err(Error::unsupported("the Hub", "nothing yet"))
+/// A part of a planned file, for a look at its header: from the cache if it is there, else from the Hub. A range beyond the
+/// end of the file is cut there.
+pub fn read_range(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
+    let range = range.start.min(file.size)..range.end.min(file.size);
+    if range.is_empty() {
+        return Ok(Vec::new());
+    }
+    let repo = cache::Repo::of(&plan.repo, hub)?;
+    let snapshot = repo.snapshot(&plan.commit).join(&file.path);
+    let path = [snapshot, repo.blob(&file.digest)].into_iter().find(|path| cache::len(path) == Some(file.size));
+    let Some(path) = path.filter(|_| file.present) else { return remote::read_range(plan, file, hub, range) };
+    let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(|e| Error::Input(e.to_string()))?];
+    let mut open = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
+    open.seek(SeekFrom::Start(range.start)).and_then(|_| open.read_exact(&mut bytes)).map_err(|e| Error::io(&path, e))?;
+    Ok(bytes)
 }
 
-/// The file or folder to load, if the whole model is in the cache.
-pub fn locate(_reference: &HubRef, _hub: &HubOptions) -> Result<Option<PathBuf>> {
-    Ok(None)
+/// The file or folder to load, if the whole model is in the cache: what [`pull`] would give, without asking the Hub.
+pub fn locate(reference: &HubRef, hub: &HubOptions) -> Result<Option<PathBuf>> {
+    Ok(plan::on_disk(reference, hub, &PullOptions::default())?.map(|plan| plan.path(hub)))
 }
 
 /// A model repository in the cache.
@@ -210,8 +235,8 @@ pub struct CachedFile {
 }
 
 /// Every model repository in the cache, by name.
-pub fn list(_hub: &HubOptions) -> Result<Vec<CachedRepo>> {
-    Ok(Vec::new())
+pub fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
+    scan::list(hub)
 }
 
 /// What [`remove`] freed, or would free.
@@ -230,6 +255,6 @@ pub struct Freed {
 /// Removes a repository (no revision named), a snapshot (one is), or only the GGUF files of a quantisation or name.
 ///
 /// A blob goes only if no other snapshot uses it. `dry_run` only counts. What is not there is [`Error::NotFound`].
-pub fn remove(_reference: &HubRef, _hub: &HubOptions, _dry_run: bool) -> Result<Freed> {
-    Err(Error::unsupported("the Hub", "nothing yet"))
+pub fn remove(reference: &HubRef, hub: &HubOptions, dry_run: bool) -> Result<Freed> {
+    remove::remove(reference, hub, dry_run)
 }

@@ -1,0 +1,107 @@
+//! Repository information and file trees, through the hf-hub crate. Its own retries are off, because they do not heed
+//! `Retry-After`; its downloads and cache are not used.
+
+use super::super::cache::is_commit;
+use super::super::{HubOptions, PlannedFile};
+use super::answer::{Failure, Refusal, wait};
+use super::transfer::CONNECT;
+use crate::error::{Error, Result};
+use crate::reference::HubRef;
+use hf_hub::repository::RepoTreeEntry;
+use hf_hub::{HFClient, HFError, HFResult, split_id};
+
+/// What the Hub says of a repository at a revision.
+pub(super) struct Repository {
+    pub commit: String,
+    pub gated: Option<String>,
+    pub license: Option<String>,
+    pub files: Vec<PlannedFile>,
+}
+
+/// Asks for the commit first, and then for the tree of that commit, so that both are of one state.
+pub(super) fn repository(reference: &HubRef, hub: &HubOptions) -> Result<Repository> {
+    let http = reqwest::Client::builder().user_agent(super::transfer::AGENT).connect_timeout(CONNECT).read_timeout(hub.timeout);
+    let http = http.build().map_err(|e| Error::Input(format!("HTTP client: {e}")))?;
+    // hf-hub looks for a token itself if it gets none. One that can not be a header is not sent.
+    let token = hub.token.as_deref().unwrap_or("\n");
+    let client =
+        HFClient::builder().endpoint(&hub.endpoint).token(token).cache_dir(&hub.cache).client(http).retry_max_attempts(0);
+    let client = client.build_sync().map_err(|e| Error::Input(format!("HF_ENDPOINT {:?}: {e}", hub.endpoint)))?;
+    let (owner, name) = split_id(&reference.repo);
+    let model = client.model(owner, name);
+    let info = asked(reference, hub, || model.info().revision(reference.revision()).send())?;
+    let commit = info.sha.unwrap_or_default();
+    if !is_commit(&commit) {
+        return Err(Error::corrupt(
+            &reference.repo,
+            format!("the Hub says that {} is commit {commit:?}", reference.revision()),
+        ));
+    }
+    let tree = asked(reference, hub, || model.list_tree().revision(commit.clone()).recursive(true).send())?;
+    Ok(Repository {
+        files: tree.into_iter().filter_map(planned).collect(),
+        gated: info.gated.and_then(|gated| gated.as_str().map(str::to_owned)),
+        license: info.card_data.and_then(|card| Some(card.get("license")?.as_str()?.to_owned())),
+        commit,
+    })
+}
+
+fn planned(entry: RepoTreeEntry) -> Option<PlannedFile> {
+    match entry {
+        RepoTreeEntry::File { oid, size, path, lfs, .. } => {
+            let large = lfs.map(|lfs| (lfs.sha256.unwrap_or_default(), lfs.size.unwrap_or(size)));
+            let (digest, size) = large.unwrap_or((oid, size));
+            Some(PlannedFile { path, size, digest, present: false, partial: 0 })
+        }
+        RepoTreeEntry::Directory { .. } => None,
+    }
+}
+
+/// Asks until there is an answer, a refusal, or no hope.
+fn asked<T>(reference: &HubRef, hub: &HubOptions, question: impl Fn() -> HFResult<T>) -> Result<T> {
+    let mut failures = 0;
+    loop {
+        let failure = match question() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => failure(error, reference, hub),
+        };
+        failures += 1;
+        match failure {
+            Failure::Again { why, after } if failures < hub.attempts => {
+                let wait = wait(failures, after, hub);
+                log::warn!("{}: {why}; asked again in {:.1} s", reference.repo, wait.as_secs_f64());
+                std::thread::sleep(wait);
+            }
+            failure => return Err(failure.into_error(&hub.endpoint)),
+        }
+    }
+}
+
+fn failure(error: HFError, reference: &HubRef, hub: &HubOptions) -> Failure {
+    let mut refusal = Refusal::default();
+    let context = match error {
+        HFError::RateLimited { retry_after, context } => {
+            refusal.after = retry_after;
+            Some(context)
+        }
+        HFError::Http { context }
+        | HFError::AuthRequired { context }
+        | HFError::Forbidden { context }
+        | HFError::Conflict { context } => Some(context),
+        HFError::RepoNotFound { context, .. } | HFError::EntryNotFound { context, .. } => context,
+        HFError::RevisionNotFound { context, .. } => {
+            refusal.code = Some("RevisionNotFound".to_owned());
+            context
+        }
+        HFError::Request { source, .. } if source.is_decode() => {
+            return Failure::again(format!("the answer is not what the Hub's API gives: {source}"));
+        }
+        HFError::Request { source, .. } if !source.is_builder() => return Failure::broken(&source),
+        other => return Failure::again(other.to_string()),
+    };
+    let Some(context) = context else { return Failure::again("not found") };
+    refusal.status = context.status.as_u16();
+    refusal.code = context.error_code.or(refusal.code);
+    refusal.message = context.server_message;
+    refusal.failure(&reference.repo, reference.revision(), None, hub)
+}
