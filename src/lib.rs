@@ -50,5 +50,6 @@ pub use error::{Error, Result};
 pub use load::{Checkpoint, ModelInfo, model_folders};
 pub use nn::CacheType;
 pub use options::{Cancel, GenerateOptions, LoadOptions, Overflow};
+pub use reference::HubRef;
 pub use sample::SampleOptions;
 pub use text::Message;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! models--org--name/blobs/DIGEST              bytes; DIGEST.incomplete while they come
-//! models--org--name/snapshots/COMMIT/PATH     relative links to blobs, or copies where links are impossible
+//! models--org--name/snapshots/COMMIT/PATH     relative links to blobs, or the files where links are impossible
 //! models--org--name/refs/main                 a commit; written last, so that an interrupted pull is not visible
 //! .locks/models--org--name/DIGEST.lock        flock(2), held while a blob is written; these files stay
 //! ```
@@ -59,6 +59,25 @@ impl Repo {
         len(&path) == Some(file.size) && (!is_other || file.digest.is_empty())
     }
 
+    /// Removes what an interrupted download left of a blob that has come by other means, if nobody is at it.
+    pub fn sweep(&self, digest: &str) {
+        let incomplete = self.incomplete(digest);
+        if !is_digest(digest) || len(&incomplete).is_none() || len(&self.blob(digest)).is_none() {
+            return;
+        }
+        let lock = std::fs::File::open(self.locks.join(format!("{digest}.lock")));
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = std::fs::remove_file(incomplete);
+        }
+    }
+
+    /// The digest of a file that the snapshot shows with all its bytes.
+    pub fn linked_digest(&self, commit: &str, file: &PlannedFile) -> Option<String> {
+        let path = self.snapshot(commit).join(&file.path);
+        let digest = std::fs::read_link(&path).ok()?.file_name()?.to_str()?.to_owned();
+        (len(&path) == Some(file.size) && is_digest(&digest)).then_some(digest)
+    }
+
     /// Makes the snapshot show a blob.
     pub fn link(&self, commit: &str, file: &PlannedFile) -> Result<()> {
         if self.is_linked(commit, file) {
@@ -69,9 +88,8 @@ impl Repo {
         create_parent(&path)?;
         let _ = std::fs::remove_file(&path);
         if symlink(&format!("{up}blobs/{}", file.digest), &path).is_err() && !self.is_linked(commit, file) {
-            let copy = path.with_extension("incomplete");
-            std::fs::copy(self.blob(&file.digest), &copy).map_err(|e| Error::io(&copy, e))?;
-            std::fs::rename(&copy, &path).map_err(|e| Error::io(&path, e))?;
+            // No links here: the blob moves, as with Python, so that its bytes are not there twice.
+            std::fs::rename(self.blob(&file.digest), &path).map_err(|e| Error::io(&path, e))?;
         }
         Ok(())
     }

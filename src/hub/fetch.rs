@@ -1,4 +1,4 @@
-//! From a plan to a snapshot: missing blobs come from the Hub, links show them, and the reference is written when all is there.
+//! From a plan to a snapshot: missing blobs come from the Hub; when all are there links show them, and then the reference.
 
 use super::cache::{Repo, is_commit, is_digest, is_safe_path};
 use super::{HubOptions, Plan, PlannedFile, Progress, Pulled, remote};
@@ -11,7 +11,7 @@ pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> R
     let (there, lacking): (Vec<_>, Vec<_>) = plan.files.iter().partition(|file| !plan.force && repo.has(&plan.commit, file));
     for file in &there {
         progress.start(&file.path, file.size, file.size);
-        repo.link(&plan.commit, file)?;
+        repo.sweep(&file.digest);
         progress.done(&file.path);
     }
     let mut fetched = 0;
@@ -22,6 +22,10 @@ pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> R
         }
         fetched = remote::download(plan, &lacking, &repo, hub, progress)?;
     }
+    // The weights, which are large, come last: a snapshot that can be loaded has all that was asked for.
+    let mut by_size: Vec<&PlannedFile> = plan.files.iter().collect();
+    by_size.sort_by_key(|file| file.size);
+    by_size.into_iter().try_for_each(|file| repo.link(&plan.commit, file))?;
     repo.write_ref(&plan.revision, &plan.commit)?;
     let path = plan.path(hub);
     Ok(Pulled { path, snapshot: repo.snapshot(&plan.commit), commit: plan.commit.clone(), size: plan.size(), fetched })

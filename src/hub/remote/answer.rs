@@ -4,7 +4,7 @@
 //! 401 for those who sent none.
 
 use super::super::HubOptions;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -130,6 +130,23 @@ pub(super) fn wait(failures: u32, asked: Option<Duration>, hub: &HubOptions) -> 
     let most = hub.backoff.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST);
     let random = RandomState::new().hash_one(failures) as f64 / u64::MAX as f64;
     most.mul_f64(0.5 + random / 2.0)
+}
+
+/// Tries until there is an answer, a refusal, or no hope.
+pub(super) fn retried<T>(what: &str, hub: &HubOptions, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
+    let mut failures = 0;
+    loop {
+        failures += 1;
+        match attempt() {
+            Ok(answer) => return Ok(answer),
+            Err(Failure::Again { why, after }) if failures < hub.attempts => {
+                let wait = wait(failures, after, hub);
+                log::warn!("{what}: {why}; tried again in {:.1} s", wait.as_secs_f64());
+                std::thread::sleep(wait);
+            }
+            Err(failure) => return Err(failure.into_error(what)),
+        }
+    }
 }
 
 /// `from` and total of `Content-Range: bytes 5-9/10`; no total for `*`.

@@ -3,24 +3,25 @@
 
 use super::super::cache::is_commit;
 use super::super::{HubOptions, PlannedFile};
-use super::answer::{Failure, Refusal, wait};
-use super::transfer::CONNECT;
+use super::answer::{Failure, Refusal, retried};
+use super::client::{AGENT, CONNECT};
 use crate::error::{Error, Result};
 use crate::reference::HubRef;
 use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClient, HFError, HFResult, split_id};
+use hf_hub::{HFClient, HFError, split_id};
 
 /// What the Hub says of a repository at a revision.
 pub(super) struct Repository {
     pub commit: String,
     pub gated: Option<String>,
     pub license: Option<String>,
+    /// A large file may have no digest here.
     pub files: Vec<PlannedFile>,
 }
 
 /// Asks for the commit first, and then for the tree of that commit, so that both are of one state.
 pub(super) fn repository(reference: &HubRef, hub: &HubOptions) -> Result<Repository> {
-    let http = reqwest::Client::builder().user_agent(super::transfer::AGENT).connect_timeout(CONNECT).read_timeout(hub.timeout);
+    let http = reqwest::Client::builder().user_agent(AGENT).connect_timeout(CONNECT).read_timeout(hub.timeout);
     let http = http.build().map_err(|e| Error::Input(format!("HTTP client: {e}")))?;
     // hf-hub looks for a token itself if it gets none. One that can not be a header is not sent.
     let token = hub.token.as_deref().unwrap_or("\n");
@@ -29,7 +30,9 @@ pub(super) fn repository(reference: &HubRef, hub: &HubOptions) -> Result<Reposit
     let client = client.build_sync().map_err(|e| Error::Input(format!("HF_ENDPOINT {:?}: {e}", hub.endpoint)))?;
     let (owner, name) = split_id(&reference.repo);
     let model = client.model(owner, name);
-    let info = asked(reference, hub, || model.info().revision(reference.revision()).send())?;
+    let what = format!("{} at {}", reference.repo, hub.endpoint);
+    let failed = |error| failure(error, reference, hub);
+    let info = retried(&what, hub, || model.info().revision(reference.revision()).send().map_err(failed))?;
     let commit = info.sha.unwrap_or_default();
     if !is_commit(&commit) {
         return Err(Error::corrupt(
@@ -37,7 +40,8 @@ pub(super) fn repository(reference: &HubRef, hub: &HubOptions) -> Result<Reposit
             format!("the Hub says that {} is commit {commit:?}", reference.revision()),
         ));
     }
-    let tree = asked(reference, hub, || model.list_tree().revision(commit.clone()).recursive(true).send())?;
+    let tree = || model.list_tree().revision(commit.clone()).recursive(true).send();
+    let tree = retried(&what, hub, || tree().map_err(failed))?;
     Ok(Repository {
         files: tree.into_iter().filter_map(planned).collect(),
         gated: info.gated.and_then(|gated| gated.as_str().map(str::to_owned)),
@@ -49,31 +53,12 @@ pub(super) fn repository(reference: &HubRef, hub: &HubOptions) -> Result<Reposit
 fn planned(entry: RepoTreeEntry) -> Option<PlannedFile> {
     match entry {
         RepoTreeEntry::File { oid, size, path, lfs, .. } => {
+            // The tree names it `oid`, and hf-hub 1.0 reads `sha256`; then a HEAD request has to tell.
             let large = lfs.map(|lfs| (lfs.sha256.unwrap_or_default(), lfs.size.unwrap_or(size)));
             let (digest, size) = large.unwrap_or((oid, size));
             Some(PlannedFile { path, size, digest, present: false, partial: 0 })
         }
         RepoTreeEntry::Directory { .. } => None,
-    }
-}
-
-/// Asks until there is an answer, a refusal, or no hope.
-fn asked<T>(reference: &HubRef, hub: &HubOptions, question: impl Fn() -> HFResult<T>) -> Result<T> {
-    let mut failures = 0;
-    loop {
-        let failure = match question() {
-            Ok(answer) => return Ok(answer),
-            Err(error) => failure(error, reference, hub),
-        };
-        failures += 1;
-        match failure {
-            Failure::Again { why, after } if failures < hub.attempts => {
-                let wait = wait(failures, after, hub);
-                log::warn!("{}: {why}; asked again in {:.1} s", reference.repo, wait.as_secs_f64());
-                std::thread::sleep(wait);
-            }
-            failure => return Err(failure.into_error(&hub.endpoint)),
-        }
     }
 }
 

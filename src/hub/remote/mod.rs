@@ -3,7 +3,9 @@
 
 mod answer;
 mod api;
+mod client;
 mod digest;
+mod part;
 mod transfer;
 
 use super::cache::{Repo, is_safe_path, len};
@@ -11,25 +13,18 @@ use super::plan::select;
 use super::{HubOptions, Plan, PlannedFile, Progress, PullOptions};
 use crate::error::{Error, Result};
 use crate::reference::HubRef;
+use client::Client;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use transfer::{Client, Stop, Transfer};
+use transfer::{Stop, Transfer};
 
 /// Asks the Hub what `reference` needs.
 pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
     on_own_thread(|| {
         let repo = Repo::of(&reference.repo, hub)?;
         let found = api::repository(reference, hub)?;
-        let planned = |path: &str| {
-            let listed = found.files.iter().find(|file| file.path == path)?;
-            let mut file = listed.clone();
-            file.present = repo.has(&found.commit, &file);
-            let partial = if file.present { 0 } else { len(&repo.incomplete(&file.digest)).unwrap_or(0) };
-            file.partial = if partial > file.size { 0 } else { partial };
-            Some(file)
-        };
-        let mut made = Plan {
+        let made = Plan {
             repo: reference.repo.clone(),
             revision: reference.revision().to_owned(),
             commit: found.commit.clone(),
@@ -46,12 +41,40 @@ pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> 
             ));
         }
         let paths: Vec<&str> = found.files.iter().map(|file| file.path.as_str()).collect();
-        let mut read = |name: &str| transfer::whole(&made, &planned(name).ok_or_else(|| missing(&made, name))?, &repo, hub);
-        let choice = select(reference, &paths, pull, &mut read)?;
-        made.files = choice.files.iter().filter_map(|path| planned(path)).collect();
-        made.weights = choice.weights;
-        Ok(made)
+        let client = Client::new(hub, false)?;
+        let planned = |path: &str| known(path, &found.files, &made, &client, &repo, hub);
+        let choice = select(reference, &paths, pull, &mut |path| part::whole(&made, &planned(path)?, &repo, hub))?;
+        let mut files = Vec::new();
+        for some in choice.files.chunks(hub.workers.max(1)) {
+            let some: Vec<Result<PlannedFile>> = std::thread::scope(|scope| {
+                let asked: Vec<_> = some.iter().map(|path| scope.spawn(|| planned(path))).collect();
+                asked.into_iter().map(joined).collect()
+            });
+            files.extend(some.into_iter().collect::<Result<Vec<_>>>()?);
+        }
+        Ok(Plan { files, weights: choice.weights, ..made })
     })
+}
+
+/// A listed file with its digest, and what the cache has of it.
+fn known(
+    path: &str,
+    listed: &[PlannedFile],
+    plan: &Plan,
+    client: &Client,
+    repo: &Repo,
+    hub: &HubOptions,
+) -> Result<PlannedFile> {
+    let mut file = listed.iter().find(|file| file.path == path).ok_or_else(|| missing(plan, path))?.clone();
+    if file.digest.is_empty() {
+        let what = format!("{path} of {} from {}", plan.repo, hub.endpoint);
+        let linked = repo.linked_digest(&plan.commit, &file);
+        file.digest = linked.map_or_else(|| answer::retried(&what, hub, || client.digest(plan, &file, hub)), Ok)?;
+    }
+    file.present = repo.has(&plan.commit, &file);
+    let partial = if file.present { None } else { len(&repo.incomplete(&file.digest)) };
+    file.partial = partial.filter(|partial| *partial <= file.size).unwrap_or(0);
+    Ok(file)
 }
 
 fn missing(plan: &Plan, name: &str) -> Error {
@@ -77,13 +100,13 @@ pub(super) fn download(
     transfer::check_space(&blobs, to_come)?;
     let (next, fetched, stop) = (AtomicUsize::new(0), Mutex::new(Ok(0)), AtomicBool::new(false));
     on_own_thread(|| {
-        let client = Client::new(hub)?;
+        let client = Client::new(hub, true)?;
         std::thread::scope(|scope| {
             for _ in 0..hub.workers.clamp(1, files.len()) {
                 scope.spawn(|| {
                     while let Some(file) = files.get(next.fetch_add(1, Relaxed)).filter(|_| !stop.load(Relaxed)) {
                         let transfer = Transfer { client: &client, hub, plan, repo, file, progress, stop: Stop(&stop) };
-                        let result = transfer.run().and_then(|bytes| repo.link(&plan.commit, file).map(|()| bytes));
+                        let result = transfer.run();
                         let mut fetched = fetched.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                         match (result, &mut *fetched) {
                             (Ok(bytes), Ok(sum)) => *sum += bytes,
@@ -103,7 +126,7 @@ pub(super) fn download(
 
 /// See [`super::read_range`].
 pub(super) fn read_range(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
-    on_own_thread(|| transfer::part(plan, file, hub, range))
+    on_own_thread(|| part::part(plan, file, hub, range))
 }
 
 /// Whether a path matches one of `patterns`. As in Python's `fnmatch`, which `hf` uses, `*` matches slashes too, and a
@@ -120,5 +143,9 @@ pub(super) fn globs(patterns: &[String]) -> Result<impl Fn(&str) -> bool> {
 }
 
 fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    std::thread::scope(|scope| joined(scope.spawn(work)))
+}
+
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

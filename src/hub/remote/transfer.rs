@@ -3,82 +3,20 @@
 //! The name, the length and the digest come from the tree of the commit, so no HEAD request is needed. What an interrupted
 //! download left is hashed and then continued; the lock that Python's `huggingface_hub` takes too is held meanwhile. A
 //! server that ignores the range is read from the start and its known part skipped, so that progress never goes back.
-//! Redirects to another host do not carry the token: reqwest strips it, and a test holds it to that.
 
 use super::super::cache::{Repo, len};
 use super::super::{HubOptions, Plan, PlannedFile, Progress};
-use super::answer::{Failure, Refusal, content_range, network, wait};
+use super::answer::{Failure, network, wait};
+use super::client::{Client, ranged};
 use super::digest::Digest;
 use crate::error::{Error, Result};
-use reqwest::blocking::Response;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderName, RANGE, RETRY_AFTER};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Error as IoError, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-pub(super) const AGENT: &str = concat!("tallow/", env!("CARGO_PKG_VERSION"));
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
 const BUFFER: usize = 1 << 18;
-/// Indexes of shards are read into memory; a longer one is none.
-const LONGEST_WHOLE: u64 = 100_000_000;
-
-/// The HTTP client, and how a file's address is written.
-pub(super) struct Client {
-    http: reqwest::blocking::Client,
-    endpoint: reqwest::Url,
-}
-
-impl Client {
-    pub fn new(hub: &HubOptions) -> Result<Self> {
-        let wrong = |why: String| Error::Input(format!("HF_ENDPOINT {:?}: {why}", hub.endpoint));
-        let endpoint = reqwest::Url::parse(&hub.endpoint).map_err(|e| wrong(e.to_string()))?;
-        if endpoint.cannot_be_a_base() {
-            return Err(wrong("expected an address like https://huggingface.co".to_owned()));
-        }
-        // The timeout of a blocking client is that of the headers, and then of each read of the body.
-        let http = reqwest::blocking::Client::builder().user_agent(AGENT).connect_timeout(CONNECT).timeout(hub.timeout);
-        Ok(Client { http: http.build().map_err(|e| wrong(e.to_string()))?, endpoint })
-    }
-
-    /// Asks for the bytes of a file from `range.start`, to `range.end` or the end.
-    fn get(&self, plan: &Plan, path: &str, range: Option<(u64, Option<u64>)>, hub: &HubOptions) -> Result<Response, Failure> {
-        let mut url = self.endpoint.clone();
-        if let Ok(mut parts) = url.path_segments_mut() {
-            parts.pop_if_empty().extend(plan.repo.split('/')).extend(["resolve", &plan.commit]).extend(path.split('/'));
-        }
-        let mut request = self.http.get(url).header(ACCEPT_ENCODING, "identity");
-        if let Some(token) = &hub.token {
-            request = request.bearer_auth(token);
-        }
-        if let Some((from, to)) = range {
-            let to = to.map_or(String::new(), |to| (to - 1).to_string());
-            request = request.header(RANGE, format!("bytes={from}-{to}"));
-        }
-        let response = request.send().map_err(|e| Failure::broken(&e.without_url()))?;
-        let status = response.status().as_u16();
-        if matches!(status, 200 | 206 | 416) {
-            return Ok(response);
-        }
-        let header =
-            |name: &str| Some(response.headers().get(HeaderName::from_bytes(name.as_bytes()).ok()?)?.to_str().ok()?.to_owned());
-        let refusal = Refusal {
-            status,
-            code: header("x-error-code"),
-            message: header("x-error-message"),
-            after: header(RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs),
-        };
-        // The signed address of a storage host runs out; the next attempt gets a new one.
-        let is_elsewhere =
-            response.url().host_str() != self.endpoint.host_str() || response.url().port() != self.endpoint.port();
-        if is_elsewhere && refusal.code.is_none() && matches!(status, 401 | 403) {
-            return Err(Failure::again(format!("the storage host refuses with HTTP status {status}")));
-        }
-        Err(refusal.failure(&plan.repo, &plan.commit, Some(path), hub))
-    }
-}
 
 /// Set when another file's download failed.
 #[derive(Clone, Copy)]
@@ -114,12 +52,13 @@ pub(super) struct Transfer<'a> {
     pub stop: Stop<'a>,
 }
 
-/// What there is of a file, and what of it the progress knows.
+/// What there is of a file, how far the progress knows, and what of it came just now.
 struct Partial {
     file: File,
     digest: Digest,
     len: u64,
     told: u64,
+    came: u64,
 }
 
 impl Transfer<'_> {
@@ -133,14 +72,14 @@ impl Transfer<'_> {
             self.progress.done(path);
             return Ok(0);
         }
-        let mut told = None;
+        let (mut told, mut came) = (None, 0);
         let mut actual = String::new();
         for _ in 0..2 {
             let mut partial = self.open(told)?;
-            let already = *told.get_or_insert(partial.len);
             self.complete(&mut partial)?;
             self.progress.verify(path);
             told = Some(partial.told);
+            came += partial.came;
             actual = partial.digest.finish();
             let incomplete = self.repo.incomplete(digest);
             if actual != *digest {
@@ -153,7 +92,7 @@ impl Transfer<'_> {
             std::fs::rename(&incomplete, &blob).map_err(|e| Error::io(&blob, e))?;
             drop(lock);
             self.progress.done(path);
-            return Ok(size - already);
+            return Ok(came);
         }
         Err(Error::Checksum { file: format!("{}/{path}", self.plan.repo), expected: digest.clone(), actual })
     }
@@ -205,7 +144,7 @@ impl Transfer<'_> {
             digest.update(&buffer[..count]);
             hashed += count as u64;
         }
-        Ok(Partial { file, digest, len, told: told.unwrap_or(len) })
+        Ok(Partial { file, digest, len, told: told.unwrap_or(len), came: 0 })
     }
 
     /// Reads until all bytes are there. Only attempts in a row that bring none are counted.
@@ -275,6 +214,7 @@ impl Transfer<'_> {
             partial.file.write_all(new).map_err(|e| Failure::Final(self.disk(&e, partial.len)))?;
             partial.digest.update(new);
             partial.len += new.len() as u64;
+            partial.came += new.len() as u64;
             let untold = partial.len.saturating_sub(partial.told);
             if untold > 0 {
                 self.progress.advance(&self.file.path, untold);
@@ -294,7 +234,7 @@ impl Transfer<'_> {
     /// An error of the disk, with the number of bytes that are safe on it.
     fn disk(&self, error: &IoError, len: u64) -> Error {
         let path = self.repo.incomplete(&self.file.digest);
-        if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) {
             return Error::io(path, IoError::new(error.kind(), error.to_string()));
         }
         full(
@@ -310,12 +250,6 @@ impl Transfer<'_> {
 
 fn full(path: &Path, why: String) -> Error {
     Error::io(path, IoError::new(ErrorKind::StorageFull, why))
-}
-
-/// Where a partial answer starts, and the length of the whole.
-fn ranged(response: &Response) -> Result<(u64, Option<u64>), Failure> {
-    let text = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    content_range(text).ok_or_else(|| Failure::again(format!("the server sent a part without saying which: {text:?}")))
 }
 
 /// Compares the space there is with what will come.
@@ -339,67 +273,4 @@ fn free_space(folder: &Path) -> Option<u64> {
 #[cfg(not(unix))]
 fn free_space(_: &Path) -> Option<u64> {
     None
-}
-
-/// See [`crate::hub::read_range`].
-pub(super) fn part(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
-    let client = Client::new(hub)?;
-    let mut failures = 0;
-    loop {
-        let failure = match attempt_part(&client, plan, file, hub, &range) {
-            Ok(bytes) => return Ok(bytes),
-            Err(failure) => failure,
-        };
-        failures += 1;
-        match failure {
-            Failure::Again { why, after } if failures < hub.attempts => {
-                let wait = wait(failures, after, hub);
-                log::warn!("{}: {why}; asked again in {:.1} s", file.path, wait.as_secs_f64());
-                std::thread::sleep(wait);
-            }
-            failure => return Err(failure.into_error(&format!("{} of {} from {}", file.path, plan.repo, hub.endpoint))),
-        }
-    }
-}
-
-fn attempt_part(
-    client: &Client,
-    plan: &Plan,
-    file: &PlannedFile,
-    hub: &HubOptions,
-    range: &Range<u64>,
-) -> Result<Vec<u8>, Failure> {
-    let response = client.get(plan, &file.path, Some((range.start, Some(range.end))), hub)?;
-    let start = match response.status().as_u16() {
-        206 => ranged(&response)?.0,
-        416 => return Err(Failure::again(format!("the server has no bytes {}-{}", range.start, range.end))),
-        _ => 0,
-    };
-    let skipped =
-        range.start.checked_sub(start).ok_or_else(|| Failure::again(format!("the server sent a part from byte {start}")))?;
-    let mut body = response.take(range.end - start);
-    std::io::copy(&mut (&mut body).take(skipped), &mut std::io::sink()).map_err(|e| Failure::broken(&e))?;
-    let mut bytes = Vec::new();
-    body.read_to_end(&mut bytes).map_err(|e| Failure::broken(&e))?;
-    if bytes.len() as u64 != range.end - range.start {
-        return Err(Failure::again(format!("the connection ended after {} of {} bytes", bytes.len(), range.end - range.start)));
-    }
-    Ok(bytes)
-}
-
-/// A small file, checked, without writing it: what a plan needs to read.
-pub(super) fn whole(plan: &Plan, file: &PlannedFile, repo: &Repo, hub: &HubOptions) -> Result<Vec<u8>> {
-    let what = || format!("{}/{}", plan.repo, file.path);
-    if file.size > LONGEST_WHOLE || file.size == 0 {
-        return Err(Error::corrupt(what(), format!("has {} bytes, expected 1 to {LONGEST_WHOLE}", file.size)));
-    }
-    let blob = repo.blob(&file.digest);
-    if file.present && len(&blob) == Some(file.size) {
-        return std::fs::read(&blob).map_err(|e| Error::io(blob, e));
-    }
-    let bytes = part(plan, file, hub, 0..file.size)?;
-    let mut digest = Digest::like(&file.digest, file.size);
-    digest.update(&bytes);
-    let actual = digest.finish();
-    if actual == file.digest { Ok(bytes) } else { Err(Error::Checksum { file: what(), expected: file.digest.clone(), actual }) }
 }
