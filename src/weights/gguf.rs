@@ -50,22 +50,20 @@ impl Gguf {
     }
 }
 
+/// The length of the header at the start of `bytes`, that is everything before the tensors; `None` if it goes on beyond
+/// them. For files of which only the beginning is at hand; `file` stands for the file in messages.
+pub fn header_len(bytes: &[u8], file: &str) -> Result<Option<usize>> {
+    let mut cursor = Cursor::new(bytes, file);
+    match header(&mut cursor, bytes, file) {
+        Ok(_) => Ok(Some(cursor.at())),
+        Err(_) if cursor.ran_out() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn read(bytes: Bytes, file: &str) -> Result<Gguf> {
     let mut cursor = Cursor::new(&bytes, file);
-    check_version(&mut cursor, &bytes, file)?;
-    // The least that an entry of each kind takes.
-    const TENSOR: usize = 8 + 1 + 4 + 8 + 4 + 8;
-    const PAIR: usize = 8 + 1 + 4 + 1;
-    let tensors = cursor.count("tensors", TENSOR)?;
-    let pairs = cursor.count("metadata entries", PAIR)?;
-    let metadata = Metadata::read(&mut cursor, pairs, file)?;
-    let alignment = alignment(&metadata)?;
-
-    let mut entries = Vec::new();
-    for i in 0..tensors {
-        cursor.place = format!("tensor {} of {tensors}", i + 1);
-        entries.push(TensorEntry::read(&mut cursor, file, alignment)?);
-    }
+    let (metadata, alignment, entries) = header(&mut cursor, &bytes, file)?;
     check_overlaps(&entries, file)?;
 
     let start = cursor.at().checked_next_multiple_of(alignment);
@@ -75,6 +73,25 @@ fn read(bytes: Bytes, file: &str) -> Result<Gguf> {
         weights.insert(entry.stored(&bytes, start, file)?)?;
     }
     Ok(Gguf { metadata, weights })
+}
+
+/// The metadata, the alignment of the tensors, and what the file says about each.
+fn header(cursor: &mut Cursor, bytes: &[u8], file: &str) -> Result<(Metadata, usize, Vec<TensorEntry>)> {
+    check_version(cursor, bytes, file)?;
+    // The least that an entry of each kind takes.
+    const TENSOR: usize = 8 + 1 + 4 + 8 + 4 + 8;
+    const PAIR: usize = 8 + 1 + 4 + 1;
+    let tensors = cursor.count("tensors", TENSOR)?;
+    let pairs = cursor.count("metadata entries", PAIR)?;
+    let metadata = Metadata::read(cursor, pairs, file)?;
+    let alignment = alignment(&metadata)?;
+
+    let mut entries = Vec::new();
+    for i in 0..tensors {
+        cursor.place = format!("tensor {} of {tensors}", i + 1);
+        entries.push(TensorEntry::read(cursor, file, alignment)?);
+    }
+    Ok((metadata, alignment, entries))
 }
 
 /// Reads the magic and the version, and says what else a file may be.

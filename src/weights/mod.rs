@@ -12,7 +12,7 @@ pub mod safetensors;
 mod scratch;
 mod vocab;
 
-pub use gguf::{Array, Gguf, Metadata, Value};
+pub use gguf::{Array, Gguf, Metadata, Value, header_len as gguf_header_len};
 pub use hparams::Hparams;
 pub use vocab::vocab;
 

@@ -4,6 +4,7 @@
 //! file's size does not justify.
 
 use crate::{Error, Result};
+use std::cell::Cell;
 
 /// The unread part of a file, and what it is being read for.
 pub struct Cursor<'a> {
@@ -12,17 +13,23 @@ pub struct Cursor<'a> {
     file: &'a str,
     /// What is being read, for messages: "metadata key llama.block_count".
     pub place: String,
+    ran_out: Cell<bool>,
 }
 
 impl<'a> Cursor<'a> {
     /// The start of `bytes`, which are the contents of `file`.
     pub fn new(bytes: &'a [u8], file: &'a str) -> Self {
-        Cursor { bytes, at: 0, file, place: "the header".into() }
+        Cursor { bytes, at: 0, file, place: "the header".into(), ran_out: Cell::new(false) }
     }
 
     /// Bytes read so far.
     pub fn at(&self) -> usize {
         self.at
+    }
+
+    /// Whether an error came of the bytes' end, and not of what they say.
+    pub fn ran_out(&self) -> bool {
+        self.ran_out.get()
     }
 
     /// An error about what is being read.
@@ -32,6 +39,7 @@ impl<'a> Cursor<'a> {
 
     #[cold]
     fn cut(&self, what: std::fmt::Arguments, left: usize) -> Error {
+        self.ran_out.set(true);
         self.corrupt(format_args!("{what}, but only {left} bytes follow; the file is cut short or damaged"))
     }
 
