@@ -27,6 +27,7 @@
 pub mod arch;
 pub mod bench;
 mod bytes;
+pub mod catalog;
 pub mod device;
 mod engine;
 mod error;
