@@ -121,3 +121,24 @@ pub fn available_memory() -> Option<u64> {
         number("/sys/fs/cgroup/memory.max").and_then(|max| Some(max.saturating_sub(number("/sys/fs/cgroup/memory.current")?)));
     Some(cgroup.map_or(free, |cgroup| cgroup.min(free)))
 }
+
+/// Bytes that a user may still write to the disk of `path`, or of the nearest folder above it that exists; where the system
+/// tells.
+pub fn free_disk(path: &std::path::Path) -> Option<u64> {
+    let path = std::path::absolute(path).ok()?;
+    let existing = path.ancestors().find(|folder| folder.exists())?;
+    #[cfg(all(unix, feature = "hub"))]
+    return rustix::fs::statvfs(existing).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    #[cfg(not(all(unix, feature = "hub")))]
+    return Some(existing).and(None);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_disk_of_a_folder_that_is_not_there_yet_is_that_of_the_one_above() {
+        let folder = std::env::temp_dir();
+        assert_eq!(super::free_disk(&folder).is_some(), cfg!(all(unix, feature = "hub")));
+        assert_eq!(super::free_disk(&folder.join("no/such/folder")).is_some(), cfg!(all(unix, feature = "hub")));
+    }
+}

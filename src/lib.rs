@@ -7,7 +7,7 @@
 //! use tallow::{GenerateOptions, Message, Model};
 //! # const SMOLLM2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/SmolLM2-135M-Instruct.Q4_1.gguf");
 //!
-//! let model = Model::load(SMOLLM2)?; // a .gguf file, a folder in Hugging Face layout, or a name: "smollm2"
+//! let model = Model::load(SMOLLM2)?; // a path, or a name: "smollm2", "org/repo"
 //! let mut session = model.session()?;
 //! let options = GenerateOptions { seed: Some(7), max_tokens: Some(16), ..model.defaults() };
 //! for piece in session.chat(&[Message::user("What is a lighthouse?")], &options)? {
@@ -20,8 +20,9 @@
 //! [`Error`], with a variant for each thing a caller can act on. Progress and warnings go to the `log` facade.
 //!
 //! The modules below are the layers it is built from, lowest first: [`spec`] and [`quant`] (plain definitions), [`sample`]
-//! and [`text`], [`kernels`] (CPU inner loops), [`device`], [`weights`] (files), [`nn`] (steps of a forward),
-//! [`model`] (the forward), [`arch`] (families), [`mod@bench`] (measuring). They are public for benches and experiments; most
+//! and [`text`], [`catalog`] and [`reference`] (names), [`hub`] (models of the Hub), [`sources`] (models on this machine),
+//! [`kernels`] (CPU inner loops), [`device`], [`weights`] (files), [`nn`] (steps of a forward), [`model`] (the forward),
+//! [`arch`] (families), [`mod@bench`] (measuring). They are public for benches and experiments; most
 //! programs need only what is re-exported here.
 
 pub mod arch;
@@ -40,6 +41,7 @@ mod options;
 pub mod quant;
 pub mod reference;
 pub mod sample;
+pub mod sources;
 pub mod spec;
 pub mod text;
 pub mod weights;
@@ -48,9 +50,14 @@ pub use bytes::Bytes;
 pub use device::DeviceChoice;
 pub use engine::{DoneReason, GenerateBatch, Generation, Logprobs, Model, Perplexity, Piece, Session, Usage};
 pub use error::{Error, Result};
-pub use load::{Checkpoint, ModelInfo, model_folders};
+pub use load::{
+    Checkpoint, Cost, Glance, Located, ModelInfo, Place, Remote, cost, find, find_with, glance, not_here, reference_of,
+};
+#[cfg(feature = "hub")]
+pub use load::{Prepared, prepare};
 pub use nn::CacheType;
 pub use options::{Cancel, GenerateOptions, LoadOptions, Overflow};
 pub use reference::HubRef;
 pub use sample::SampleOptions;
+pub use sources::model_folders;
 pub use text::Message;

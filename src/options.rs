@@ -20,6 +20,8 @@ pub struct LoadOptions {
     pub cache_type: CacheType,
     /// A chat template that replaces the model's own.
     pub chat_template: Option<String>,
+    /// Never fetch: a model that is not on this machine is an error. `HF_HUB_OFFLINE=1` says so for every model.
+    pub offline: bool,
 }
 
 /// What happens when a prompt is longer than the context, that is when it leaves no room for one new token.

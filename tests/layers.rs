@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// Layers from the bottom up; a module imports only from lower ones (or itself).
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 20] = [
     ("error", 0),
     ("bytes", 1),
     ("reference", 1),
     ("catalog", 2),
     ("hub", 2),
+    ("sources", 3),
     ("spec", 2),
     ("quant", 2),
     ("sample", 2),

@@ -11,9 +11,10 @@ mod tests;
 use crate::Bytes;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::load::{self, Found, Loaded, ModelInfo};
+use crate::load::{self, Loaded, Located, ModelInfo};
 use crate::nn::Batch;
 use crate::options::{GenerateOptions, LoadOptions};
+use crate::sources::Found;
 use crate::spec::Spec;
 use crate::text::{ChatTemplate, Tokenizer};
 pub use batch::GenerateBatch;
@@ -41,26 +42,30 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a model with default options: a name (`smollm2`), a `.gguf` file, or a folder in Hugging Face layout.
+    /// Loads a model with default options: a `.gguf` file, a folder in Hugging Face layout, a name of the catalogue
+    /// (`smollm2`, `llama3.2:1b`) or of the Hub (`org/repo`, `org/repo:Q4_K_M`). What is not on this machine is fetched
+    /// (`log::info` tells), unless [`LoadOptions::offline`] or `HF_HUB_OFFLINE` forbids it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Unsupported`], [`Error::Corrupt`] and [`Error::OutOfMemory`] say what to do.
+    /// [`Error::NotFound`], [`Error::Unsupported`], [`Error::Corrupt`], [`Error::OutOfMemory`] and, where a model has to be
+    /// fetched, [`Error::Network`] and its kin say what to do.
     pub fn load(name: &str) -> Result<Model> {
         Model::load_with(name, &LoadOptions::default())
     }
 
     /// Loads a model.
     pub fn load_with(name: &str, options: &LoadOptions) -> Result<Model> {
-        Model::from_found(load::locate(name)?, options)
+        Model::at(load::ready(name, options.offline)?, options)
     }
 
     /// Loads a model from the bytes of a GGUF file.
     pub fn from_gguf_bytes(bytes: impl Into<Bytes>, options: &LoadOptions) -> Result<Model> {
-        Model::from_found(Found::Bytes { bytes: bytes.into(), name: "GGUF bytes".into() }, options)
+        Model::at(Found::Bytes { bytes: bytes.into(), name: "GGUF bytes".into() }, options)
     }
 
-    fn from_found(found: Found, options: &LoadOptions) -> Result<Model> {
-        Ok(Model { inner: Arc::new(load::load(found, options)?) })
+    /// Loads a model that has been found.
+    pub fn at(located: impl Into<Located>, options: &LoadOptions) -> Result<Model> {
+        Ok(Model { inner: Arc::new(load::load(located, options)?) })
     }
 
     /// A model around any network, for tests of the loop.

@@ -20,6 +20,8 @@ mod fetch;
 mod options;
 mod pick;
 mod plan;
+#[cfg(feature = "hub")]
+mod reach;
 #[cfg_attr(not(feature = "hub"), path = "absent.rs")]
 mod remote;
 mod remove;
@@ -28,6 +30,9 @@ mod scan;
 mod testing;
 
 pub use options::HubOptions;
+pub(crate) use pick::{ggufs, quant_of, split};
+#[cfg(feature = "hub")]
+pub use reach::reachable;
 
 use crate::error::{Error, Result};
 use crate::reference::HubRef;

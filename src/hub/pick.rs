@@ -149,7 +149,7 @@ fn is_pickle(path: &str) -> bool {
 }
 
 /// GGUF files with a language model in them, by name; of a split one only the first part.
-fn ggufs<'a>(paths: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn ggufs<'a>(paths: &[&'a str]) -> Vec<&'a str> {
     let extra = |path: &str| ["mmproj", "imatrix"].iter().any(|word| path.to_ascii_lowercase().contains(word));
     let later = |path: &str| split(path).is_some() && !path.contains("-00001-of-");
     let mut found: Vec<&str> = paths.iter().copied().filter(|path| is_gguf(path) && !extra(path) && !later(path)).collect();
@@ -158,7 +158,7 @@ fn ggufs<'a>(paths: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// `stem` and number of parts of `stem-00001-of-00003.gguf`.
-fn split(path: &str) -> Option<(&str, u32)> {
+pub(crate) fn split(path: &str) -> Option<(&str, u32)> {
     let (rest, count) = path.strip_suffix(".gguf")?.rsplit_once("-of-")?;
     let (stem, part) = rest.rsplit_once('-')?;
     let five = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
@@ -189,7 +189,7 @@ fn has_quants(ggufs: &[&str]) -> Option<String> {
 }
 
 /// `Q4_K_M` of `model-Q4_K_M.gguf`, `model.Q4_K_M-00001-of-00002.gguf` or `Q4_K_M/model.gguf`.
-fn quant_of(path: &str) -> Option<&str> {
+pub(crate) fn quant_of(path: &str) -> Option<&str> {
     let is_quant = |word: &&str| {
         let upper = word.to_ascii_uppercase();
         let digits = ["IQ", "TQ", "Q"].iter().find_map(|kind| upper.strip_prefix(kind));

@@ -27,15 +27,10 @@ pub(super) fn json(folder: &Path, name: &str) -> Result<Option<Json>> {
     Ok(Some(value))
 }
 
-/// The licence: the name in README.md's front matter, else the text of a LICENSE file. It is a note, so nothing about it
-/// is an error.
+/// The text of a LICENSE file. It is a note, so nothing about it is an error.
 pub(super) fn license(folder: &Path) -> Option<String> {
     let text = |name: &str| Some(String::from_utf8_lossy(&std::fs::read(folder.join(name)).ok()?).into_owned());
-    let front = |readme: String| {
-        let (front, _) = readme.strip_prefix("---")?.split_once("\n---")?;
-        Some(front.lines().find_map(|line| line.strip_prefix("license:"))?.trim().to_owned())
-    };
-    text("README.md").and_then(front).or_else(|| ["LICENSE", "LICENSE.txt", "LICENSE.md"].into_iter().find_map(text))
+    ["LICENSE", "LICENSE.txt", "LICENSE.md"].into_iter().find_map(text)
 }
 
 /// An id or a list of ids.

@@ -28,6 +28,8 @@ pub struct ModelInfo {
     pub metadata: Vec<(String, String)>,
     /// The licence's name or text, if stated.
     pub license: Option<String>,
+    /// What the model card says the model is meant for.
+    pub intended_use: Option<String>,
     /// The chat template's source, if there is one.
     pub template: Option<String>,
     /// Bytes of key/value cache for one position.
@@ -64,6 +66,7 @@ impl ModelInfo {
             tensors,
             metadata: Vec::new(),
             license: None,
+            intended_use: None,
             template: None,
             cache_bytes_per_token: cache_bytes(spec, cache_type, 1),
             device: DeviceChoice::Auto,

@@ -1,98 +1,156 @@
-//! Where a model's files are: a path, a name in a model folder, or the default model.
+//! From a name to a place: what is on the disk first, wherever it lies, then what can be fetched.
+//!
+//! The order: a path that exists; the model folders; the model inside the executable; and for a name of the catalogue or of
+//! the Hub its cache, Ollama's store and LM Studio's folders. Only what none of them has is for the Hub. Nothing here opens a
+//! socket.
 
-use crate::bytes::Bytes;
+use crate::arch;
+use crate::catalog;
 use crate::error::{Error, Result};
-use std::path::{Path, PathBuf};
+use crate::hub::{self, HubOptions};
+use crate::reference::HubRef;
+use crate::sources::{self, DEFAULT_FILE, DEFAULT_NAMES, Found};
+use std::path::Path;
 
-/// The default model's file.
-const DEFAULT_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-/// Names under which people know it.
-const DEFAULT_NAMES: [&str; 3] = ["smollm2", "smollm2:135m", "smollm2:latest"];
-/// The default model inside the executable.
-#[cfg(feature = "bundled")]
-static BUNDLED: &[u8] = include_bytes!("../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
-
-/// Where a model's files are.
+/// Where a model is, or where it can be had.
 #[derive(Debug, Clone)]
-pub(crate) enum Found {
-    /// A GGUF file.
-    File(PathBuf),
-    /// A folder in Hugging Face layout.
-    Folder(PathBuf),
-    /// A GGUF file in memory.
-    Bytes { bytes: Bytes, name: String },
+pub enum Place {
+    /// On this machine.
+    Here(Located),
+    /// Not here; on the Hub, perhaps.
+    Hub(HubRef),
 }
 
-/// Finds a model: a path, a name in the model folders, or the default model.
+/// A model on this machine.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// Its files.
+    pub found: Found,
+    /// What messages call it, where the files' own name says little.
+    pub name: Option<String>,
+}
+
+impl From<Found> for Located {
+    fn from(found: Found) -> Self {
+        Located { found, name: None }
+    }
+}
+
+/// Finds a model by its path, a name in a model folder, a name of the catalogue (`llama3.2:1b`) or of the Hub
+/// (`org/repo:Q4_K_M`), or the name Ollama or LM Studio gave it. Looks at the disk only.
 ///
-/// The model folders are those of `TALLOW_MODELS`, then `models` beside the executable and above it.
-pub(crate) fn locate(name: &str) -> Result<Found> {
+/// # Errors
+/// [`Error::NotFound`] with the nearest names; [`Error::Unsupported`] for a model of the catalogue whose family can not run.
+pub fn find(name: &str) -> Result<Place> {
+    find_with(name, &HubOptions::from_env())
+}
+
+/// [`find`] with the Hub's cache where `hub` says.
+pub fn find_with(name: &str, hub: &HubOptions) -> Result<Place> {
+    let here = |found: Found| Ok(Place::Here(found.into()));
     let path = Path::new(name);
     if path.is_dir() {
-        return folder(path);
+        return here(sources::of_folder(path)?);
     }
     if path.is_file() {
-        return Ok(Found::File(path.to_owned()));
+        return here(Found::File(path.to_owned()));
     }
-    let is_default = DEFAULT_NAMES.contains(&name);
-    let folders = model_folders();
-    for dir in &folders {
-        let candidates = if is_default { vec![DEFAULT_FILE.to_owned()] } else { vec![format!("{name}.gguf"), name.to_owned()] };
-        for candidate in candidates.iter().filter(|candidate| is_plain_name(candidate)) {
-            let path = dir.join(candidate);
-            if path.is_file() {
-                return Ok(Found::File(path));
-            }
-            if path.is_dir() {
-                return folder(&path);
-            }
-        }
+    if let Some(found) = sources::in_model_folders(name)? {
+        return here(found);
     }
-    #[cfg(feature = "bundled")]
-    if is_default {
-        return Ok(Found::Bytes { bytes: Bytes::from(BUNDLED), name: DEFAULT_FILE.to_owned() });
+    if DEFAULT_NAMES.iter().any(|default| default.eq_ignore_ascii_case(name))
+        && let Some(found) = sources::bundled()
+    {
+        return here(found);
     }
-    let searched: Vec<_> = folders.iter().map(|dir| dir.display().to_string()).collect();
-    let searched = if searched.is_empty() { "no model folder exists".to_owned() } else { searched.join(", ") };
-    let hint = match is_default {
-        true => format!("its file {DEFAULT_FILE} was looked for in: {searched}; set TALLOW_MODELS to the folder that has it"),
-        false => format!(
-            "give the path of a .gguf file or of a folder with config.json, or a name in a model folder ({searched}); \
-             the name tallow knows is smollm2; models of the Hugging Face Hub are not fetched by this version"
-        ),
+    let reference = reference_of(name)?;
+    if let Some(reference) = &reference
+        && let Some(path) = hub::locate(reference, hub)?
+    {
+        log::info!("{name} is in the Hub's cache: {}", path.display());
+        // The folder of a snapshot has a commit for a name.
+        return Ok(Place::Here(match path.is_dir() {
+            true => Located { found: sources::of_folder(&path)?, name: Some(reference.repo.clone()) },
+            false => Found::File(path).into(),
+        }));
+    }
+    let in_ollama = match (sources::in_ollama(name)?, catalog::get(name)) {
+        // Its `latest` and the catalogue's default are two names of one model, of which it may have either.
+        (None, Some(entry)) => sources::in_ollama(&entry.name)?,
+        (found, _) => found,
     };
-    Err(Error::NotFound { what: name.to_owned(), hint })
-}
-
-/// Whether `name` stays inside the folder it is looked for in.
-fn is_plain_name(name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None))
-}
-
-/// The folders that models are looked for in, those that exist.
-pub fn model_folders() -> Vec<PathBuf> {
-    let named = std::env::var_os("TALLOW_MODELS").map(|dirs| std::env::split_paths(&dirs).collect::<Vec<_>>());
-    let executable = std::env::current_exe().and_then(std::fs::canonicalize).ok();
-    let above = executable.iter().flat_map(|exe| exe.ancestors().skip(1)).map(|dir| dir.join("models"));
-    let mut folders: Vec<PathBuf> = named.unwrap_or_default().into_iter().chain(above).collect();
-    folders.retain(|dir| dir.is_dir());
-    folders
-}
-
-/// A folder in Hugging Face layout, or one that holds GGUF files: then `Q4_K_M`, else the first by name.
-fn folder(path: &Path) -> Result<Found> {
-    if path.join("config.json").is_file() {
-        return Ok(Found::Folder(path.to_owned()));
+    if let Some(path) = in_ollama {
+        log::info!("{name} is Ollama's: {}", path.display());
+        return Ok(Place::Here(Located { found: Found::File(path), name: Some(name.to_owned()) }));
     }
-    let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.retain(|file| file.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")));
-    files.sort();
-    let preferred = files.iter().position(|file| file.to_string_lossy().contains("Q4_K_M")).unwrap_or(0);
-    if files.is_empty() {
-        let hint = "expected config.json with model.safetensors, or a .gguf file, in this folder".into();
-        return Err(Error::NotFound { what: path.display().to_string(), hint });
+    if let Some(path) = reference.as_ref().and_then(sources::in_lm_studio) {
+        log::info!("{name} is LM Studio's: {}", path.display());
+        return here(Found::File(path));
     }
-    Ok(Found::File(files.swap_remove(preferred)))
+    reference.map(Place::Hub).ok_or_else(|| unknown(name, hub))
+}
+
+/// What a name means on the Hub, be it there or not; `None` if it is neither in the catalogue nor a reference.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a model of the catalogue whose family can not run, [`Error::Input`] for a malformed reference.
+pub fn reference_of(name: &str) -> Result<Option<HubRef>> {
+    if let Some(entry) = catalog::get(name) {
+        arch::family(entry.family, &format!("{}, which is {}", entry.name, entry.reference))?;
+        return Ok(Some(entry.reference));
+    }
+    // `folder/model.gguf` has the form of a reference, and is a path that does not exist.
+    let is_path = |name: &str| {
+        let lower = name.to_ascii_lowercase();
+        name.matches('/').count() == 1 && !name.contains(':') && (lower.ends_with(".gguf") || lower.ends_with(".safetensors"))
+    };
+    if !HubRef::looks_like(name) || is_path(name) {
+        return Ok(None);
+    }
+    name.parse().map(Some)
+}
+
+/// What was looked for, where, what has nearly that name, and what to do.
+fn unknown(name: &str, hub: &HubOptions) -> Error {
+    let folders: Vec<_> = sources::model_folders().iter().map(|dir| dir.display().to_string()).collect();
+    let folders = if folders.is_empty() { "there is none".to_owned() } else { folders.join(", ") };
+    let is_path = name.contains(['/', '\\']) || name.to_ascii_lowercase().ends_with(".gguf");
+    let hint = if is_path {
+        "there is no such file or folder; expected a .gguf file, a folder with config.json, or org/repo of the Hub".to_owned()
+    } else if let Some(tags) = catalog::tags(name) {
+        let model = name.split(':').next().unwrap_or(name);
+        format!("the catalogue has {model} with the tags {}", tags.join(", "))
+    } else {
+        format!(
+            "it is in no model folder ({folders}), not in the catalogue (`tallow list --all` has what is here), and not \
+             Ollama's; a model of the Hub is org/repo, a file is a path"
+        )
+    };
+    let nearest = if catalog::tags(name).is_some() { Vec::new() } else { nearest(name, hub) };
+    let hint = if nearest.is_empty() { hint } else { format!("did you mean {}? {hint}", nearest.join(" or ")) };
+    Error::NotFound { what: name.to_owned(), hint }
+}
+
+/// Names of the catalogue and of models that are here which `name` may have been meant for.
+pub(super) fn nearest(name: &str, hub: &HubOptions) -> Vec<String> {
+    let here = sources::list(hub).unwrap_or_default();
+    let known = catalog::names().into_iter().chain(here.into_iter().map(|model| model.name));
+    catalog::nearest(name, known)
+}
+
+/// Why a model that would have to be fetched is not.
+pub(super) fn not_fetched(name: &str, reference: &HubRef, hub: &HubOptions, why: &str) -> Error {
+    let what = match catalog::get(name) {
+        Some(entry) => format!("{} ({reference})", entry.name),
+        None => name.to_owned(),
+    };
+    let mut hint = format!("it is not in the cache {}, and {why}", hub.cache.display());
+    if DEFAULT_NAMES.contains(&name) {
+        hint += &format!("; its file {DEFAULT_FILE} may also lie in a model folder (TALLOW_MODELS)");
+    }
+    let nearest = nearest(name, hub).into_iter().filter(|near| !near.eq_ignore_ascii_case(name)).collect::<Vec<_>>();
+    if catalog::get(name).is_none() && !nearest.is_empty() {
+        hint += &format!("; did you mean {}?", nearest.join(" or "));
+    }
+    Error::NotFound { what, hint }
 }

@@ -3,7 +3,11 @@
 //! A [`Checkpoint`] is a model that has been opened but not loaded: enough for `show`, `tokenize` and `template`, without
 //! touching the weights.
 
+mod card;
+mod cost;
+mod fetch;
 mod folder;
+mod glance;
 mod info;
 mod locate;
 mod sampling;
@@ -16,16 +20,22 @@ use crate::model::{Forward, Transformer};
 use crate::nn::{CacheType, generic::Generic, host::Host};
 use crate::options::{GenerateOptions, LoadOptions};
 use crate::sample::SampleOptions;
+use crate::sources::Found;
 use crate::spec::{Mlp, Position, RopeScaling, Spec};
 use crate::text::{ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
 use crate::weights::{Gguf, Hparams, Weights, safetensors, vocab};
 use serde_json::Value as Json;
 use std::path::Path;
 
+pub use cost::{Cost, Remote, cost};
+pub use fetch::not_here;
+pub(crate) use fetch::ready;
+#[cfg(feature = "hub")]
+pub use fetch::{Prepared, prepare};
 use folder::{ids, json, license, read, text_file};
+pub use glance::{Glance, glance};
 pub use info::ModelInfo;
-pub use locate::model_folders;
-pub(crate) use locate::{Found, locate};
+pub use locate::{Located, Place, find, find_with, reference_of};
 
 /// A model that is opened, but not loaded.
 pub struct Checkpoint {
@@ -64,17 +74,35 @@ impl Template {
 }
 
 impl Checkpoint {
-    /// Opens a model by the same names as [`Model::load`](crate::Model::load).
+    /// Opens a model by the same names as [`Model::load`](crate::Model::load), which is fetched if it is not here.
+    /// [`find`] tells beforehand.
     pub fn open(name: &str) -> Result<Checkpoint> {
-        Checkpoint::from_found(locate(name)?)
+        Checkpoint::at(ready(name, false)?)
     }
 
-    pub(crate) fn from_found(found: Found) -> Result<Checkpoint> {
-        match found {
+    /// Opens a model that has been found.
+    pub fn at(located: impl Into<Located>) -> Result<Checkpoint> {
+        let Located { found, name } = located.into();
+        let folder = match &found {
+            Found::File(path) => path.parent().map(Path::to_owned),
+            Found::Folder(path) => Some(path.clone()),
+            Found::Bytes { .. } => None,
+        };
+        let mut checkpoint = match found {
             Found::File(path) => Checkpoint::gguf(Gguf::open(&path)?),
             Found::Bytes { bytes, name } => Checkpoint::gguf(Gguf::from_bytes(bytes, &name)?),
             Found::Folder(path) => Checkpoint::folder(&path),
+        }?;
+        if let Some(name) = name {
+            checkpoint.info.name = name;
         }
+        if let Some(card) = folder.and_then(|folder| card::read(&folder)) {
+            let info = &mut checkpoint.info;
+            // The authors' word comes before the converter's.
+            info.license = card.license.or(info.license.take());
+            info.intended_use = card.intended_use;
+        }
+        Ok(checkpoint)
     }
 
     /// What distinguishes the network.
@@ -110,14 +138,15 @@ impl Checkpoint {
         &self.defaults
     }
 
+    /// What it takes to run it.
+    pub fn cost(&self) -> Cost {
+        Cost::new(&self.spec, &self.info)
+    }
+
     fn gguf(gguf: Gguf) -> Result<Checkpoint> {
+        let (spec, mut info) = gguf_outline(&gguf)?;
         let Gguf { mut metadata, weights } = gguf;
-        let key = "general.architecture";
-        let name = metadata.string(key)?.ok_or_else(|| metadata.missing(key))?.to_owned();
-        let family = arch::family(&name, &format!("{}: key {key}", metadata.file()))?;
-        let spec = checked((family.spec)(&Hparams::from_gguf(&metadata, &name, &weights))?, &weights, metadata.file())?;
         let sampling = sampling::of_gguf(&metadata)?;
-        let mut info = ModelInfo::new(metadata.file(), "gguf", &spec, &weights);
         info.template = metadata.string("tokenizer.chat_template")?.map(str::to_owned);
         info.license = metadata.string("general.license")?.map(str::to_owned);
         info.metadata = metadata.iter().map(|(key, value)| (key.to_owned(), info::shown(value))).collect();
@@ -128,21 +157,7 @@ impl Checkpoint {
     }
 
     fn folder(path: &Path) -> Result<Checkpoint> {
-        let file = path.join("config.json").display().to_string();
-        let config = json(path, "config.json")?.ok_or_else(|| Error::corrupt(path.display(), "config.json is missing"))?;
-        let name = config.get("model_type").and_then(Json::as_str).unwrap_or_default();
-        if name.is_empty() {
-            return Err(Error::corrupt(&file, "key model_type is missing"));
-        }
-        let family = arch::family(name, &format!("{file}: key model_type"))?;
-        if let Some(quantised) = config.get("quantization_config").filter(|q| q.is_object()) {
-            let method = quantised.get("quant_method").and_then(Json::as_str).unwrap_or("unnamed");
-            let what = format!("{file}: weights quantised by the method {method:?}");
-            return Err(Error::unsupported(what, "f32, f16 and bf16 safetensors, and GGUF files"));
-        }
-        let weights = safetensors::open(path)?.renamed(family.names)?;
-        let spec = checked((family.spec)(&Hparams::from_config(&file, &config, &weights))?, &weights, &file)?;
-
+        let Outline { config, weights, spec, mut info } = safetensors_outline(path)?;
         let tokenizer_file = path.join("tokenizer.json");
         let bytes = read(path, "tokenizer.json")?.ok_or_else(|| {
             Error::unsupported(format!("{}: a model without tokenizer.json", path.display()), "folders that have one")
@@ -164,8 +179,6 @@ impl Checkpoint {
             EndSources { generation_config: generation_config.as_deref(), config: config_ids.as_deref(), turn_end: None };
         let end_ids = end_ids(&tokenizer, &sources);
         let sampling = generation.as_ref().map(sampling::of_config).unwrap_or_default();
-        let name = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let mut info = ModelInfo::new(&name.display().to_string(), "safetensors", &spec, &weights);
         info.template = template;
         info.license = license(path);
         info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
@@ -276,6 +289,45 @@ impl Checkpoint {
     }
 }
 
+/// What the header of a GGUF file says of the network.
+fn gguf_outline(gguf: &Gguf) -> Result<(Spec, ModelInfo)> {
+    let Gguf { metadata, weights } = gguf;
+    let key = "general.architecture";
+    let name = metadata.string(key)?.ok_or_else(|| metadata.missing(key))?;
+    let family = arch::family(name, &format!("{}: key {key}", metadata.file()))?;
+    let spec = checked((family.spec)(&Hparams::from_gguf(metadata, name, weights))?, weights, metadata.file())?;
+    let info = ModelInfo::new(metadata.file(), "gguf", &spec, weights);
+    Ok((spec, info))
+}
+
+/// What config.json and the headers of the weights beside it say.
+struct Outline {
+    config: Json,
+    weights: Weights,
+    spec: Spec,
+    info: ModelInfo,
+}
+
+fn safetensors_outline(path: &Path) -> Result<Outline> {
+    let file = path.join("config.json").display().to_string();
+    let config = json(path, "config.json")?.ok_or_else(|| Error::corrupt(path.display(), "config.json is missing"))?;
+    let name = config.get("model_type").and_then(Json::as_str).unwrap_or_default();
+    if name.is_empty() {
+        return Err(Error::corrupt(&file, "key model_type is missing"));
+    }
+    let family = arch::family(name, &format!("{file}: key model_type"))?;
+    if let Some(quantised) = config.get("quantization_config").filter(|q| q.is_object()) {
+        let method = quantised.get("quant_method").and_then(Json::as_str).unwrap_or("unnamed");
+        let what = format!("{file}: weights quantised by the method {method:?}");
+        return Err(Error::unsupported(what, "f32, f16 and bf16 safetensors, and GGUF files"));
+    }
+    let weights = safetensors::open(path)?.renamed(family.names)?;
+    let spec = checked((family.spec)(&Hparams::from_config(&file, &config, &weights))?, &weights, &file)?;
+    let name = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let info = ModelInfo::new(&name.display().to_string(), "safetensors", &spec, &weights);
+    Ok(Outline { config, weights, spec, info })
+}
+
 /// A model that is loaded: what every clone of a handle shares.
 pub(crate) struct Loaded {
     pub network: Box<dyn Forward>,
@@ -288,8 +340,8 @@ pub(crate) struct Loaded {
 }
 
 /// Opens and loads.
-pub(crate) fn load(found: Found, options: &LoadOptions) -> Result<Loaded> {
-    Checkpoint::from_found(found)?.load(options)
+pub(crate) fn load(located: impl Into<Located>, options: &LoadOptions) -> Result<Loaded> {
+    Checkpoint::at(located)?.load(options)
 }
 
 /// Checks what holds for every family.

@@ -1,0 +1,62 @@
+//! The models in the Hub's cache, one for each GGUF file or folder of weights that can be loaded.
+
+use super::{Source, Stored, are_parts, is_model, quantisation_of};
+use crate::catalog;
+use crate::error::Result;
+use crate::hub::{self, CachedFile, CachedRevision, HubOptions};
+
+/// Every model in the cache. A model of the catalogue has its name there; a revision that is not `main` is named by its
+/// branch, tag or commit, because no shorter name finds it.
+pub fn list(hub: &HubOptions) -> Result<Vec<Stored>> {
+    let mut found = Vec::new();
+    for repo in hub::list(hub)? {
+        found.extend(repo.revisions.iter().flat_map(|revision| models(&repo.repo, revision)));
+    }
+    Ok(found)
+}
+
+fn models(repo: &str, revision: &CachedRevision) -> Vec<Stored> {
+    let is_main = revision.refs.iter().any(|name| name == "main");
+    let at = match (is_main, revision.refs.first()) {
+        (true, _) => String::new(),
+        (false, Some(name)) => format!("@{name}"),
+        (false, None) => format!("@{}", revision.commit),
+    };
+    let called = |quant: Option<&str>| is_main.then(|| catalog::name_of(repo, quant)).flatten();
+    let ggufs = revision.files.iter().filter(|file| is_model(&file.path));
+    let mut found: Vec<Stored> = ggufs
+        .map(|file| {
+            let parts: Vec<&CachedFile> = revision.files.iter().filter(|other| are_parts(&file.path, &other.path)).collect();
+            let quant = quantisation_of(&file.path);
+            let name = called(quant).unwrap_or_else(|| format!("{repo}{at}:{}", quant.unwrap_or(&file.path)));
+            Stored {
+                name,
+                id: file.blob.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                bytes: parts.iter().map(|part| part.size).sum(),
+                modified: parts.iter().map(|part| part.modified).max(),
+                source: Source::Hub,
+                path: revision.path.join(&file.path),
+            }
+        })
+        .collect();
+    // A second file of the same quantisation (in a folder of its own, perhaps) is found by its path only.
+    for i in 1..found.len() {
+        if found[..i].iter().any(|other| other.name == found[i].name) {
+            let path = found[i].path.strip_prefix(&revision.path).unwrap_or(&found[i].path);
+            found[i].name = format!("{repo}{at}:{}", path.to_string_lossy().replace('\\', "/"));
+        }
+    }
+    let has = |test: fn(&str) -> bool| revision.files.iter().any(|file| test(&file.path));
+    if has(|path| path == "config.json") && has(|path| path.ends_with(".safetensors")) {
+        let own: Vec<&CachedFile> = revision.files.iter().filter(|file| !file.path.ends_with(".gguf")).collect();
+        found.push(Stored {
+            name: called(None).unwrap_or_else(|| format!("{repo}{at}")),
+            id: revision.commit.clone(),
+            bytes: own.iter().map(|file| file.size).sum(),
+            modified: own.iter().map(|file| file.modified).max(),
+            source: Source::Hub,
+            path: revision.path.clone(),
+        });
+    }
+    found
+}

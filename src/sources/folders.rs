@@ -1,0 +1,110 @@
+//! The model folders: those of `TALLOW_MODELS`, then `models` beside the executable and above it.
+
+use super::{Found, Source, Stored, are_parts, is_model};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The default model's file.
+pub const DEFAULT_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+/// Names under which people know it.
+pub const DEFAULT_NAMES: [&str; 3] = ["smollm2", "smollm2:135m", "smollm2:latest"];
+
+/// The folders that models are looked for in, those that exist.
+pub fn model_folders() -> Vec<PathBuf> {
+    let named = std::env::var_os("TALLOW_MODELS").map(|dirs| std::env::split_paths(&dirs).collect::<Vec<_>>());
+    let executable = std::env::current_exe().and_then(std::fs::canonicalize).ok();
+    let above = executable.iter().flat_map(|exe| exe.ancestors().skip(1)).map(|dir| dir.join("models"));
+    let mut folders: Vec<PathBuf> = named.unwrap_or_default().into_iter().chain(above).collect();
+    folders.retain(|dir| dir.is_dir());
+    folders
+}
+
+/// The model called `name`: the file `name.gguf` or `name`, or the folder `name`; the default model by each of its names.
+pub fn find(name: &str) -> Result<Option<Found>> {
+    let candidates = match DEFAULT_NAMES.iter().any(|default| default.eq_ignore_ascii_case(name)) {
+        true => vec![DEFAULT_FILE.to_owned()],
+        false => vec![format!("{name}.gguf"), name.to_owned()],
+    };
+    for dir in model_folders() {
+        for candidate in candidates.iter().filter(|candidate| is_plain_name(candidate)) {
+            let path = dir.join(candidate);
+            if path.is_file() {
+                return Ok(Some(Found::File(path)));
+            }
+            if path.is_dir() {
+                return of_folder(&path).map(Some);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether `name` stays inside the folder it is looked for in.
+fn is_plain_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None))
+}
+
+/// A folder in Hugging Face layout, or one that holds GGUF files: then `Q4_K_M`, else the first by name.
+pub fn of_folder(path: &Path) -> Result<Found> {
+    if path.join("config.json").is_file() {
+        return Ok(Found::Folder(path.to_owned()));
+    }
+    let mut files = files(path)?;
+    files.retain(|file| is_gguf(file));
+    files.sort();
+    let preferred = files.iter().position(|file| file.to_string_lossy().contains("Q4_K_M")).unwrap_or(0);
+    if files.is_empty() {
+        let hint = "expected config.json with model.safetensors, or a .gguf file, in this folder".into();
+        return Err(Error::NotFound { what: path.display().to_string(), hint });
+    }
+    Ok(Found::File(files.swap_remove(preferred)))
+}
+
+/// Every model of the model folders, by the name it is found by.
+pub(super) fn list() -> Vec<Stored> {
+    let mut models: Vec<Stored> = Vec::new();
+    for folder in model_folders() {
+        let mut paths = files(&folder).unwrap_or_default();
+        paths.sort();
+        for path in paths {
+            let Some(file) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let is_folder = path.is_dir() && of_folder(&path).is_ok();
+            if !(is_folder || path.is_file() && is_model(file)) {
+                continue;
+            }
+            let name = match (file == DEFAULT_FILE, is_folder) {
+                (true, _) => DEFAULT_NAMES[0].to_owned(),
+                (_, true) => file.to_owned(),
+                _ => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            };
+            // Another folder's model of this name is not found by it.
+            if models.iter().any(|model| model.name == name) {
+                continue;
+            }
+            let modified = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok();
+            models.push(Stored { name, id: String::new(), bytes: size(&path), modified, source: Source::Folder, path });
+        }
+    }
+    models
+}
+
+fn is_gguf(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+}
+
+/// Bytes of a file with its other parts, or of the files that lie directly in a folder.
+pub(super) fn size(path: &Path) -> u64 {
+    let len = |path: &Path| std::fs::metadata(path).map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
+    if path.is_dir() {
+        return files(path).unwrap_or_default().iter().map(|file| len(file)).sum();
+    }
+    let (name, Some(folder)) = (path.to_string_lossy(), path.parent()) else { return len(path) };
+    let parts = files(folder).unwrap_or_default();
+    parts.iter().filter(|file| are_parts(&name, &file.to_string_lossy())).map(|file| len(file)).sum()
+}
