@@ -13,6 +13,9 @@ fn tallow(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tallow"));
     command.args(args).env_remove("TALLOW_LOG").env_remove("TALLOW_MODELS").stdin(Stdio::null());
     command.env("TALLOW_MODELS", Path::new(env!("CARGO_MANIFEST_DIR")).join("models"));
+    // Nothing is fetched here, and nobody's models are looked at.
+    let nowhere = scratch("no such folder");
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", &nowhere).env("OLLAMA_MODELS", &nowhere).env("HOME", &nowhere);
     command
 }
 

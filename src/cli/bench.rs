@@ -7,7 +7,9 @@ mod list;
 mod report;
 
 use super::args::Cache;
-use super::{DEFAULT_MODEL, failure};
+use super::fetch::Network;
+use super::{DEFAULT_MODEL, Detail, complete, failure};
+use clap_complete::ArgValueCompleter;
 use list::{List, PromptAndGenerate};
 use report::{Format, Row};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +31,8 @@ tg, and for pp the share of the multiply peak that this kernel set reaches in re
 #[command(after_help = LISTS)]
 pub struct Args {
     /// The models
-    #[arg(short, long, value_name = "MODEL", value_delimiter = ',', default_value = DEFAULT_MODEL)]
+    #[arg(short, long, value_name = "MODEL", value_delimiter = ',', default_value = DEFAULT_MODEL,
+        add = ArgValueCompleter::new(complete::models))]
     model: Vec<String>,
     /// Prompt lengths to read, in tokens; 0 for none
     #[arg(short = 'p', long, alias = "n_prompt", value_name = "LIST", default_value = "512")]
@@ -54,6 +57,8 @@ pub struct Args {
     device: Vec<DeviceChoice>,
     #[command(flatten)]
     cache: Cache,
+    #[command(flatten)]
+    network: Network,
     /// How to print
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Md)]
     output: Format,
@@ -111,7 +116,7 @@ struct Ready {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let tests = args.tests();
     let threads = args.threads();
     if tests.is_empty() || args.repetitions == 0 || args.batch_size == 0 {
@@ -128,6 +133,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let longest = tests.iter().map(|test| test.depth + test.tokens()).max();
     let mut ready = Vec::new();
     for name in &args.model {
+        let located = args.network.locate(name, detail)?;
         for &device in &devices {
             // Threads are the CPU's: another device is loaded once.
             let threads = if is_cpu(device) { &threads[..] } else { &threads[..1] };
@@ -136,7 +142,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 let options =
                     LoadOptions { device, threads, context, cache_type: args.cache.cache_type, ..LoadOptions::default() };
                 let start = Instant::now();
-                let model = Model::load_with(name, &options)?;
+                let model = Model::at(located.clone(), &options)?;
                 ready.push(Ready { name: name.clone(), model, load: start.elapsed() });
             }
         }

@@ -1,14 +1,16 @@
 //! `tallow detokenize`: token ids to text.
 
 use super::args::Tokens;
-use super::output;
+use super::fetch::Network;
+use super::{Detail, complete, output};
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
-use tallow::Checkpoint;
 
 /// Arguments of `detokenize`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The model
+    #[arg(add = ArgValueCompleter::new(complete::models))]
     model: String,
     /// The token ids: 1,2,3
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
@@ -16,6 +18,8 @@ pub struct Args {
     /// Leave special tokens out
     #[arg(long, alias = "skip_special")]
     skip_special: bool,
+    #[command(flatten)]
+    network: Network,
     /// Print `{"text": "..."}`
     #[arg(long)]
     json: bool,
@@ -27,8 +31,8 @@ struct Report {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let checkpoint = Checkpoint::open(&args.model)?;
+pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
+    let checkpoint = args.network.open(&args.model, detail)?;
     let vocab = checkpoint.spec().vocab;
     if let Some(id) = args.tokens.0.iter().find(|id| **id as usize >= vocab) {
         return Err(tallow::Error::Input(format!("token {id} is outside the vocabulary of {vocab}")).into());

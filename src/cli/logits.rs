@@ -3,8 +3,10 @@
 //! The cache is always f32 here, so that nothing is rounded on the way.
 
 use super::args::{Device, Tokens};
-use super::{npy, output};
+use super::fetch::Network;
+use super::{Detail, complete, npy, output};
 use anyhow::Context;
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -20,6 +22,7 @@ const LISTED: usize = 10;
 #[command(group(clap::ArgGroup::new("input").required(true).args(["prompt", "tokens"])))]
 pub struct Args {
     /// The model
+    #[arg(add = ArgValueCompleter::new(complete::models))]
     model: String,
     /// The text to read, as it stands, with the tokenizer's own special tokens (BOS)
     #[arg(allow_hyphen_values = true)]
@@ -38,12 +41,14 @@ pub struct Args {
     npy: Option<PathBuf>,
     #[command(flatten)]
     device: Device,
+    #[command(flatten)]
+    network: Network,
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let options = LoadOptions { cache_type: CacheType::F32, ..args.device.options() };
-    let model = Model::load_with(&args.model, &options)?;
+    let model = args.network.load(&args.model, &options, detail)?;
     let tokens = match (args.tokens, args.prompt) {
         (Some(Tokens(tokens)), _) => tokens,
         (None, prompt) => model.tokenizer().encode(&prompt.unwrap_or_default(), true)?,

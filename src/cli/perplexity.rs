@@ -1,15 +1,17 @@
 //! `tallow perplexity`: how well a model predicts a text, over the same chunks as `llama-perplexity`.
 
 use super::args::{Cache, Device, Source};
-use super::{DEFAULT_MODEL, Detail, output};
+use super::fetch::Network;
+use super::{DEFAULT_MODEL, Detail, complete, output};
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
-use tallow::{LoadOptions, Model};
+use tallow::LoadOptions;
 
 /// Arguments of `perplexity`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The model
-    #[arg(default_value = DEFAULT_MODEL)]
+    #[arg(default_value = DEFAULT_MODEL, add = ArgValueCompleter::new(complete::models))]
     model: String,
     /// The text; one line break at its end does not count; `-` is stdin
     #[arg(short, long)]
@@ -21,6 +23,8 @@ pub struct Args {
     device: Device,
     #[command(flatten)]
     cache: Cache,
+    #[command(flatten)]
+    network: Network,
     /// Print one JSON object in place of the last line
     #[arg(long)]
     json: bool,
@@ -41,7 +45,7 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let text = args.file.read_prompt()?;
     let context = Some(args.ctx_size).filter(|context| *context > 0);
     let options = LoadOptions { context, cache_type: args.cache.cache_type, ..args.device.options() };
-    let model = Model::load_with(&args.model, &options)?;
+    let model = args.network.load(&args.model, &options, detail)?;
     let context = context.unwrap_or_else(|| model.context());
     let (mut chunks, quiet) = (0, detail == Detail::Quiet);
     let estimate = model.perplexity(&text, context, |chunk, of, estimate| {

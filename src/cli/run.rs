@@ -7,25 +7,27 @@ use super::answer::{Answer, Scored, Times};
 use super::args::{Cache, Device, OnOverflow, Source};
 use super::chat;
 use super::failure::usage;
+use super::fetch::Network;
 use super::input::{self, Request};
 use super::parameters::{self, Parameters, Seed};
-use super::{Detail, interrupt, output};
+use super::{Detail, complete, interrupt, output};
 use anyhow::Context;
+use clap_complete::ArgValueCompleter;
 use std::hash::{BuildHasher, Hasher};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use tallow::{Checkpoint, Error, GenerateOptions, Generation, LoadOptions, Message, Model, Overflow, Session};
+use tallow::{Error, GenerateOptions, Generation, LoadOptions, Message, Model, Overflow, Session};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "tallow run [OPTIONS] [MODEL] [PROMPT]...")]
 pub struct Args {
     /// A model, a prompt, or both: alone, one word is a model and a text with spaces is a prompt
-    #[arg(value_name = "MODEL] [PROMPT")]
+    #[arg(value_name = "MODEL] [PROMPT", add = ArgValueCompleter::new(complete::models))]
     words: Vec<String>,
     /// The model
-    #[arg(short, long)]
+    #[arg(short, long, add = ArgValueCompleter::new(complete::models))]
     model: Option<String>,
     /// The prompt
     #[arg(short, long, allow_hyphen_values = true)]
@@ -55,6 +57,8 @@ pub struct Args {
     device: Device,
     #[command(flatten)]
     cache: Cache,
+    #[command(flatten)]
+    network: Network,
     /// Print one JSON object in place of the text
     #[arg(long)]
     json: bool,
@@ -77,18 +81,20 @@ enum Task {
 /// Runs the command.
 pub fn run(mut args: Args, detail: Detail) -> anyhow::Result<()> {
     let (parameters, threads) = std::mem::take(&mut args.parameters).over_options(&args.options)?;
-    let (request, prompt) = match asked(&args)? {
+    let (request, prompt) = match asked(&args, detail)? {
         Task::Answer(request, prompt) => (request, Some(prompt)),
         Task::Chat(request) => (request, None),
         Task::Nothing => return Ok(()),
     };
+    // A download ends at Ctrl-C as any program does; from here on it ends an answer.
+    let located = args.network.locate(&request.model, detail).map_err(|error| explained(error, &request))?;
     interrupt::listen();
     let start = Instant::now();
     let waiting = prompt.is_none().then(|| output::wait(detail, format!("loading {}", request.model)));
     let mut load = load_options(&args)?;
     load.threads = load.threads.or(threads);
     load.context = parameters.context();
-    let model = Model::load_with(&request.model, &load).map_err(|error| explained(error, &request))?;
+    let model = Model::at(located, &load)?;
     drop(waiting);
     let load_time = start.elapsed();
     let mut options = parameters.options(&model);
@@ -133,7 +139,7 @@ pub fn report_parameters(options: &GenerateOptions, model: &Model) {
 }
 
 /// The model and the prompt.
-fn asked(args: &Args) -> anyhow::Result<Task> {
+fn asked(args: &Args, detail: Detail) -> anyhow::Result<Task> {
     let from_stdin = args.file.as_ref().is_some_and(Source::is_stdin);
     let given = match &args.file {
         Some(file) => Some(file.read_prompt()?),
@@ -144,7 +150,7 @@ fn asked(args: &Args) -> anyhow::Result<Task> {
     match input::joined(piped, request.prompt.take()) {
         Some(prompt) => Ok(Task::Answer(request, prompt)),
         None => {
-            Checkpoint::open(&request.model).map_err(|error| explained(error, &request))?;
+            args.network.open(&request.model, detail).map_err(|error| explained(error, &request))?;
             if !std::io::stdin().is_terminal() {
                 return Ok(Task::Nothing);
             }

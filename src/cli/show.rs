@@ -1,9 +1,11 @@
 //! `tallow show`: what a model is, without loading its weights. The layout is Ollama's.
 
-use super::{DEFAULT_MODEL, Detail, output, spec};
+use super::fetch::Network;
+use super::{DEFAULT_MODEL, Detail, complete, memory, output, spec};
+use clap_complete::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
-use tallow::{Checkpoint, Error, SampleOptions};
+use tallow::{Checkpoint, Error, Place, SampleOptions};
 
 /// Tokens that the cache's size is stated for.
 const TOKENS: u64 = 1024;
@@ -11,8 +13,8 @@ const TOKENS: u64 = 1024;
 /// Arguments of `show`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The model
-    #[arg(default_value = DEFAULT_MODEL)]
+    /// The model, which is on this machine; `tallow pull --dry-run` describes one that is not
+    #[arg(default_value = DEFAULT_MODEL, add = ArgValueCompleter::new(complete::models))]
     model: String,
     #[command(flatten)]
     part: Part,
@@ -41,7 +43,12 @@ struct Part {
 
 /// Runs the command.
 pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
-    let checkpoint = Checkpoint::open(&args.model)?;
+    let hub = Network::default().hub();
+    // A look at a model is no reason to fetch gigabytes.
+    let checkpoint = match tallow::find_with(&args.model, &hub)? {
+        Place::Here(located) => Checkpoint::at(located)?,
+        Place::Hub(reference) => return Err(tallow::not_here(&args.model, &reference, &hub).into()),
+    };
     let verbose = detail == Detail::Verbose;
     match part(&args.part, &checkpoint)? {
         Some((name, value, _)) if args.json => output::json(&json!({ name: value })),
@@ -100,8 +107,14 @@ fn blocks(checkpoint: &Checkpoint, verbose: bool) -> String {
         let lines: Vec<_> = license.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).collect();
         block(&mut out, "License", &lines.iter().map(|line| row(line, String::new())).collect::<Vec<_>>());
     }
-    let memory = [row("weights", bytes(info.bytes)), row("cache per 1k tokens", bytes(TOKENS * info.cache_bytes_per_token))];
-    block(&mut out, "Memory", &memory);
+    if let Some(text) = &info.intended_use {
+        block(&mut out, "Intended use", &wrapped(text).iter().map(|line| row(line, String::new())).collect::<Vec<_>>());
+    }
+    let sizes = [row("weights", bytes(info.bytes)), row("cache per 1k tokens", bytes(TOKENS * info.cache_bytes_per_token))];
+    block(&mut out, "Memory", &sizes);
+    let rows = memory::text(&checkpoint.cost());
+    // Writing to a string can not fail.
+    let _ = writeln!(out, "{}", rows.lines().map(|line| format!("    {line}\n")).collect::<String>());
     if verbose {
         block(&mut out, "Metadata", &info.metadata);
         let tensors: Vec<_> =
@@ -127,8 +140,10 @@ fn object(checkpoint: &Checkpoint, verbose: bool) -> Value {
         "capabilities": capabilities(checkpoint),
         "parameters": parameters_json(checkpoint),
         "license": info.license,
+        "intended_use": info.intended_use,
         "template": info.template,
-        "memory": { "weights": info.bytes, "cache_per_token": info.cache_bytes_per_token },
+        "memory": { "weights": info.bytes, "cache_per_token": info.cache_bytes_per_token,
+            "contexts": memory::json(&checkpoint.cost()) },
         "spec": spec::json(spec),
     });
     if verbose {
@@ -180,6 +195,19 @@ fn stop(checkpoint: &Checkpoint) -> Vec<String> {
     checkpoint.tokenizer().pieces(checkpoint.end_ids())
 }
 
+/// Lines of a width that people read with ease.
+fn wrapped(text: &str) -> Vec<String> {
+    const WIDTH: usize = 88;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => *line = format!("{line} {word}"),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// A title and its rows, indented.
 fn block(out: &mut String, title: &str, rows: &[(String, String)]) {
     if !rows.is_empty() {
@@ -201,7 +229,7 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A count in short: `134.5M`.
-fn count(count: u64) -> String {
+pub fn count(count: u64) -> String {
     scaled(count, &["", "K", "M", "B", "T"])
 }
 

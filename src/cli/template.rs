@@ -1,14 +1,17 @@
 //! `tallow template`: the prompt that a chat becomes, byte for byte.
 
 use super::args::Source;
-use super::output;
+use super::fetch::Network;
+use super::{Detail, complete, output};
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
-use tallow::{Checkpoint, Error};
+use tallow::Error;
 
 /// Arguments of `template`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The model
+    #[arg(add = ArgValueCompleter::new(complete::models))]
     model: String,
     /// A JSON file with a list of messages, `[{"role": "user", "content": "Hi"}]`; `-` is stdin
     #[arg(long, value_name = "FILE")]
@@ -16,6 +19,8 @@ pub struct Args {
     /// End after the last message, not where the assistant begins to speak
     #[arg(long, alias = "no_generation_prompt")]
     no_generation_prompt: bool,
+    #[command(flatten)]
+    network: Network,
     /// Print `{"prompt": "..."}`; without it, the text is printed exactly, with no line break added
     #[arg(long)]
     json: bool,
@@ -27,8 +32,8 @@ struct Report {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let checkpoint = Checkpoint::open(&args.model)?;
+pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
+    let checkpoint = args.network.open(&args.model, detail)?;
     let template = checkpoint.template()?.ok_or_else(|| {
         let what = format!("{}: a chat with a model that has no chat template", checkpoint.info().name);
         Error::unsupported(what, "models that have one")

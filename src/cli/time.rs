@@ -49,6 +49,27 @@ pub fn go(time: Duration) -> String {
     }
 }
 
+/// How long ago something was, in words: `3 weeks ago`.
+pub fn ago(time: Duration) -> String {
+    const UNITS: [(u64, &str); 7] = [
+        (365 * 86_400, "year"),
+        (30 * 86_400, "month"),
+        (7 * 86_400, "week"),
+        (86_400, "day"),
+        (3_600, "hour"),
+        (60, "minute"),
+        (1, "second"),
+    ];
+    let seconds = time.as_secs();
+    match UNITS.iter().find(|(unit, _)| seconds >= *unit) {
+        None => "now".to_owned(),
+        Some((unit, name)) => {
+            let count = seconds / unit;
+            format!("{count} {name}{} ago", if count == 1 { "" } else { "s" })
+        }
+    }
+}
+
 /// `value / 10^places` without trailing zeros.
 fn decimal(value: u128, places: usize) -> String {
     let one = 10u128.pow(places as u32);
@@ -70,6 +91,22 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00.000000005Z"),
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::new(seconds, 5)), expected);
+        }
+    }
+
+    #[test]
+    fn the_past_is_told_in_its_largest_unit() {
+        for (seconds, expected) in [
+            (0, "now"),
+            (1, "1 second ago"),
+            (119, "1 minute ago"),
+            (7_200, "2 hours ago"),
+            (6 * 86_400, "6 days ago"),
+            (21 * 86_400, "3 weeks ago"),
+            (64 * 86_400, "2 months ago"),
+            (800 * 86_400, "2 years ago"),
+        ] {
+            assert_eq!(ago(Duration::from_secs(seconds)), expected);
         }
     }
 

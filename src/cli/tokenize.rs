@@ -1,9 +1,10 @@
 //! `tallow tokenize`: text to token ids.
 
 use super::args::Source;
-use super::output;
+use super::fetch::Network;
+use super::{Detail, complete, output};
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
-use tallow::Checkpoint;
 
 /// Arguments of `tokenize`.
 #[derive(Debug, clap::Args)]
@@ -11,6 +12,7 @@ use tallow::Checkpoint;
 #[command(group(clap::ArgGroup::new("input").required(true).args(["text", "file"])))]
 pub struct Args {
     /// The model
+    #[arg(add = ArgValueCompleter::new(complete::models))]
     model: String,
     /// The text
     #[arg(allow_hyphen_values = true)]
@@ -21,6 +23,8 @@ pub struct Args {
     /// Leave out the tokenizer's own special tokens (BOS, EOS)
     #[arg(long, alias = "no_special")]
     no_special: bool,
+    #[command(flatten)]
+    network: Network,
     /// Print `{"tokens": [...], "pieces": [...]}`
     #[arg(long)]
     json: bool,
@@ -33,8 +37,8 @@ struct Report {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let checkpoint = Checkpoint::open(&args.model)?;
+pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
+    let checkpoint = args.network.open(&args.model, detail)?;
     let text = match &args.file {
         Some(file) => file.read()?,
         None => args.text.unwrap_or_default(),
