@@ -71,13 +71,6 @@ impl Repo {
         }
     }
 
-    /// The digest of a file that the snapshot shows with all its bytes.
-    pub fn linked_digest(&self, commit: &str, file: &PlannedFile) -> Option<String> {
-        let path = self.snapshot(commit).join(&file.path);
-        let digest = std::fs::read_link(&path).ok()?.file_name()?.to_str()?.to_owned();
-        (len(&path) == Some(file.size) && is_digest(&digest)).then_some(digest)
-    }
-
     /// Makes the snapshot show a blob.
     pub fn link(&self, commit: &str, file: &PlannedFile) -> Result<()> {
         if self.is_linked(commit, file) {

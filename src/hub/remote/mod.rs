@@ -8,13 +8,14 @@ mod digest;
 mod part;
 mod transfer;
 
-use super::cache::{Repo, is_safe_path, len};
+use super::cache::{Repo, is_digest, is_safe_path, len};
 use super::plan::select;
 use super::{HubOptions, Plan, PlannedFile, Progress, PullOptions};
 use crate::error::{Error, Result};
 use crate::reference::HubRef;
 use client::Client;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use transfer::{Stop, Transfer};
@@ -68,13 +69,20 @@ fn known(
     let mut file = listed.iter().find(|file| file.path == path).ok_or_else(|| missing(plan, path))?.clone();
     if file.digest.is_empty() {
         let what = format!("{path} of {} from {}", plan.repo, hub.endpoint);
-        let linked = repo.linked_digest(&plan.commit, &file);
+        let linked = linked_digest(&repo.snapshot(&plan.commit), &file);
         file.digest = linked.map_or_else(|| answer::retried(&what, hub, || client.digest(plan, &file, hub)), Ok)?;
     }
     file.present = repo.has(&plan.commit, &file);
     let partial = if file.present { None } else { len(&repo.incomplete(&file.digest)) };
     file.partial = partial.filter(|partial| *partial <= file.size).unwrap_or(0);
     Ok(file)
+}
+
+/// The digest of a file that a snapshot shows with all its bytes.
+fn linked_digest(snapshot: &Path, file: &PlannedFile) -> Option<String> {
+    let path = snapshot.join(&file.path);
+    let digest = std::fs::read_link(&path).ok()?.file_name()?.to_str()?.to_owned();
+    (len(&path) == Some(file.size) && is_digest(&digest)).then_some(digest)
 }
 
 fn missing(plan: &Plan, name: &str) -> Error {
