@@ -2,7 +2,7 @@
 
 #![cfg(feature = "hub")]
 
-#[path = "support/hub.rs"]
+#[path = "support/hub/mod.rs"]
 mod server;
 
 use serde_json::{Value, json};
