@@ -125,7 +125,11 @@ pub fn nearest<S: AsRef<str>>(word: &str, known: impl IntoIterator<Item = S>) ->
 
 /// The name and the tag, `latest` where there is none.
 fn split(name: &str) -> (&str, &str) {
-    name.split_once(':').filter(|(_, tag)| !tag.is_empty()).unwrap_or((name, "latest"))
+    match name.split_once(':') {
+        Some((name, tag)) if !tag.is_empty() => (name, tag),
+        Some((name, _)) => (name, "latest"),
+        None => (name, "latest"),
+    }
 }
 
 /// The Hub's spelling of a quantisation that Ollama's tags end in.

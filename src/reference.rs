@@ -81,6 +81,7 @@ impl std::str::FromStr for HubRef {
         if revision.as_deref().is_some_and(|revision| revision.is_empty() || revision.contains("..")) {
             return Err(wrong("the revision is not one"));
         }
+        let by_path = wanted.starts_with('/');
         let wanted = wanted.strip_prefix([':', '/']).unwrap_or(wanted);
         if wanted.split('/').any(|part| part == "..") || (wanted.is_empty() && rest.ends_with([':', '@'])) {
             return Err(wrong("what follows the repository is neither a quantisation nor a file"));
@@ -89,7 +90,7 @@ impl std::str::FromStr for HubRef {
         let pick = match wanted {
             "" => Pick::Any,
             file if is_file => Pick::File(file.to_owned()),
-            quant if !quant.contains('/') => Pick::Quant(quant.to_owned()),
+            quant if !by_path && !quant.contains('/') => Pick::Quant(quant.to_owned()),
             _ => return Err(wrong(&format!("{wanted:?} is neither a quantisation nor a .gguf or .safetensors file"))),
         };
         Ok(HubRef { repo: format!("{organisation}/{name}"), revision, pick })

@@ -408,7 +408,6 @@ fn wrong_usage_gives_exit_code_2() {
         &["run", model, "Hi", "--typical-p", "-1"],
         &["run", model, "Hi", "--logit-bias", "5"],
         &["run", model, "Hi", "--logit-bias", "5=inf"],
-        &["run", model, "Hi", "--offline"],
         &["logits", model],
         &["logits", model, "Hi", "--tokens", "1"],
         &["logits", model, "--tokens", "1,x"],

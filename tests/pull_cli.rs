@@ -1,4 +1,4 @@
-//! Pulling, as a user meets it: the real binary and a Hub on 127.0.0.1 (`tests/support/hub.rs`).
+//! Pulling, as a user meets it: the real binary and a Hub on 127.0.0.1 (`tests/support/hub`).
 
 #![cfg(feature = "hub")]
 
@@ -17,6 +17,11 @@ fn golden(path: &str) -> PathBuf {
 /// A tiny model.
 fn model() -> Vec<u8> {
     std::fs::read(golden("gguf-f16-bpe/model-f16.gguf")).unwrap()
+}
+
+/// The tiny model with so much behind its tensors that a look at its header is little of it.
+fn large_model() -> Vec<u8> {
+    [model(), vec![7; 4 << 20]].concat()
 }
 
 /// A user's home folder, empty.
@@ -81,20 +86,26 @@ fn a_pull_says_ollamas_lines_on_stderr_and_with_q_only_the_path() {
 #[test]
 fn a_dry_run_tells_files_bytes_and_memory_from_headers_alone() {
     let (home, hub) = (home("dry"), Hub::start());
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let weights = std::fs::read(default).unwrap();
-    hub.push("org/large", Commit::default().lfs("m-Q4_1.gguf", weights.clone()).lfs("m-Q8_0.gguf", vec![0; 99]));
-    let told = ok(&run(&home, &hub, &["pull", "org/large:Q4_1", "--dry-run"]));
-    for part in ["m-Q4_1.gguf", "98.4 MB", "to fetch", "llama, 134.5M parameters, Q4_1", "CONTEXT", "8192"] {
+    let weights = large_model();
+    hub.push("org/large", Commit::default().lfs("m-F16.gguf", weights.clone()).lfs("m-Q8_0.gguf", vec![0; 99]));
+    let told = ok(&run(&home, &hub, &["pull", "org/large:F16", "--dry-run"]));
+    for part in ["m-F16.gguf", "4.5 MB", "to fetch", "llama, ", "parameters, F16", "CONTEXT", "MEMORY"] {
         assert!(told.contains(part), "expected {part:?} in {told}");
     }
-    assert!(hub.bytes_served() < weights.len() / 10, "{} bytes were served", hub.bytes_served());
+    assert!(hub.bytes_served() < weights.len() / 2, "{} bytes were served", hub.bytes_served());
     let blobs = home.join("hf/hub/models--org--large/blobs");
     assert!(!blobs.exists() || std::fs::read_dir(blobs).unwrap().count() == 0, "nothing is kept");
-    let told: Value = serde_json::from_str(&ok(&run(&home, &hub, &["pull", "org/large:q4_1", "--dry-run", "--json"]))).unwrap();
+    let told: Value = serde_json::from_str(&ok(&run(&home, &hub, &["pull", "org/large:f16", "--dry-run", "--json"]))).unwrap();
     let told = &told["models"][0];
     assert_eq!((&told["to_fetch"], &told["files"][0]["cached"]), (&json!(weights.len()), &json!(false)));
-    assert_eq!(told["memory"]["context_length"], 8192);
+    let shown: Value = serde_json::from_str(&ok(&run(
+        &home,
+        &hub,
+        &["show", golden("gguf-f16-bpe/model-f16.gguf").to_str().unwrap(), "--json"],
+    )))
+    .unwrap();
+    assert_eq!(told["memory"]["context_length"], shown["model"]["context_length"]);
+    assert_eq!(told["memory"]["contexts"], shown["memory"]["contexts"]);
 }
 
 #[test]
@@ -151,7 +162,9 @@ fn a_model_that_can_not_run_is_refused_before_its_weights_are_fetched() {
 #[test]
 fn the_ways_a_pull_fails_have_their_exit_codes_and_say_what_to_do() {
     let (home, hub) = (home("failures"), Hub::start());
-    hub.push("org/gated", Commit::default().lfs("g-Q4_0.gguf", model()));
+    // Other contents than below: the store knows files by their digest.
+    let other = std::fs::read(golden("gguf-q4_0-bpe/model-q4_0.gguf")).unwrap();
+    hub.push("org/gated", Commit::default().lfs("g-Q4_0.gguf", other));
     hub.gate("org/gated", "manual");
     let (code, stderr) = {
         let output = run(&home, &hub, &["pull", "org/gated"]);
@@ -176,13 +189,11 @@ fn the_ways_a_pull_fails_have_their_exit_codes_and_say_what_to_do() {
 #[test]
 fn ctrl_c_ends_a_pull_with_130_and_the_next_one_goes_on() {
     let (home, hub) = (home("interrupt"), Hub::start());
-    // Longer than what is read of it for its header.
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let weights = std::fs::read(default).unwrap();
+    let weights = large_model();
     let half = weights.len() / 2;
-    hub.push("org/large", Commit::default().lfs("m-Q4_1.gguf", weights.clone()));
+    hub.push("org/large", Commit::default().lfs("m-F16.gguf", weights.clone()));
     let child = tallow(&home, &hub, &["pull", "org/large", "--include", "*.gguf"]);
-    hub.fault(At::Bytes, "m-Q4_1.gguf", Kind::Stall(half));
+    hub.fault(At::Bytes, "m-F16.gguf", Kind::Stall(half));
     let child = { child }.spawn().expect("the program starts");
     hub.wait_for_stall();
     let blobs = home.join("hf/hub/models--org--large/blobs");

@@ -4,9 +4,10 @@
 //! hole: the readers that open a model on the disk then open this one, and no second reader has to agree with them. Nothing
 //! touches the weights, so a hole is never read. (Where a file system has no holes, the disk must have room for them.)
 
-use super::{ModelInfo, gguf_outline, safetensors_outline};
+use super::{ModelInfo, gguf_outline, info, safetensors_outline};
 use crate::device;
 use crate::error::{Error, Result};
+use crate::nn::CacheType;
 use crate::quant::Dtype;
 use crate::spec::Spec;
 use crate::weights::{Gguf, gguf_header_len};
@@ -42,6 +43,9 @@ pub struct Cost {
     pub context: usize,
     /// Bytes of memory there are here, where the system tells.
     pub available: Option<u64>,
+    /// What the cache of a context is reckoned from: layers with a window stop growing.
+    spec: Spec,
+    cache_type: CacheType,
 }
 
 impl Cost {
@@ -57,6 +61,8 @@ impl Cost {
             cache_per_token: info.cache_bytes_per_token,
             context: spec.context,
             available: device::available_memory(),
+            spec: spec.clone(),
+            cache_type: info.cache_type,
         }
     }
 
@@ -92,7 +98,7 @@ impl Cost {
     }
 
     fn cache(&self, context: usize) -> u64 {
-        self.cache_per_token.saturating_mul(context as u64)
+        info::cache_bytes(&self.spec, self.cache_type, context)
     }
 }
 
@@ -281,17 +287,24 @@ mod tests {
 
     #[test]
     fn need_grows_with_the_context_and_the_tables_rows_end_with_the_models_own() {
-        let (cost, _) = by_ranges(&golden("gguf-f16-bpe"), &["model-f16.gguf"]);
-        let cost =
-            Cost { weights: 1000, held: 900, cache_per_token: 10, context: 5000, available: Some(42_000), ..cost.unwrap() };
+        let cost = by_ranges(&golden("gguf-f16-bpe"), &["model-f16.gguf"]).0.unwrap();
+        let per_token = cost.cache_per_token;
+        let have = 1000 + 4096 * per_token;
+        let cost = Cost { weights: 1000, held: 900, context: 5000, available: Some(have), ..cost };
         assert_eq!(cost.contexts(), [2048, 4096, 5000]);
-        assert_eq!([cost.need(4096), cost.need(5000)], [41_960, 51_000]);
+        assert_eq!([cost.need(4096), cost.need(5000)], [have, 1000 + 5000 * per_token]);
         assert_eq!([cost.fits(4096), cost.fits(5000)], [Some(true), Some(false)]);
         assert!(cost.check("m").is_ok());
-        let small = Cost { available: Some(6_000), ..cost.clone() };
-        let error = small.check("m").unwrap_err();
-        assert!(matches!(error, Error::OutOfMemory { need: 6_020, have: 6_000, .. }), "{error}");
+        let (short, have) = (900 + 512 * per_token, 900 + 511 * per_token);
+        let error = Cost { available: Some(have), ..cost.clone() }.check("m").unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { need, have: told, .. } if (need, told) == (short, have)), "{error}");
         assert_eq!(Cost { context: 512, ..cost.clone() }.contexts(), [512]);
         assert_eq!(Cost { available: None, ..cost }.fits(1), None);
+    }
+
+    #[test]
+    fn layers_with_a_window_stop_growing() {
+        let cost = Checkpoint::open(golden("mistral-window8").to_str().unwrap()).unwrap().cost();
+        assert!(cost.need(1_000_000) == cost.need(500_000) && cost.need(8) > cost.need(4));
     }
 }

@@ -14,6 +14,8 @@ mod interoperation;
 mod interruption;
 #[cfg(target_os = "linux")]
 mod offline;
+#[cfg(target_os = "linux")]
+mod program;
 
 use serde_json::{Value, json};
 use server::{At, Commit, Host, Hub, Kind};

@@ -26,7 +26,7 @@ fn without_sockets() -> std::io::Result<()> {
     if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-fn shut_in(mut command: Command) -> Command {
+pub fn shut_in(mut command: Command) -> Command {
     // SAFETY: `without_sockets` allocates nothing and takes no lock.
     unsafe { command.pre_exec(without_sockets) };
     command
