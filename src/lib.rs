@@ -20,7 +20,7 @@
 //! [`Error`], with a variant for each thing a caller can act on. Progress and warnings go to the `log` facade.
 //!
 //! The modules below are the layers it is built from, lowest first: [`spec`] and [`quant`] (plain definitions), [`sample`]
-//! and [`text`], [`catalog`] and [`reference`] (names), [`hub`] (models of the Hub), [`sources`] (models on this machine),
+//! and [`text`], [`catalog`] and [`mod@reference`] (names), [`hub`] (models of the Hub), [`sources`] (models on this machine),
 //! [`kernels`] (CPU inner loops), [`device`], [`weights`] (files), [`nn`] (steps of a forward), [`model`] (the forward),
 //! [`arch`] (families), [`mod@bench`] (measuring). They are public for benches and experiments; most
 //! programs need only what is re-exported here.
