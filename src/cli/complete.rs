@@ -90,6 +90,7 @@ pub fn cached(current: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 /// The models of the catalogue.
+#[cfg(feature = "hub")]
 pub fn catalogue(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates(current, catalog::names())
 }

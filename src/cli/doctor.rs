@@ -176,7 +176,8 @@ fn cache(hub: &HubOptions) -> Check {
     let size: u64 = repos.iter().map(|repo| repo.size).sum();
     let free = device::free_disk(&hub.cache);
     let told = free.map(|free| format!(", {} free", bytes(free))).unwrap_or_default();
-    let found = format!("{path}: {} repositories, {}{told}", repos.len(), bytes(size));
+    let count = if repos.len() == 1 { "1 repository".to_owned() } else { format!("{} repositories", repos.len()) };
+    let found = format!("{path}: {count}, {}{told}", bytes(size));
     match free {
         Some(free) if free < 1_000_000_000 => {
             let advice = "`tallow list` has what takes the room, `tallow rm` frees it; HF_HOME chooses another disk";

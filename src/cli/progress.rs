@@ -46,6 +46,13 @@ impl Bars {
         }
     }
 
+    /// A line below the bars, when the download is over; they stay.
+    pub fn last_line(&self, text: &str) {
+        if self.say.is_some() {
+            note(format_args!("{text}\n"));
+        }
+    }
+
     fn label<'a>(&'a self, file: &'a str) -> &'a str {
         self.labels.get(file).map_or(file, String::as_str)
     }

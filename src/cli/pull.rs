@@ -114,9 +114,9 @@ fn fetched(plan: &Plan, hub: &HubOptions, detail: Detail) -> Result<Pulled, Erro
     let bars = Bars::new(plan, detail);
     let pulled = hub::fetch(plan, hub, &bars)?;
     if pulled.fetched > 0 {
-        bars.line("verifying sha256 digest");
+        bars.last_line("verifying sha256 digest");
     }
-    bars.line("success");
+    bars.last_line("success");
     Ok(pulled)
 }
 
