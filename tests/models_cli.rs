@@ -375,6 +375,32 @@ fn rm_refuses_what_it_has_not_fetched_and_says_whose_it_is() {
 // --- pulling what is here -------------------------------------------------------------------------------------------------
 
 #[test]
+fn a_folder_that_is_no_repository_hides_no_other_and_projectors_are_no_models() {
+    let home = Home::new("odd");
+    home.cached("org/tiny", COMMIT, "tiny-f16.gguf", &model());
+    for odd in ["models--x--", "models--", "models--a:b--c"] {
+        std::fs::create_dir_all(home.cache().join(odd)).unwrap();
+    }
+    let output = home.tallow(&["list"]).output().unwrap();
+    assert!(output.status.success() && text(&output.stdout).contains("org/tiny:f16"), "{}", text(&output.stderr));
+    home.write("folder/a-mmproj-f16.gguf", b"a projector");
+    home.write("folder/z.gguf", &model());
+    home.write("folder/config.json", b"{}");
+    assert_eq!(tokens(&home, home.path("folder").to_str().unwrap()), tokens(&home, "org/tiny:f16"));
+}
+
+#[test]
+fn the_names_of_the_default_model_mean_it_and_nothing_in_the_cache() {
+    let home = Home::new("default-names");
+    home.cached("bartowski/SmolLM2-135M-Instruct-GGUF", COMMIT, "SmolLM2-135M-Instruct-Q8_0.gguf", &model());
+    let list = text(&home.tallow(&["list"]).output().unwrap().stdout);
+    assert!(list.contains("bartowski/SmolLM2-135M-Instruct-GGUF:Q8_0"), "{list}");
+    let output = home.tallow(&["rm", "smollm2", "-y"]).output().unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{}", text(&output.stdout));
+    assert!(text(&home.tallow(&["list"]).output().unwrap().stdout).contains("bartowski/"));
+}
+
+#[test]
 fn pulling_what_is_cached_needs_no_network_and_quiet_prints_the_path() {
     let home = Home::new("pull_cached");
     home.cached("org/tiny", COMMIT, "tiny-f16.gguf", &model());

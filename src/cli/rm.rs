@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::io::IsTerminal;
 use tallow::hub::{self, Freed, HubOptions};
 use tallow::reference::HubRef;
-use tallow::sources::{self, Source};
+use tallow::sources::{self, Found, Source};
 use tallow::{Error, Place};
 
 /// Arguments of `rm`.
@@ -81,6 +81,12 @@ fn object(name: &str, freed: &Freed, deleted: bool) -> Value {
 /// What `name` means in the Hub's cache.
 fn cached(name: &str, hub: &HubOptions) -> anyhow::Result<HubRef> {
     let unknown = || Error::NotFound { what: name.to_owned(), hint: "it is not in the Hub's cache".to_owned() };
+    // What `run` means by the name decides, and that may lie elsewhere though the Hub's cache has a model of this name, too.
+    if let Ok(Place::Here(located)) = tallow::find_with(name, hub)
+        && !matches!(&located.found, Found::File(path) | Found::Folder(path) if path.starts_with(&hub.cache))
+    {
+        return Err(elsewhere(name, hub, unknown()));
+    }
     match tallow::reference_of(name) {
         Ok(Some(reference)) => Ok(reference),
         Ok(None) => Err(elsewhere(name, hub, unknown())),

@@ -132,6 +132,7 @@ impl GenerateBatch {
         if !caches.is_empty() {
             self.model.inner().network.logits(&batch, &mut caches, &mut self.logits)?;
         }
+        let mut failed = None;
         let mut rows = self.logits.chunks_exact(self.model.spec().vocab);
         let mut pieces = Vec::new();
         for (number, member) in running {
@@ -140,14 +141,17 @@ impl GenerateBatch {
                 let was_read = session.pending().is_some();
                 session.read_pending();
                 let logits = if was_read { rows.next().unwrap_or_default() } else { &*first };
-                if let Some(token) = writer.choose(logits)? {
-                    session.push(token);
+                match writer.choose(logits) {
+                    Ok(Some(token)) => session.push(token),
+                    Ok(None) => {}
+                    // The others have been read in the same forward, and go on.
+                    Err(error) => failed = failed.or(Some(error)),
                 }
                 *first = Vec::new();
             }
             pieces.extend(std::iter::from_fn(|| writer.piece()).map(|piece| (number, piece)));
             writer.spend(clock.elapsed());
         }
-        Ok(pieces)
+        failed.map_or(Ok(pieces), Err)
     }
 }

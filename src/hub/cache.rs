@@ -105,9 +105,10 @@ impl Repo {
             return Err(Error::Input(format!("revision {revision:?} is no name of a branch, tag or commit")));
         }
         let path = self.root.join("refs").join(revision);
-        let mut new = path.clone().into_os_string();
-        new.push(format!(".{}.tmp", std::process::id()));
+        // Not among the refs: what a kill leaves behind would be taken for a branch.
+        let new = self.locks.join(format!("ref-{}.tmp", std::process::id()));
         create_parent(&path)?;
+        create_parent(&new)?;
         std::fs::write(&new, commit).map_err(|e| Error::io(&new, e))?;
         std::fs::rename(&new, &path).map_err(|e| Error::io(&path, e))
     }

@@ -26,6 +26,11 @@ pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> R
     let mut by_size: Vec<&PlannedFile> = plan.files.iter().collect();
     by_size.sort_by_key(|file| file.size);
     by_size.into_iter().try_for_each(|file| repo.link(&plan.commit, file))?;
+    // Somebody may have removed another revision meanwhile, and with it a blob that only that one showed.
+    if let Some(file) = plan.files.iter().find(|file| !repo.is_linked(&plan.commit, file)) {
+        let path = repo.snapshot(&plan.commit).join(&file.path);
+        return Err(Error::corrupt(path.display(), "was removed while the others came; pull again"));
+    }
     repo.write_ref(&plan.revision, &plan.commit)?;
     let path = plan.path(hub);
     Ok(Pulled { path, snapshot: repo.snapshot(&plan.commit), commit: plan.commit.clone(), size: plan.size(), fetched })

@@ -157,7 +157,7 @@ impl Progress for () {}
 
 /// Asks the Hub which files `reference` needs, and the cache which of them are there.
 ///
-/// Offline, and for a commit that is in the cache, the cache answers alone and no socket is opened.
+/// Offline, and for a commit whose files are in the cache, the cache answers alone and no socket is opened.
 pub fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
     plan::plan(reference, hub, pull)
 }

@@ -4,14 +4,20 @@ use super::cache::{Repo, is_commit, is_digest};
 use super::pick::{Choice, choose};
 use super::{HubOptions, Plan, PlannedFile, PullOptions, Weights, remote};
 use crate::error::{Error, Result};
-use crate::reference::HubRef;
+use crate::reference::{HubRef, Pick};
 
 /// See [`super::plan`].
 pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
-    // A commit never changes; but what `include` means for it only the Hub's list of files tells.
+    // A commit never changes; but what `include` means for it only the Hub's list of files tells, and so it is with the best
+    // of several GGUF files, unless what is here is what would be chosen.
     let is_fixed = is_commit(reference.revision()) && pull.include.is_empty() && !pull.force;
+    let is_settled = |plan: &Plan| match &plan.weights {
+        Weights::Folder => true,
+        Weights::Gguf(file) => reference.pick != Pick::Any || file.contains("Q4_K_M"),
+    };
     if (hub.offline || is_fixed)
         && let Some(plan) = on_disk(reference, hub, pull)?
+        && (hub.offline || is_settled(&plan))
     {
         return Ok(plan);
     }
@@ -85,7 +91,6 @@ pub(super) fn select(
 mod tests {
     use super::*;
     use crate::hub::testing::{COMMIT, Cache};
-    use crate::reference::Pick;
 
     #[test]
     fn a_model_is_located_only_if_every_file_it_needs_is_there() {

@@ -52,6 +52,10 @@ pub(super) fn remove(reference: &HubRef, hub: &HubOptions, dry_run: bool) -> Res
                 remove_empty(&path, &repo.root);
             }
         }
+        if !dry_run && files.len() == revision.files.len() {
+            // Links that lead nowhere are no files, and go with the rest.
+            let _ = std::fs::remove_dir_all(&revision.path);
+        }
     }
     if !dry_run {
         blobs.into_iter().try_for_each(delete)?;

@@ -20,7 +20,11 @@ pub(super) fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
         let name = entry.map_err(|e| Error::io(&hub.cache, e))?.file_name();
         // Folders of other kinds (datasets, spaces) and of other programs are not ours.
         if let Some(repo) = name.to_str().and_then(|name| name.strip_prefix("models--")) {
-            repos.extend(cached(&repo.replace("--", "/"), hub)?);
+            // One folder that is no repository, or can not be read, hides no other.
+            match cached(&repo.replace("--", "/"), hub) {
+                Ok(found) => repos.extend(found),
+                Err(error) => log::warn!("{}: {error}", hub.cache.join(&name).display()),
+            }
         }
     }
     repos.sort_by(|a, b| a.repo.cmp(&b.repo));

@@ -12,10 +12,10 @@ use crate::quant::Dtype;
 use crate::spec::Spec;
 use crate::weights::{Gguf, gguf_header_len};
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How much of a GGUF file is read at first: most headers with a vocabulary of 32 thousand tokens end before it.
 const FIRST: u64 = 1 << 20;
@@ -173,12 +173,17 @@ struct Outlines {
 
 impl Outlines {
     fn new() -> Result<Outlines> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("tallow-outline-{}-{count}", std::process::id()));
-        // Nobody else may have made it: what lies in it is opened as ours.
-        std::fs::create_dir(&path).map_err(|e| Error::io(&path, e))?;
-        Ok(Outlines { path })
+        // Nobody else may have made it: what lies in it is opened as ours. A name that was left behind, or put there on
+        // purpose, is passed by.
+        loop {
+            let random = std::hash::RandomState::new().build_hasher().finish();
+            let path = std::env::temp_dir().join(format!("tallow-outline-{random:016x}"));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Outlines { path }),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io(&path, e)),
+            }
+        }
     }
 
     /// Writes the beginning of a file and gives it its length.

@@ -7,22 +7,26 @@ use crate::hub::{self, CachedFile, CachedRevision, HubOptions};
 
 /// Every model in the cache. A model of the catalogue has its name there; a revision that is not `main` is named by its
 /// branch, tag or commit, because no shorter name finds it.
-pub fn list(hub: &HubOptions) -> Result<Vec<Stored>> {
+/// `taken` has the names that mean something else on this machine.
+pub fn list(hub: &HubOptions, taken: &[&str]) -> Result<Vec<Stored>> {
     let mut found = Vec::new();
     for repo in hub::list(hub)? {
-        found.extend(repo.revisions.iter().flat_map(|revision| models(&repo.repo, revision)));
+        found.extend(repo.revisions.iter().flat_map(|revision| models(&repo.repo, revision, taken)));
     }
     Ok(found)
 }
 
-fn models(repo: &str, revision: &CachedRevision) -> Vec<Stored> {
+fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<Stored> {
     let is_main = revision.refs.iter().any(|name| name == "main");
     let at = match (is_main, revision.refs.first()) {
         (true, _) => String::new(),
         (false, Some(name)) => format!("@{name}"),
         (false, None) => format!("@{}", revision.commit),
     };
-    let called = |quant: Option<&str>| is_main.then(|| catalog::name_of(repo, quant)).flatten();
+    let called = |quant: Option<&str>| {
+        let name = is_main.then(|| catalog::name_of(repo, quant)).flatten();
+        name.filter(|name| !taken.contains(&name.as_str()))
+    };
     let ggufs = revision.files.iter().filter(|file| is_model(&file.path));
     let mut found: Vec<Stored> = ggufs
         .map(|file| {

@@ -47,11 +47,16 @@ fn is_plain_name(name: &str) -> bool {
 
 /// A folder in Hugging Face layout, or one that holds GGUF files: then `Q4_K_M`, else the first by name.
 pub fn of_folder(path: &Path) -> Result<Found> {
-    if path.join("config.json").is_file() {
+    let mut files = files(path)?;
+    // GGUF repositories have a config.json for the Hub's own counting, too.
+    let has_config = path.join("config.json").is_file();
+    files.retain(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(is_model));
+    let has_weights = std::fs::read_dir(path).is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "safetensors"))
+    });
+    if has_config && (has_weights || files.is_empty()) {
         return Ok(Found::Folder(path.to_owned()));
     }
-    let mut files = files(path)?;
-    files.retain(|file| is_gguf(file));
     files.sort();
     let preferred = files.iter().position(|file| file.to_string_lossy().contains("Q4_K_M")).unwrap_or(0);
     if files.is_empty() {
@@ -87,10 +92,6 @@ pub(super) fn list() -> Vec<Stored> {
         }
     }
     models
-}
-
-fn is_gguf(file: &Path) -> bool {
-    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -108,7 +108,9 @@ pub fn list(hub: &HubOptions) -> Result<Vec<Stored>> {
         let name = DEFAULT_NAMES[0].to_owned();
         all.push(Stored { name, id: String::new(), bytes, modified, source: Source::Bundled, path });
     }
-    all.extend(cached::list(hub)?);
+    // The default model answers to all of its names.
+    let taken: &[&str] = if all.iter().any(|model| model.name == DEFAULT_NAMES[0]) { &DEFAULT_NAMES } else { &[] };
+    all.extend(cached::list(hub, taken)?);
     all.extend(ollama::list());
     all.extend(lm_studio::list());
     let mut names = std::collections::BTreeSet::new();

@@ -71,9 +71,15 @@ fn what_is_cached_is_pulled_offline_without_a_socket() {
 #[test]
 fn a_commit_that_is_cached_needs_no_socket_even_online() {
     let (home, hub, pulled) = cached("online");
-    let text = format!("org/model@{}", pulled.commit);
-    let said = child::outcome(shut_in(child::command(&hub, &home, "pull", &text)));
-    assert_eq!(said, format!("ok {}", pulled.path.display()));
+    for pick in ["Q8_0", "m-Q8_0.gguf"] {
+        let text = format!("org/model@{}:{pick}", pulled.commit);
+        let said = child::outcome(shut_in(child::command(&hub, &home, "pull", &text)));
+        assert_eq!(said, format!("ok {}", pulled.path.display()));
+    }
+    // Which quantisation is meant where none is named, the Hub's list tells: there may be a better one.
+    hub.forget();
+    pull(&format!("org/model@{}", pulled.commit), &options(&hub, &child::cache(&home))).unwrap();
+    assert!(hub.connections() > 0);
 }
 
 #[test]

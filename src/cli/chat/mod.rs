@@ -18,7 +18,7 @@ use entry::Input;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use talk::{Answered, Talk};
-use tallow::{DoneReason, Error, GenerateOptions, Model};
+use tallow::{DoneReason, Error, GenerateOptions, Model, Overflow};
 
 /// How a chat begins.
 pub struct Setup {
@@ -170,10 +170,14 @@ impl Chat<'_> {
         let load = std::mem::take(&mut self.load_time);
         if self.detail != Detail::Quiet && answered.reason == DoneReason::Length {
             match self.talk.is_full() {
-                true => say(format_args!(
-                    "[the context is full ({} tokens) and the answer ends here; the next message drops the oldest]",
-                    self.model.context()
-                )),
+                true => {
+                    let next = match self.options.overflow {
+                        Overflow::Truncate => "the next message drops the oldest",
+                        Overflow::Error => "/clear starts anew, and -c makes room for more",
+                    };
+                    let limit = self.model.context();
+                    say(format_args!("[the context is full ({limit} tokens) and the answer ends here; {next}]"))
+                }
                 false => say(format_args!("[the answer ends at num_predict, {} tokens]", answered.usage.tokens)),
             }
         }

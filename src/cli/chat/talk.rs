@@ -15,8 +15,9 @@ pub struct Talk {
     templated: bool,
     system: Option<String>,
     messages: Vec<Message>,
-    /// Without a template: where the last prompt begins in the session, and the prompt.
-    last: Option<(usize, String)>,
+    /// Without a template: the text so far, and what stood before the last prompt, with the prompt.
+    text: Vec<u32>,
+    last: Option<(Vec<u32>, String)>,
     cancel: Cancel,
     dropped: usize,
     answered: Option<Answered>,
@@ -41,6 +42,7 @@ impl Talk {
             templated,
             system,
             messages: Vec::new(),
+            text: Vec::new(),
             last: None,
             cancel: Cancel::default(),
             dropped: 0,
@@ -67,6 +69,7 @@ impl Talk {
     pub fn clear(&mut self) {
         self.messages.clear();
         self.session.reset();
+        self.text.clear();
         (self.last, self.dropped, self.answered) = (None, 0, None);
     }
 
@@ -75,7 +78,7 @@ impl Talk {
         if self.templated {
             self.messages.push(Message::user(text));
         } else {
-            self.last = Some((self.session.tokens().len(), text.to_owned()));
+            self.last = Some((self.text.clone(), text.to_owned()));
         }
         let result = self.answer(options, detail);
         if result.is_err() {
@@ -87,8 +90,7 @@ impl Talk {
 
     /// Answers the last message again; `None` if there is none.
     pub fn again(&mut self, options: &GenerateOptions, detail: Detail) -> anyhow::Result<Option<Answered>> {
-        if let Some((start, _)) = self.last {
-            self.session.truncate(start);
+        if self.last.is_some() {
             return self.answer(options, detail).map(Some);
         }
         let Some(old) = self.messages.pop() else { return Ok(None) };
@@ -112,7 +114,14 @@ impl Talk {
         options.seed = options.seed.or_else(|| Some(run::draw_seed()));
         let waiting = output::wait(detail, String::new());
         let mut generation = match &self.last {
-            Some((_, prompt)) => self.session.generate(prompt, &options)?,
+            Some((before, prompt)) => {
+                // The session may hold another end, of an answer that is given again or was stopped, or a text cut at the front.
+                let same = self.session.tokens().iter().zip(before).take_while(|(a, b)| a == b).count();
+                self.session.truncate(same);
+                let mut new = before[same..].to_vec();
+                new.extend(self.session.model().tokenizer().encode(prompt, before.is_empty())?);
+                self.session.generate_tokens(&new, &options)?
+            }
             None => {
                 let system = self.system.iter().map(Message::system);
                 let all: Vec<Message> = system.chain(self.messages.iter().cloned()).collect();
@@ -121,12 +130,13 @@ impl Talk {
         };
         let (text, reason) = print(&mut generation, waiting)?;
         let answered = Answered { reason, usage: generation.usage(), seed: generation.seed() };
-        // What did not fit is gone: else it would be dropped anew at every turn.
-        self.messages.drain(..answered.usage.truncated_messages.min(self.messages.len()));
-        self.dropped += answered.usage.truncated_messages;
         if reason == DoneReason::Cancelled && text.is_empty() {
             return Err(Error::Cancelled.into());
         }
+        // What did not fit is gone: else it would be dropped anew at every turn.
+        self.messages.drain(..answered.usage.truncated_messages.min(self.messages.len()));
+        self.dropped += answered.usage.truncated_messages;
+        self.text = self.session.tokens();
         if self.templated {
             self.messages.push(Message::assistant(text));
         }
