@@ -2,12 +2,15 @@
 
 mod gemma;
 mod gpt2;
+mod granite;
 mod llama;
 mod mistral;
 mod mixtral;
+mod olmo2;
 mod phi3;
 mod qwen;
 mod smollm3;
+mod starcoder2;
 
 use crate::error::{Error, Result};
 use crate::spec::Spec;
@@ -24,7 +27,7 @@ pub struct Family {
 }
 
 /// Every family that runs. GGUF files of Mistral models call themselves `llama`.
-pub static FAMILIES: [Family; 14] = [
+pub static FAMILIES: [Family; 17] = [
     Family { name: "llama", names: names::LLAMA, spec: llama::spec },
     Family { name: "mistral", names: names::LLAMA, spec: mistral::spec },
     Family { name: "qwen2", names: names::LLAMA, spec: qwen::qwen2 },
@@ -38,6 +41,9 @@ pub static FAMILIES: [Family; 14] = [
     Family { name: "mixtral", names: names::MIXTRAL, spec: mixtral::mixtral },
     Family { name: "qwen3_moe", names: names::QWEN_EXPERTS, spec: mixtral::qwen3_moe },
     Family { name: "qwen3moe", names: names::QWEN_EXPERTS, spec: mixtral::qwen3_moe },
+    Family { name: "olmo2", names: names::OUTPUT_NORMED, spec: olmo2::spec },
+    Family { name: "granite", names: names::LLAMA, spec: granite::spec },
+    Family { name: "starcoder2", names: names::PLAIN, spec: starcoder2::spec },
     Family { name: "gpt2", names: names::GPT2, spec: gpt2::spec },
 ];
 

@@ -263,7 +263,9 @@ fn finish(
             TokenType::Normal | TokenType::Unused | TokenType::Byte => continue,
         };
         let strips = vocab.strip_right && special && !matches!(token.as_str(), "<unk>" | "<s>" | "<|endoftext|>");
-        added.push(AddedToken::from(token.clone(), special).normalized(false).rstrip(strips));
+        // Runs of spaces are matched behind the normalizer, where spaces and `▁` are one: Gemma's files spell them with spaces.
+        let spaces = vocab.add_space_prefix == Some(false) && token.contains(' ');
+        added.push(AddedToken::from(token.clone(), special).normalized(spaces).rstrip(strips));
     }
     tokenizer.add_tokens(added)?;
 

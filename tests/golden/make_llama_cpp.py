@@ -2,6 +2,7 @@
 """Writes llama-cpp/: what llama.cpp computes for the default model and for every quantisation type.
 
     python make_llama_cpp.py --llama DIR [--only default perplexity quants]
+    python make_llama_cpp.py --llama DIR --only gemma3 --gemma3 gemma-3-270m-q4_k_m.gguf
 
 DIR is llama.cpp's source folder with a shared-library build in DIR/build (cmake -B build && cmake --build build).
 llama_cpp_greedy.cpp is compiled against it. Needs g++, torch, transformers, gguf and make_fixtures.py beside this file.
@@ -224,15 +225,95 @@ def quants(llama):
     write_rows(OUT / "quants.json", {"llama_cpp": llama.version(), "steps": QUANT_STEPS}, "files", rows)
 
 
+GEMMA_PROMPTS = [name for name in PROMPTS if not name.startswith("chatml")]
+GEMMA_SNIPPETS = [
+    " ", "  ", "   ", "\n", "\n\n", "\n\n\n", "\t", "\t\t", "\r\n", "\u00a0", "\u200b", "\u2581", "\u2581\u2581", "0", "7", "2024", "3.14159",
+    "1,000,000", "x", "_", "__init__", "def f(x):", "    return x", "</div>", "<table>", "<br>", "{}", "[]", "()", "!=", "==", "->", "...",
+    "\u2026", "'", "\"", "\\", "/", "https://example.com/a?b=c", "caf\u00e9", "cafe\u0301", "na\u00efve", "Stra\u00dfe", "\u0130stanbul",
+    "\u6771\u4eac", "\u65e5\u672c\u8a9e\u3067\u3059", "\u4f60\u597d", "\uc548\ub155", "\u0645\u0631\u062d\u0628\u0627", "\u05e9\u05dc\u05d5\u05dd",
+    "\u041f\u0440\u0438\u0432\u0435\u0442", "\u0928\u092e\u0938\u094d\u0924\u0947", "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35", "\U0001f642",
+    "\U0001f469\u200d\U0001f4bb", "\U0001f1e9\U0001f1ea", "\u2603", "\u221e", "\u2260", "\ufb01", "\ufffd", "\u0007", "\u007f", "\U00010348",
+    "\u0301", "\u202e", "aaaaaaaaaaaaaaaa", "ABCdef", "camelCaseName", "SHOUTING", "don't", "we'll", "\u2019s", "--", "\u2014", "$5", "50%", "#1",
+    "@you", "a@b.c", "<bos", "<star", "_of_turn>", "<0x41>", "<0x0A>", "<unused99", "&amp;", "```", "**", "|", "\u00bd", "\u00b2", "\u2460",
+]
+
+
+class Random:
+    """The generator that tests/gemma3.rs repeats: an LCG's high bits."""
+    def __init__(self, seed):
+        self.state = seed
+
+    def below(self, n):
+        self.state = (self.state * 6364136223846793005 + 1442695040888963407) % 2 ** 64
+        return (self.state >> 33) % n
+
+
+def gemma_strings(count):
+    """Strings of one to six parts, each a stretch of the text or a snippet."""
+    text, random = TEXT.read_text("utf-8"), Random(2024)
+    for _ in range(count):
+        parts = []
+        for _ in range(1 + random.below(6)):
+            if random.below(2) == 0:
+                start = random.below(len(text) - 60)
+                parts.append(text[start:start + 1 + random.below(60)])
+            else:
+                parts.append(GEMMA_SNIPPETS[random.below(len(GEMMA_SNIPPETS))])
+        yield "".join(parts)
+
+
+def sentencepiece_of(path):
+    """Google's SentencePiece with the vocabulary of a GGUF file."""
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2 as pb2
+    fields = gguf.GGUFReader(path).fields
+    lists = [fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "scores", "token_type")]
+    model = pb2.ModelProto()
+    for piece, score, kind in zip(*lists):
+        if kind == 4:  # the converter writes spaces in user-defined pieces as they stand in text
+            piece = piece.replace(" ", "\u2581")
+        model.pieces.add(piece=piece, score=score, type=kind)
+    model.trainer_spec.model_type = pb2.TrainerSpec.BPE
+    model.trainer_spec.byte_fallback = True
+    model.trainer_spec.unk_id, model.trainer_spec.bos_id = 3, 2
+    model.trainer_spec.eos_id, model.trainer_spec.pad_id = 1, 0
+    model.normalizer_spec.name = "identity"
+    model.normalizer_spec.add_dummy_prefix = False
+    model.normalizer_spec.remove_extra_whitespaces = False
+    return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+
+
+def gemma3(llama, path):
+    """Greedy tokens, perplexity, and the ids of 10,000 strings by SentencePiece itself, as hashes of 100 strings each."""
+    texts = [PROMPTS[name] for name in GEMMA_PROMPTS]
+    records = llama.greedy(path, texts, STEPS, "f32")
+    rows = [{"name": name, "prompt": text, "prompt_ids": record.pop("prompt_ids"), "llama_cpp": record}
+            for name, text, record in zip(GEMMA_PROMPTS, texts, records)]
+    spm, hashes, state = sentencepiece_of(path), [], None
+    for i, string in enumerate(gemma_strings(10000)):
+        if i % 100 == 0:
+            state = 0xcbf29ce484222325
+        for value in spm.encode(string) + [2 ** 32 - 1]:  # FNV-1a over the ids, and a mark behind each string
+            state = (state ^ value) * 0x100000001b3 % 2 ** 64
+        if i % 100 == 99:
+            hashes.append(f"{state:016x}")
+    head = {"model": path.name, "llama_cpp": llama.version(), "steps": STEPS,
+            "perplexity": llama.perplexity(path, TEXT, "-ctk", "f32", "-ctv", "f32", "-fa", "off"),
+            "snippets": GEMMA_SNIPPETS, "hashes": hashes}
+    write_rows(OUT / "gemma3.json", head, "prompts", rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llama", type=Path, required=True)
     jobs = {"default": default_model, "perplexity": perplexity, "quants": quants}
-    parser.add_argument("--only", nargs="*", choices=list(jobs), default=list(jobs))
+    parser.add_argument("--gemma3", type=Path)
+    parser.add_argument("--only", nargs="*", choices=[*jobs, "gemma3"], default=list(jobs))
     args = parser.parse_args()
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as tmp:
         llama = LlamaCpp(args.llama, Path(tmp))
+        jobs["gemma3"] = lambda llama: gemma3(llama, args.gemma3)
         for name in args.only:
             jobs[name](llama)
             print(f"{name}: done", flush=True)
