@@ -32,8 +32,15 @@ pub fn text(text: &str) -> anyhow::Result<()> {
     written
 }
 
-/// Ends the last line on stdout where it has not ended, for a program that is about to be. Never waits for a reader.
+/// Ends the last line on stdout where it has not ended, for a program that is about to be. Waits for no reader longer than a moment.
 pub fn end_line() {
+    // A write that is under way ends at once, unless it waits for a reader.
+    for _ in 0..50 {
+        if !WRITING.load(Ordering::SeqCst) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     if !WRITING.load(Ordering::SeqCst) && WITHIN_LINE.load(Ordering::SeqCst) {
         let _ = line("");
     }
