@@ -116,8 +116,8 @@ pub struct Remote<'a> {
 /// # Errors
 /// As for loading: [`Error::Unsupported`] for a family that can not run, [`Error::Corrupt`] for a header that is none.
 pub fn cost(files: &[Remote<'_>], read: impl Fn(&str, Range<u64>) -> Result<Vec<u8>>) -> Result<Cost> {
-    let folder = Outlines::new()?;
-    let mut gguf = None;
+    // All headers come first: the folder then lives for no longer than the disk takes, whatever interrupts the network.
+    let mut headers = Vec::new();
     for Remote { path, size } in files.iter().copied() {
         let bytes = match path.rsplit('.').next().unwrap_or_default() {
             "gguf" => gguf_header(path, size, |range| read(path, range))?,
@@ -125,6 +125,11 @@ pub fn cost(files: &[Remote<'_>], read: impl Fn(&str, Range<u64>) -> Result<Vec<
             "json" if path == "config.json" || path.ends_with(".index.json") => read(path, 0..size)?,
             _ => continue,
         };
+        headers.push((path, bytes, size));
+    }
+    let folder = Outlines::new()?;
+    let mut gguf = None;
+    for (path, bytes, size) in headers {
         let laid = folder.lay(path, &bytes, size)?;
         if path.ends_with(".gguf") && gguf.is_none() {
             gguf = Some(laid);
