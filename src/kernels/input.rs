@@ -14,7 +14,7 @@
 
 use super::matrix::{Data, Matrix};
 use super::panel::{BLOCK, Format};
-use super::{Kernels, Pool};
+use super::{Kernels, Pool, float};
 
 /// One block of 32 quantised activations, and what belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub fn scale(absmax: u32) -> (f32, f32) {
 pub struct Input {
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// (rows, cols) floats, if any weight is float.
+    /// Floats as [`Activations`](float::Activations) says, if any weight is float.
     pub(super) floats: Vec<f32>,
     /// Records of (rows, cols / 32) blocks for groups of 32, if any weight has such.
     pub(super) wide: Vec<Record>,
@@ -174,12 +174,11 @@ impl Input {
         assert!(weights.iter().all(|w| w.cols() == cols), "activations of {cols} columns for {weights:?}");
         let needs = Needs::of(weights);
         (self.rows, self.cols, self.has) = (rows, cols, needs);
-        if needs.floats {
-            self.floats.clear();
-            self.floats.extend_from_slice(x);
-        }
-        if !(needs.wide || needs.narrow) || x.is_empty() {
+        if x.is_empty() {
             return;
+        }
+        if needs.floats {
+            self.floats.resize(x.len().max(self.floats.len()), 0.0);
         }
         let records = |wanted: bool, records: &mut Vec<Record>| {
             let count = if wanted { x.len() / BLOCK } else { 0 };
@@ -189,8 +188,17 @@ impl Input {
         records(needs.narrow, &mut self.narrow);
         let parts = if x.len() < SERIAL { 1 } else { rows.min(4 * pool.threads()) };
         let (wide, narrow) = (Parts::new(&mut self.wide), Parts::new(&mut self.narrow));
+        let floats = Parts::new(&mut self.floats);
         pool.run(parts, &|part| {
             for row in rows * part / parts..rows * (part + 1) / parts {
+                for (slice, x) in x[row * cols..(row + 1) * cols].chunks(float::SLICE).enumerate().filter(|_| needs.floats) {
+                    let start = slice * float::SLICE * rows + row * x.len();
+                    // SAFETY: every slice of every row has its own place.
+                    unsafe { floats.part(start..start + x.len()) }.copy_from_slice(x);
+                }
+                if !(needs.wide || needs.narrow) {
+                    continue;
+                }
                 for (slice, x) in x[row * cols..(row + 1) * cols].chunks(SLICE * BLOCK).enumerate() {
                     let width = x.len() / BLOCK;
                     let start = slice * SLICE * rows + row * width;

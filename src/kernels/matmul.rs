@@ -1,9 +1,10 @@
 //! The product of activations with the matrices that share them: how it is cut into tasks.
 //!
-//! A task is some panels (or float rows) of one matrix times some rows of the input. Outputs are never cut along the columns, so the cut does
+//! A task is some panels of one matrix times some rows of the input. Outputs are never cut along the columns, so the cut does
 //! not show in the results. Few rows: a task is a stretch of weights that takes some microseconds to read. Many rows: the rows
 //! are cut as well, so that a small matrix still gives every thread its share.
 
+use super::float::Activations;
 use super::input::{Input, Needs, Parts, Records};
 use super::matrix::{Data, Matrix};
 use super::panel::{BLOCK, Format, ROWS};
@@ -32,19 +33,19 @@ pub struct PanelTask<'a> {
     pub stride: usize,
 }
 
-/// Some rows of a float matrix times some rows of float activations.
+/// Some panels of a float matrix times some rows of float activations.
 pub struct FloatTask<'a> {
     /// F32, F16 or BF16.
     pub dtype: Dtype,
     /// Columns of the matrix.
     pub cols: usize,
-    /// (outputs, cols) elements, at any alignment.
-    pub weights: &'a [u8],
-    /// (rows, cols).
-    pub x: &'a [f32],
+    /// Whole panels of 16 outputs: (outputs / 16, cols, 16) elements.
+    pub panels: &'a [u8],
+    /// The activations, for all rows and columns.
+    pub x: Activations<'a>,
     /// Rows of activations, at least one.
     pub rows: usize,
-    /// Rows of the weights.
+    /// How many outputs the panels have: up to 16 for each, fewer in the last one.
     pub outputs: usize,
     /// What is added to each output, (outputs).
     pub bias: Option<&'a [f32]>,
@@ -62,8 +63,6 @@ const MANY_ROWS: usize = 16;
 const PANELS: usize = 4;
 /// The most rows of a task.
 pub const MOST_ROWS: usize = 256;
-/// Outputs in a task of a float matrix when there are many rows.
-const FLOAT_OUTPUTS: usize = 32;
 /// Tasks for each thread that are worth aiming at.
 const TASKS: usize = 4;
 
@@ -120,11 +119,10 @@ pub fn matmul(
 
 fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> Cut {
     let row_bytes = weight.bytes() / weight.rows().max(1);
-    let unit = if matches!(weight.data, Data::Floats(_)) { 4 } else { ROWS };
     let (outputs, row_parts) = if rows < MANY_ROWS {
-        ((STRETCH / row_bytes.max(1)).max(1).next_multiple_of(unit), 1)
+        ((STRETCH / row_bytes.max(1)).max(1).next_multiple_of(ROWS), 1)
     } else {
-        let outputs = if unit == ROWS { PANELS * ROWS } else { FLOAT_OUTPUTS };
+        let outputs = PANELS * ROWS;
         let columns = weight.rows().div_ceil(outputs);
         let wanted = (threads * TASKS).div_ceil(columns.max(1)).min(rows / (2 * MANY_ROWS));
         (outputs, wanted.max(rows.div_ceil(MOST_ROWS)).max(1))
@@ -158,13 +156,13 @@ fn run(
     out.at(start + (rows - 1) * stride + outputs);
     let out = out.at(start);
     match &weight.data {
-        Data::Floats(bytes) => {
-            let row_bytes = weight.dtype().block_bytes() * cols;
+        Data::Floats(panels) => {
+            let panel_bytes = weight.dtype().block_bytes() * cols * ROWS;
             let task = FloatTask {
                 dtype: weight.dtype(),
                 cols,
-                weights: &bytes[first * row_bytes..][..outputs * row_bytes],
-                x: &input.floats[from * cols..][..rows * cols],
+                panels: &panels[first / ROWS * panel_bytes..][..outputs.div_ceil(ROWS) * panel_bytes],
+                x: Activations { all: &input.floats[..input.rows * cols], total: input.rows, first: from },
                 rows,
                 outputs,
                 bias,

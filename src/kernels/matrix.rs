@@ -1,4 +1,4 @@
-//! A weight matrix, ready to multiply: quantised ones in [panels](super::panel), float ones as they lie in the file.
+//! A weight matrix, ready to multiply: quantised ones in [panels](super::panel), float ones in [panels](super::float) of their own kind.
 
 use super::buffer::Buffer;
 use super::panel::{self, Format, ROWS};
@@ -16,8 +16,8 @@ pub struct Matrix {
 }
 
 pub(super) enum Data {
-    /// Rows of little-endian floats, at any alignment.
-    Floats(Bytes),
+    /// Little-endian floats, (rows / 16, cols, 16); rows that the last panel lacks are zeroes.
+    Floats(Buffer),
     Panels {
         format: Format,
         panels: Buffer,
@@ -25,8 +25,7 @@ pub(super) enum Data {
 }
 
 impl Matrix {
-    /// Takes over a stored matrix. Quantised data are rearranged without loss, on all threads of `pool`, and `data` is not needed
-    /// afterwards; floats are used where they are.
+    /// Takes over a stored matrix: rearranged without loss, on all threads of `pool`. `data` is not needed afterwards.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the columns are no whole number of blocks, or `data` has another length than the shape asks for.
@@ -47,8 +46,13 @@ impl Matrix {
             return Err(Error::corrupt(format_args!("{rows}×{cols} {dtype} matrix"), why));
         }
         let data = match Format::of(dtype) {
-            None => Data::Floats(data.clone()),
-            Some(format) => Data::Panels { format, panels: packed(pool, dtype, &format, row_bytes, cols, data) },
+            None => Data::Floats(packed(pool, row_bytes * ROWS, row_bytes, data, &|source, panel| {
+                transpose(dtype.block_bytes(), source, row_bytes, panel);
+            })),
+            Some(format) => {
+                let pack = |source: &[u8], panel: &mut [u8]| panel::pack(dtype, source, cols, panel);
+                Data::Panels { format, panels: packed(pool, format.panel_bytes(cols), row_bytes, data, &pack) }
+            }
         };
         Ok(Matrix { dtype, rows, cols, data })
     }
@@ -68,12 +72,10 @@ impl Matrix {
         self.dtype
     }
 
-    /// Bytes that a multiplication reads; for quantised matrices also the memory that they take.
+    /// Bytes that a multiplication reads, and the memory that the matrix takes.
     pub fn bytes(&self) -> usize {
-        match &self.data {
-            Data::Floats(bytes) => bytes.len(),
-            Data::Panels { panels, .. } => panels.len(),
-        }
+        let (Data::Floats(panels) | Data::Panels { panels, .. }) = &self.data;
+        panels.len()
     }
 
     /// Row `index`, dequantised exactly, into `out` (cols).
@@ -83,9 +85,12 @@ impl Matrix {
     pub fn row(&self, index: usize, out: &mut [f32]) {
         assert!(index < self.rows && out.len() == self.cols, "row {index} of {}x{}", self.rows, self.cols);
         match &self.data {
-            Data::Floats(bytes) => {
+            Data::Floats(panels) => {
                 let width = self.dtype.block_bytes();
-                floats(self.dtype, &bytes[index * self.cols * width..][..self.cols * width], out);
+                let panel = &panels[index / ROWS * self.cols * ROWS * width..][..self.cols * ROWS * width];
+                for (out, column) in out.iter_mut().zip(panel.chunks_exact(ROWS * width)) {
+                    floats(self.dtype, &column[index % ROWS * width..][..width], std::slice::from_mut(out));
+                }
             }
             Data::Panels { format, panels } => {
                 let bytes = format.panel_bytes(self.cols);
@@ -111,8 +116,8 @@ pub(super) fn floats(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-fn packed(pool: &Pool, dtype: Dtype, format: &Format, row_bytes: usize, cols: usize, data: &[u8]) -> Buffer {
-    let panel_bytes = format.panel_bytes(cols);
+/// Panels of `panel_bytes`, each packed from its rows of `row_bytes`.
+fn packed(pool: &Pool, panel_bytes: usize, row_bytes: usize, data: &[u8], pack: &(dyn Fn(&[u8], &mut [u8]) + Sync)) -> Buffer {
     if row_bytes == 0 || data.is_empty() {
         return Buffer::zeroed(0);
     }
@@ -122,9 +127,25 @@ fn packed(pool: &Pool, dtype: Dtype, format: &Format, row_bytes: usize, cols: us
     pool.run(panels.len(), &|index| {
         // Each panel has one task, so the lock is free; if a task panicked, the pool carries the panic on.
         if let Ok(mut panel) = panels[index].lock() {
-            panel::pack(dtype, sources[index], cols, &mut panel);
+            pack(sources[index], &mut panel);
         }
     });
     drop(panels);
     buffer
+}
+
+/// Writes rows of numbers of `width` bytes column after column, sixteen numbers each.
+fn transpose(width: usize, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+    fn numbers<const W: usize>(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+        let columns = panel.as_chunks_mut::<W>().0;
+        // Some columns of all rows at a time, so that both sides stay in the first-level cache.
+        for first in (0..row_bytes / W).step_by(64) {
+            for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
+                for (k, number) in row.as_chunks::<W>().0.iter().enumerate().skip(first).take(64) {
+                    columns[k * ROWS + r] = *number;
+                }
+            }
+        }
+    }
+    if width == 4 { numbers::<4>(rows, row_bytes, panel) } else { numbers::<2>(rows, row_bytes, panel) }
 }

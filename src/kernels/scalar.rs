@@ -4,11 +4,13 @@
 //! that are added pairwise at the end, which compilers turn into whatever vectors there are.
 
 use super::attention::{BLOCK as POSITIONS, Cached, Scores, Softmax, Weigh};
+use super::float::{Lanes, products};
 use super::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use super::matmul::{FloatTask, PanelTask};
 use super::matrix;
 use super::panel::{self, BLOCK, Expanded, ROWS};
 use super::{Kernels, math, peak};
+use crate::quant::Dtype;
 use crate::spec::Activation;
 use half::f16;
 
@@ -124,28 +126,49 @@ fn multiply(format: &panel::Format, weights: &Expanded, record: &Record, out: &m
 /// # Safety
 /// As [`FloatTask`] says of its parts.
 pub unsafe fn floats(task: &FloatTask) {
-    let cols = task.cols;
-    let row_bytes = cols * task.dtype.block_bytes();
-    let mut weights = vec![0.0; cols];
-    for output in 0..task.outputs {
-        matrix::floats(task.dtype, &task.weights[output * row_bytes..][..row_bytes], &mut weights);
-        let bias = task.bias.map_or(0.0, |bias| bias[output]);
-        for row in 0..task.rows {
-            let value = dot(&weights, &task.x[row * cols..][..cols]) + bias;
-            // SAFETY: row and output are within the task, for which the place is valid.
-            unsafe { *task.out.add(row * task.stride + output) = value };
-        }
-    }
+    // SAFETY: the caller's word.
+    unsafe { products::<Sixteen, 1, 4>(task) }
 }
 
-fn dot(x: &[f32], y: &[f32]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    for (x, y) in x.chunks(LANES).zip(y.chunks(LANES)) {
-        for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
-            *lane += x * y;
-        }
+#[derive(Clone, Copy)]
+struct Sixteen([f32; ROWS]);
+
+impl Lanes for Sixteen {
+    unsafe fn zero() -> Self {
+        Sixteen([0.0; ROWS])
     }
-    total(lanes)
+    unsafe fn splat(from: *const f32) -> Self {
+        // SAFETY: for this and all below: the caller's word.
+        Sixteen([unsafe { *from }; ROWS])
+    }
+    unsafe fn load(from: *const u8) -> Self {
+        Sixteen(unsafe { widened(Dtype::F32, from) })
+    }
+    unsafe fn load_f16(from: *const u8) -> Self {
+        Sixteen(unsafe { widened(Dtype::F16, from) })
+    }
+    unsafe fn load_bf16(from: *const u8) -> Self {
+        Sixteen(unsafe { widened(Dtype::BF16, from) })
+    }
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<[f32; ROWS]>().write_unaligned(self.0) }
+    }
+    unsafe fn add(self, other: Self) -> Self {
+        Sixteen(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+    unsafe fn mul_add(self, x: Self, sum: Self) -> Self {
+        Sixteen(std::array::from_fn(|i| self.0[i].mul_add(x.0[i], sum.0[i])))
+    }
+    unsafe fn prefetch(_: *const u8) {}
+}
+
+/// # Safety
+/// `from` points to sixteen numbers of `dtype`.
+unsafe fn widened(dtype: Dtype, from: *const u8) -> [f32; ROWS] {
+    let mut out = [0.0; ROWS];
+    // SAFETY: the caller's word.
+    matrix::floats(dtype, unsafe { std::slice::from_raw_parts(from, ROWS * dtype.block_bytes()) }, &mut out);
+    out
 }
 
 fn to_f16(x: &[f32], out: &mut [f16]) {

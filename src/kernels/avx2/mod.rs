@@ -12,7 +12,6 @@ mod quantise;
 
 use super::Kernels;
 use super::peak::Peak;
-use std::arch::x86_64::*;
 
 pub static KERNELS: Kernels = Kernels {
     name: "avx2",
@@ -39,12 +38,3 @@ pub fn available() -> bool {
 
 /// Numbers in a register.
 const LANES: usize = 8;
-
-/// Adds the lanes pairwise: `i` and `i + 4`, then 2, 1.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn total(x: __m256) -> f32 {
-    let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
-    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
-}
