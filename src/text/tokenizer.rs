@@ -24,7 +24,10 @@ use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::bpe::BPE;
 use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::{BertNormalizer, NFC, Precompiled, Prepend, Replace, Sequence as Normalizers};
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{
+    BertNormalizer, NFC, Precompiled, Prepend, Replace, Sequence as Normalizers, Strip as NormalizerStrip,
+};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
@@ -32,7 +35,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
-use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 /// Turns text into token ids and ids into text. Cheap to clone: clones share one vocabulary.
 #[derive(Clone)]
@@ -255,7 +258,8 @@ fn sentence_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokeniz
 
 /// BERT's WordPiece (Wu et al. 2016; Devlin et al. 2018): the longest pieces from the left. A file marks the beginning of a word
 /// with `▁`, where `vocab.txt` marks its continuation with `##`, and leaves control tokens bare; the oldest leave everything in
-/// brackets bare. A file seldom says whether it keeps capitals: one whose words have any does.
+/// brackets bare. A file seldom says whether it keeps capitals: one with more than a few capitalised
+/// words does.
 fn word_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
     let bare = |id: u32, token: &str| {
         vocab.kind(id) != TokenType::Normal || token.len() > 2 && token.starts_with('[') && token.ends_with(']')
@@ -270,10 +274,12 @@ fn word_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers:
     let Some(unknown) = ids.unknown else {
         return Err(Error::corrupt(&vocab.file, "tokenizer.ggml.unknown_token_id is missing, and there is no [UNK]").into());
     };
-    let capitals = |(token, id): (&&str, &u32)| {
-        !bare(*id, token) && token.strip_prefix('▁').is_some_and(|word| word.chars().any(char::is_uppercase))
-    };
-    let lowercase = vocab.lowercase.unwrap_or_else(|| !index.iter().any(capitals));
+    let lowercase = vocab.lowercase.unwrap_or_else(|| {
+        let words = || index.iter().filter(|(token, id)| !bare(**id, token) && token.starts_with('▁'));
+        let capital = |c: char| c.to_lowercase().ne([c]);
+        let capitals = words().filter(|(token, _)| token.chars().any(capital)).count();
+        capitals * 100 <= words().count()
+    });
     let model = WordPiece::builder()
         .vocab(pieces)
         .unk_token(vocab.tokens[unknown as usize].clone())
@@ -303,18 +309,26 @@ fn unigram(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::To
     let texts = (0..).zip(&vocab.tokens).map(text);
     let pieces = texts.zip(scores).map(|(token, score)| (token, f64::from(*score))).collect();
     let mut tokenizer = tokenizers::Tokenizer::new(Unigram::from(pieces, Some(unknown as usize), false)?);
+    let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
     if let Some(table) = vocab.charsmap.as_ref().filter(|table| !table.is_empty()) {
         if !charsmap::is_sound(table) {
             return Err(corrupt("tokenizer.ggml.precompiled_charsmap is damaged"));
         }
-        tokenizer.with_normalizer(Some(Precompiled::from(table)?))?;
+        normalizers.push(Precompiled::from(table)?.into());
     }
-    let prepend = if vocab.add_space_prefix.unwrap_or(true) { PrependScheme::Always } else { PrependScheme::Never };
-    let metaspace = Metaspace::new('▁', prepend, true);
+    let (prefix, trim) = (vocab.add_space_prefix.unwrap_or(true), vocab.remove_extra_spaces.unwrap_or(true));
     let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
-    if vocab.remove_extra_spaces.unwrap_or(true) {
-        steps.push(WhitespaceSplit.into());
+    match (trim, prefix) {
+        (false, _) => {}
+        // As XLM-R's tokenizer.json has it: every word gets the space that it had, or had not.
+        (true, true) => steps.push(WhitespaceSplit.into()),
+        (true, false) => {
+            normalizers.push(Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ")?.into());
+            normalizers.push(NormalizerStrip::new(true, true).into());
+        }
     }
+    tokenizer.with_normalizer(Some(Normalizers::new(normalizers)))?;
+    let metaspace = Metaspace::new('▁', if prefix { PrependScheme::Always } else { PrependScheme::Never }, true);
     steps.push(metaspace.clone().into());
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(steps)));
     tokenizer.with_decoder(Some(metaspace));
@@ -343,7 +357,9 @@ fn finish(
         let strips = vocab.strip_right && special && !matches!(token.as_str(), "<unk>" | "<s>" | "<|endoftext|>");
         // Runs of spaces are matched behind the normalizer, where spaces and `▁` are one: Gemma's files spell them with spaces.
         let spaces = vocab.add_space_prefix == Some(false) && token.contains(' ');
-        added.push(AddedToken::from(token.clone(), special).normalized(spaces).rstrip(strips));
+        // RoBERTa's stands for a word with the space before it.
+        let mask = special && token == "<mask>";
+        added.push(AddedToken::from(token.clone(), special).normalized(spaces).rstrip(strips).lstrip(mask));
     }
     tokenizer.add_tokens(added)?;
 
