@@ -207,6 +207,7 @@ fn the_gpt2_vocabulary_gives_the_ids_of_its_tokenizer_json() {
 #[test]
 fn encoders_vocabularies_give_the_ids_of_their_tokenizer_json() {
     compare("gguf-bert-f16", "bert-mean", 0x0123_4567_89ab_cdef);
+    compare("gguf-nomic-bert-f16", "nomic-bert-mean", 0x0f0f_1e1e_2d2d_3c3c);
     compare("gguf-bert-q8_0", "bert-cls", 0x0fed_cba9_8765_4321);
     compare("gguf-roberta-f32", "roberta-mean", 0x1111_2222_3333_4444);
     compare("gguf-xlmr-f16", "xlmr-mean", 0x5555_6666_7777_8888);
