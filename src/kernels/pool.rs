@@ -1,8 +1,9 @@
 //! The threads: a small pool that spins for a moment before it parks.
 //!
 //! A token of a small model has hundreds of joins a few tens of microseconds apart, which is less than a sleeping thread
-//! needs to wake up. So workers spin for [`SPIN`] after each job and only then park. Tasks are handed out by one atomic counter,
-//! which also evens out cores of unequal speed.
+//! needs to wake up. So workers spin for [`SPIN`] after each job and only then park. Each thread gets a stretch of consecutive tasks, so
+//! that it reads memory from end to end and what is fetched ahead is its own; who has finished takes from the far end of
+//! another's stretch, which evens out cores of unequal speed (Blumofe & Leiserson 1999).
 //!
 //! The trap is a worker that wakes late: the caller must neither wait for it, nor return while it still holds the job. Workers
 //! therefore enter a job by a compare-and-swap on one word that says whether the job is open; the caller closes the word when
@@ -11,7 +12,7 @@
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -40,7 +41,8 @@ struct Shared {
     /// Epoch of the job in the high half, then [`OPEN`], then the number of workers inside.
     state: AtomicU64,
     job: UnsafeCell<Job>,
-    next: AtomicUsize,
+    /// The tasks left to each thread, the caller's first.
+    stretches: Vec<Stretch>,
     stop: AtomicBool,
     sleeping: Vec<AtomicBool>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -49,7 +51,33 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct Job {
     body: *const (dyn Fn(usize) + Sync),
-    tasks: usize,
+}
+
+/// Consecutive tasks: the first in the low half, the one behind the last in the high half. On a cache line of its own.
+#[repr(align(64))]
+struct Stretch(AtomicU64);
+
+impl Stretch {
+    /// Replaces the tasks. Nobody takes any meanwhile.
+    fn fill(&self, tasks: std::ops::Range<usize>) {
+        self.0.store(tasks.start as u64 | (tasks.end as u64) << 32, Relaxed);
+    }
+
+    /// Takes the first task, or the last.
+    fn take(&self, last: bool) -> Option<usize> {
+        let mut tasks = self.0.load(Relaxed);
+        loop {
+            let (start, end) = (tasks & u64::from(u32::MAX), tasks >> 32);
+            if start >= end {
+                return None;
+            }
+            let (task, rest) = if last { (end - 1, tasks - (1 << 32)) } else { (start, tasks + 1) };
+            match self.0.compare_exchange_weak(tasks, rest, Relaxed, Relaxed) {
+                Ok(_) => return Some(task as usize),
+                Err(now) => tasks = now,
+            }
+        }
+    }
 }
 
 // SAFETY: `job` is written only by the thread that holds `Pool::busy`, while the state is closed and nobody is inside; it is read
@@ -66,8 +94,8 @@ impl Pool {
         let helpers = threads.saturating_sub(1).min((OPEN - 1) as usize);
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
-            job: UnsafeCell::new(Job { body: &|_| (), tasks: 0 }),
-            next: AtomicUsize::new(0),
+            job: UnsafeCell::new(Job { body: &|_| () }),
+            stretches: (0..=helpers).map(|_| Stretch(AtomicU64::new(0))).collect(),
             stop: AtomicBool::new(false),
             sleeping: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
             panic: Mutex::new(None),
@@ -90,7 +118,7 @@ impl Pool {
     /// # Panics
     /// When a task panics, the remaining ones may be left out, and the panic goes on in the caller.
     pub fn run(&self, tasks: usize, body: &(dyn Fn(usize) + Sync)) {
-        if self.workers.is_empty() || tasks <= 1 || self.busy.swap(true, Acquire) {
+        if self.workers.is_empty() || tasks <= 1 || tasks >= u32::MAX as usize || self.busy.swap(true, Acquire) {
             return (0..tasks).for_each(body);
         }
         let shared = &*self.shared;
@@ -98,13 +126,15 @@ impl Pool {
         // when nobody is inside any more, before `body` can end.
         let body: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(body) };
         // SAFETY: the last job is closed and empty, and `busy` keeps other callers out.
-        unsafe { *shared.job.get() = Job { body, tasks } };
-        shared.next.store(0, Relaxed);
+        unsafe { *shared.job.get() = Job { body } };
+        let threads = self.threads();
+        let starts = |thread: usize| tasks * thread / threads;
+        shared.stretches.iter().enumerate().for_each(|(i, stretch)| stretch.fill(starts(i)..starts(i + 1).min(tasks)));
         let epoch = (shared.state.load(Relaxed) & !(EPOCH - 1)).wrapping_add(EPOCH);
         shared.state.store(epoch | OPEN, SeqCst);
         self.wake();
 
-        shared.work(Job { body, tasks });
+        shared.work(Job { body }, 0);
 
         shared.close();
         let panic = shared.panic.lock().map_or(None, |mut slot| slot.take());
@@ -142,7 +172,7 @@ impl Shared {
             done = epoch;
             // SAFETY: we are inside, so the caller that wrote the job waits for us.
             let job = unsafe { *self.job.get() };
-            self.work(job);
+            self.work(job, index + 1);
             self.state.fetch_sub(1, Release);
         }
     }
@@ -183,18 +213,18 @@ impl Shared {
         self.sleeping[index].store(false, SeqCst);
     }
 
-    fn work(&self, job: Job) {
+    /// Does the tasks of `thread`, then those that others have not come to.
+    fn work(&self, job: Job, thread: usize) {
         // SAFETY: the caller of `run` keeps the body alive until nobody is inside.
         let body = unsafe { &*job.body };
-        loop {
-            let task = self.next.fetch_add(1, Relaxed);
-            if task >= job.tasks {
-                return;
-            }
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| body(task))) {
-                self.next.store(job.tasks, Relaxed);
-                if let Ok(mut slot) = self.panic.lock() {
-                    slot.get_or_insert(payload);
+        let others = (1..self.stretches.len()).map(|i| (thread + i) % self.stretches.len());
+        for (victim, last) in std::iter::once((thread, false)).chain(others.map(|other| (other, true))) {
+            while let Some(task) = self.stretches[victim].take(last) {
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| body(task))) {
+                    self.stretches.iter().for_each(|stretch| stretch.fill(0..0));
+                    if let Ok(mut slot) = self.panic.lock() {
+                        slot.get_or_insert(payload);
+                    }
                 }
             }
         }
@@ -214,6 +244,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
     fn count(pool: &Pool, tasks: usize) -> usize {
         let sum = AtomicUsize::new(0);
