@@ -33,6 +33,13 @@ pub struct Spec {
     pub head: Head,
 }
 
+impl Spec {
+    /// Whether this is an encoder, which reads whole texts, remembers nothing and has no logits.
+    pub fn is_encoder(&self) -> bool {
+        !self.attention.causal
+    }
+}
+
 /// Normalisation of a hidden state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Norm {
@@ -89,7 +96,9 @@ pub struct Attention {
     pub kv_heads: usize,
     /// Width of one head; `heads * head_dim` may differ from `dim`.
     pub head_dim: usize,
-    /// Sliding window. `None`: all positions up to `i` are seen in every layer.
+    /// Whether a position sees only itself and earlier ones: a decoder. An encoder's see the whole text.
+    pub causal: bool,
+    /// Sliding window. `None`: nothing more is hidden in any layer.
     pub window: Option<Window>,
     /// Whether the query, key and value projections have biases.
     pub qkv_bias: bool,

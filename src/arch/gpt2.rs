@@ -34,6 +34,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
             heads,
             kv_heads: heads,
             head_dim: dim / heads,
+            causal: true,
             window: None,
             qkv_bias: true,
             out_bias: true,

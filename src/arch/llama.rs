@@ -35,6 +35,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
             heads,
             kv_heads,
             head_dim,
+            causal: true,
             window: None,
             qkv_bias: attention_bias || h.stores_bias("attn_q"),
             out_bias: attention_bias || h.stores_bias("attn_output"),

@@ -9,12 +9,16 @@
 //! All query heads that read one KV head go together: a *line* is one query position of one of them. The three inner steps are functions of
 //! the [`Kernels`]: scores of a block, softmax, weighted sum of values.
 
+mod packed;
+
 use super::input::Parts;
 use super::rows::{self, LANES, Rows};
 use super::{Kernels, Pool, math};
 use half::f16;
 use std::cell::RefCell;
 use std::ops::Range;
+
+pub use packed::{PackedAttention, packed_attention};
 
 /// Positions in a block of scores.
 pub const BLOCK: usize = 64;
@@ -232,11 +236,16 @@ fn pieces(index: usize, job: &AttentionJob) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for from in (0..job.rows).step_by(step) {
         let rows = from..(from + step).min(job.rows);
-        let seen = job.sees(rows.start).start..job.sees(rows.end - 1).end;
-        let segments = if seen.is_empty() { 0..0 } else { seen.start / SEGMENT..seen.end.div_ceil(SEGMENT) };
+        let segments = segments(job, &rows);
         pieces.extend((0..job.kv_heads).map(|head| Piece { job: index, head, rows: rows.clone(), segments: segments.clone() }));
     }
     pieces
+}
+
+/// The segments that some rows see between them.
+fn segments(job: &AttentionJob, rows: &Range<usize>) -> Range<usize> {
+    let seen = job.sees(rows.start).start..job.sees(rows.end - 1).end;
+    if seen.is_empty() { 0..0 } else { seen.start / SEGMENT..seen.end.div_ceil(SEGMENT) }
 }
 
 impl AttentionJob<'_> {

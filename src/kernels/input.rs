@@ -233,6 +233,11 @@ impl<'a, T> Parts<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 
+    /// The same slice from element `start` on.
+    pub(super) fn from(&self, start: usize) -> Parts<'_, T> {
+        Parts { start: self.at(start), len: self.len - start, _owner: std::marker::PhantomData }
+    }
+
     /// The address of element `index`; for writers of scattered parts, as the columns of a matrix are.
     pub(super) fn at(&self, index: usize) -> *mut T {
         assert!(index <= self.len, "element {index} of {}", self.len);

@@ -37,7 +37,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub use attention::{AttentionJob, attention};
+pub use attention::{AttentionJob, PackedAttention, attention, packed_attention};
 pub use input::Input;
 pub use matmul::matmul;
 pub use matrix::Matrix;

@@ -1,6 +1,7 @@
 //! Every set of kernels against definitions in `f64`, and the promise of equal bits.
 
 mod attention;
+mod packed;
 
 use super::input::{self, Record, SCALE};
 use super::panel::{BLOCK, Format};

@@ -1,5 +1,7 @@
 //! The one seam that the engine sees: tokens and caches in, hidden states or logits out.
 
+#[cfg(test)]
+mod tests;
 mod transformer;
 
 use crate::error::Result;
@@ -24,6 +26,9 @@ pub trait Forward: Send + Sync {
 
     /// Reads the batch, extends the caches (one per sequence), and writes the final hidden states of `batch.outputs` to
     /// `out`, row after row of `dim` values.
+    ///
+    /// With no caches at all each sequence is read by itself from position 0, and nothing is remembered. A sequence's result is
+    /// the same alone and in any batch.
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) for a token outside the vocabulary,

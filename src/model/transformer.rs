@@ -71,6 +71,18 @@ impl<C: Compute> Transformer<C> {
         if let Some(token) = batch.tokens.iter().find(|token| **token as usize >= self.spec.vocab) {
             return Err(Error::Input(format!("token {token} is outside the vocabulary of {}", self.spec.vocab)));
         }
+        let ends = batch.starts.iter().copied().chain([batch.tokens.len()]);
+        if !ends.is_sorted() || batch.starts.first().is_some_and(|first| *first != 0) {
+            return Err(Error::Input("the sequences of a batch must lie end to end from its first token on".into()));
+        }
+        if batch.starts.is_empty() && !batch.tokens.is_empty() || batch.outputs.iter().any(|row| *row >= batch.tokens.len()) {
+            return Err(Error::Input("a batch asks for rows that none of its sequences has".into()));
+        }
+        if caches.is_empty() && batch.sequences() > 0 {
+            let longest = (0..batch.sequences()).map(|i| batch.rows(i).len()).max().unwrap_or(0);
+            let limit = self.spec.context;
+            return if longest > limit { Err(Error::ContextOverflow { wanted: longest, limit }) } else { Ok(()) };
+        }
         if batch.sequences() != caches.len() || caches.iter().any(|cache| cache.layers.len() != self.blocks.len()) {
             return Err(Error::Input("a batch needs one cache of this model for each sequence".into()));
         }
@@ -81,11 +93,14 @@ impl<C: Compute> Transformer<C> {
     fn forward(&self, batch: &Batch, caches: &mut [&mut KvCache]) -> Result<Option<C::Tensor>> {
         self.check(batch, caches)?;
         let c = &self.compute;
+        let packed = caches.is_empty();
         let firsts: Vec<usize> = caches.iter().map(|cache| cache.len()).collect();
-        let places: Vec<Place> = (0..batch.sequences())
-            .flat_map(|i| (0..batch.rows(i).len()).map(move |j| (i, j)))
-            .map(|(i, j)| Place { position: firsts[i] + j, limit: caches[i].limit() })
-            .collect();
+        let place = |i: usize, j: usize| match caches.get(i) {
+            Some(cache) => Place { position: firsts[i] + j, limit: cache.limit() },
+            None => Place { position: j, limit: batch.rows(i).len() },
+        };
+        let rows = (0..batch.sequences()).flat_map(|i| (0..batch.rows(i).len()).map(move |j| (i, j)));
+        let places: Vec<Place> = rows.map(|(i, j)| place(i, j)).collect();
         let ropes = self.ropes.iter().map(|frequencies| c.rope(frequencies, &places)).collect::<Result<Vec<_>>>()?;
 
         // Embedding.
@@ -102,9 +117,13 @@ impl<C: Compute> Transformer<C> {
             if let Some(norms) = &block.qk_norms {
                 qkv = c.norm_heads(qkv, &block.heads, norms)?;
             }
-            let mut layers: Vec<&mut KvLayer> = caches.iter_mut().map(|cache| &mut cache.layers[i]).collect();
             let rope = block.rope.map(|rope| &ropes[rope]);
-            let mut h = c.attend(qkv, &block.heads, rope, batch, &firsts, &mut layers)?;
+            let mut h = if packed {
+                c.attend_packed(qkv, &block.heads, rope, batch)?
+            } else {
+                let mut layers: Vec<&mut KvLayer> = caches.iter_mut().map(|cache| &mut cache.layers[i]).collect();
+                c.attend(qkv, &block.heads, rope, batch, &firsts, &mut layers)?
+            };
             if i + 1 == self.blocks.len() {
                 // Behind the last attention only the wanted rows matter.
                 if batch.outputs.is_empty() {

@@ -96,11 +96,48 @@ impl Generic {
         Ok(Tensor::cat(&[&turned, &x.narrow(2, dims, head_dim - dims)?], 2)?)
     }
 
+    /// Queries, keys and values of all rows, (rows, heads, head_dim), rotated.
+    fn split(&self, qkv: &Tensor, heads: &Heads, rope: Option<&RopeRows>) -> Result<[Tensor; 3]> {
+        let Heads { heads: query_heads, kv_heads, head_dim, .. } = *heads;
+        let rows = qkv.dim(0)?;
+        let part = |at: usize, n: usize| qkv.narrow(1, at * head_dim, n * head_dim)?.reshape((rows, n, head_dim));
+        let (mut q, mut k) = (part(0, query_heads)?, part(query_heads, kv_heads)?);
+        if let Some(rope) = rope {
+            (q, k) = (self.rotate(&q, rope)?, self.rotate(&k, rope)?);
+        }
+        Ok([q, k, part(query_heads + kv_heads, kv_heads)?])
+    }
+
+    /// Attention of one sequence's queries `(heads, rows, head_dim)` to keys and values `(kv_heads, len, head_dim)`. `places` are the
+    /// positions of the queries, and that of the first key.
+    fn attention(
+        &self,
+        q: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        heads: &Heads,
+        places: (Range<usize>, usize),
+    ) -> Result<Tensor> {
+        let Heads { heads: query_heads, kv_heads, head_dim, scale, cap, .. } = *heads;
+        let (rows, len) = (places.0.len(), keys.dim(1)?);
+        // Query heads of one group lie below each other, so that each KV head is read once.
+        let lines = query_heads / kv_heads * rows;
+        let q = q.reshape((kv_heads, lines, head_dim))?;
+        let scores = (q.matmul(&keys.transpose(1, 2)?.contiguous()?)? * f64::from(scale))?;
+        let scores = cap.map_or(Ok(scores.clone()), |cap| self.cap(scores, f64::from(cap)))?;
+        let scores = scores.reshape((query_heads, rows, len))?;
+        let scores = scores.broadcast_add(&self.mask(places.0, places.1, heads)?)?;
+        let scores = candle_nn::ops::softmax_last_dim(&scores)?.reshape((kv_heads, lines, len))?;
+        let out = scores.matmul(&values.contiguous()?)?;
+        let out = out.reshape((query_heads, rows, head_dim))?.transpose(0, 1)?;
+        Ok(out.reshape((rows, query_heads * head_dim))?)
+    }
+
     /// `0` where the query at position `i` of `queries` sees position `j`, the cache beginning at `start`, and minus infinity
     /// elsewhere.
-    fn mask(&self, queries: Range<usize>, start: usize, window: Option<usize>) -> Result<Tensor> {
+    fn mask(&self, queries: Range<usize>, start: usize, heads: &Heads) -> Result<Tensor> {
         let shape = (1, queries.len(), queries.end - start);
-        let sees = |i: usize, j: usize| j <= i && window.is_none_or(|w| i - j < w);
+        let sees = |i: usize, j: usize| (j <= i || !heads.causal) && heads.window.is_none_or(|w| i < j + w);
         let row = |i: usize| (start..queries.end).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY });
         let values: Vec<f32> = queries.clone().flat_map(row).collect();
         Ok(Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?)
@@ -124,6 +161,11 @@ fn ggml_type(dtype: Dtype) -> Option<GgmlDType> {
         Dtype::Q5_K => GgmlDType::Q5K,
         Dtype::Q6_K => GgmlDType::Q6K,
     })
+}
+
+/// Rows of one sequence, `(heads, rows, head_dim)`.
+fn own(x: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
+    Ok(x.narrow(0, rows.start, rows.len())?.transpose(0, 1)?.contiguous()?)
 }
 
 /// Writes keys and values `(kv_heads, rows, head_dim)` at position `first`. Grows by whole steps, and then leaves behind what
@@ -235,33 +277,25 @@ impl Compute for Generic {
         firsts: &[usize],
         layers: &mut [&mut KvLayer],
     ) -> Result<Tensor> {
-        let Heads { heads: query_heads, kv_heads, head_dim, scale, cap, window } = *heads;
-        let rows = qkv.dim(0)?;
-        let part = |at: usize, n: usize| qkv.narrow(1, at * head_dim, n * head_dim)?.reshape((rows, n, head_dim));
-        let (mut q, mut k) = (part(0, query_heads)?, part(query_heads, kv_heads)?);
-        let v = part(query_heads + kv_heads, kv_heads)?;
-        if let Some(rope) = rope {
-            (q, k) = (self.rotate(&q, rope)?, self.rotate(&k, rope)?);
-        }
-        let group = query_heads / kv_heads;
+        let [q, k, v] = self.split(&qkv, heads, rope)?;
         let mut outputs = Vec::with_capacity(layers.len());
         for (i, layer) in layers.iter_mut().enumerate() {
             let (first, rows) = (firsts[i], batch.rows(i));
-            let own = |x: &Tensor| x.narrow(0, rows.start, rows.len())?.transpose(0, 1)?.contiguous();
-            let (keys, values) = append(layer, &own(&k)?, &own(&v)?, first)?;
-            let len = keys.dim(1)?;
-            // Query heads of one group lie below each other, so that each KV head is read once.
-            let q = own(&q)?.reshape((kv_heads, group * rows.len(), head_dim))?;
-            let scores = (q.matmul(&keys.transpose(1, 2)?.contiguous()?)? * f64::from(scale))?;
-            let scores = cap.map_or(Ok(scores.clone()), |cap| self.cap(scores, f64::from(cap)))?;
-            let scores = scores.reshape((query_heads, rows.len(), len))?;
-            let scores = scores.broadcast_add(&self.mask(first..first + rows.len(), layer.start, window)?)?;
-            let scores = candle_nn::ops::softmax_last_dim(&scores)?.reshape((kv_heads, group * rows.len(), len))?;
-            let out = scores.matmul(&values.contiguous()?)?;
-            let out = out.reshape((query_heads, rows.len(), head_dim))?.transpose(0, 1)?;
-            outputs.push(out.reshape((rows.len(), query_heads * head_dim))?);
+            let (keys, values) = append(layer, &own(&k, &rows)?, &own(&v, &rows)?, first)?;
+            let places = (first..first + rows.len(), layer.start);
+            outputs.push(self.attention(&own(&q, &rows)?, &keys, &values, heads, places)?);
         }
         Ok(Tensor::cat(&outputs, 0)?)
+    }
+
+    fn attend_packed(&self, qkv: Tensor, heads: &Heads, rope: Option<&RopeRows>, batch: &Batch) -> Result<Tensor> {
+        let [q, k, v] = self.split(&qkv, heads, rope)?;
+        let alone = |i: usize| {
+            let rows = batch.rows(i);
+            self.attention(&own(&q, &rows)?, &own(&k, &rows)?, &own(&v, &rows)?, heads, (0..rows.len(), 0))
+        };
+        let sequences = (0..batch.sequences()).filter(|i| !batch.rows(*i).is_empty());
+        Ok(Tensor::cat(&sequences.map(alone).collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     fn activate(&self, x: Tensor, act: Activation) -> Result<Tensor> {

@@ -7,7 +7,7 @@
 use super::cache::Held;
 use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Place, Projection, foreign_cache};
 use crate::error::Result;
-use crate::kernels::{self, AttentionJob, Input, Kernels, Matrix, Pool, Precision, Rows};
+use crate::kernels::{self, AttentionJob, Input, Kernels, Matrix, PackedAttention, Pool, Precision, Rows};
 use crate::spec::{Activation, Norm, Pairing};
 use std::sync::{Arc, Mutex};
 
@@ -122,6 +122,13 @@ impl Host {
         Buffer { data, width, free: self.free.clone() }
     }
 
+    /// Rotates the queries and keys of every row.
+    fn rotate(&self, qkv: &mut Buffer, heads: &Heads, rope: Option<&RopeRows>) {
+        let Some(rope) = rope else { return };
+        let rotated = (heads.heads + heads.kv_heads) * heads.head_dim;
+        self.each_row(qkv, |row, x| rope.rotate(self.kernels, row, &mut x[..rotated], heads.head_dim));
+    }
+
     /// Runs `body(row, out_row)` for every row of `out`.
     fn each_row(&self, out: &mut Buffer, body: impl Fn(usize, &mut [f32]) + Sync) {
         let width = out.width;
@@ -223,11 +230,9 @@ impl Compute for Host {
         firsts: &[usize],
         layers: &mut [&mut KvLayer],
     ) -> Result<Buffer> {
-        let Heads { heads: query_heads, kv_heads, head_dim, scale, cap, window } = *heads;
+        let Heads { heads: query_heads, kv_heads, head_dim, scale, cap, causal, window } = *heads;
         let (q_width, kv_width) = (query_heads * head_dim, kv_heads * head_dim);
-        if let Some(rope) = rope {
-            self.each_row(&mut qkv, |row, x| rope.rotate(self.kernels, row, &mut x[..q_width + kv_width], head_dim));
-        }
+        self.rotate(&mut qkv, heads, rope);
         let width = qkv.width;
         let mut out = self.buffer(qkv.rows(), q_width);
         let mut out_rest = out.data.as_mut_slice();
@@ -256,7 +261,7 @@ impl Compute for Host {
                 scale,
                 cap,
                 first: firsts[i],
-                causal: true,
+                causal,
                 window,
                 keys,
                 values,
@@ -267,6 +272,18 @@ impl Compute for Host {
         }
         kernels::attention(self.kernels, &self.pool, &mut jobs);
         drop(jobs);
+        Ok(out)
+    }
+
+    fn attend_packed(&self, mut qkv: Buffer, heads: &Heads, rope: Option<&RopeRows>, batch: &Batch) -> Result<Buffer> {
+        let Heads { heads: query_heads, kv_heads, head_dim, scale, cap, causal, window } = *heads;
+        self.rotate(&mut qkv, heads, rope);
+        let sequences: Vec<_> = (0..batch.sequences()).map(|i| batch.rows(i)).collect();
+        let mut out = self.buffer(qkv.rows(), query_heads * head_dim);
+        let (qkv, sequences, out_rows) = (&qkv.data, &sequences, &mut out.data);
+        let heads = query_heads;
+        let job = PackedAttention { qkv, sequences, heads, kv_heads, head_dim, scale, cap, causal, window, out: out_rows };
+        kernels::packed_attention(self.kernels, &self.pool, job);
         Ok(out)
     }
 

@@ -24,7 +24,7 @@ pub use rope::{Frequencies, Place};
 pub struct Batch {
     /// Token ids of all sequences.
     pub tokens: Vec<u32>,
-    /// Where each sequence begins in `tokens`; the first is 0. Sequence i continues the i-th cache.
+    /// Where each sequence begins in `tokens`; the first is 0. Sequence i continues the i-th cache, if there are any.
     pub starts: Vec<usize>,
     /// Rows of `tokens` whose hidden state or logits are wanted, ascending.
     pub outputs: Vec<usize>,
@@ -68,6 +68,8 @@ pub struct Heads {
     pub scale: f32,
     /// Soft-cap on the scores, if any.
     pub cap: Option<f32>,
+    /// Whether a position sees only itself and earlier ones.
+    pub causal: bool,
     /// Sliding window, if any.
     pub window: Option<usize>,
 }
@@ -89,6 +91,7 @@ impl Heads {
             head_dim: attention.head_dim,
             scale: scale as f32,
             cap: attention.cap.map(|cap| cap as f32),
+            causal: attention.causal,
             window: attention.window_of(layer),
         }
     }
@@ -138,6 +141,9 @@ pub trait Compute: Send + Sync {
         firsts: &[usize],
         layers: &mut [&mut KvLayer],
     ) -> Result<Self::Tensor>;
+    /// The same without caches: each sequence attends to itself alone, and nothing is kept.
+    fn attend_packed(&self, qkv: Self::Tensor, heads: &Heads, rope: Option<&Self::Rope>, batch: &Batch)
+    -> Result<Self::Tensor>;
     /// `act(x)`.
     fn activate(&self, x: Self::Tensor, act: Activation) -> Result<Self::Tensor>;
     /// `act(gate) * up`, where a row of `x` is gate and up side by side.
