@@ -1,4 +1,4 @@
-//! The vocabulary of differences between families: what a decoder-only transformer needs to be told, and nothing else.
+//! The vocabulary of differences between families: what a transformer, decoder or encoder, needs to be told, and nothing else.
 //!
 //! Plain data. A family (`arch/`) fills a [`Spec`] once at load; afterwards nobody asks for the model's name.
 //! A new setting is admitted when a paper names it and it costs one case here and at most three lines at one place of the
@@ -17,6 +17,10 @@ pub struct Spec {
     pub vocab: usize,
     /// Positions the model was made for.
     pub context: usize,
+    /// Rows of the table of token types, if there is one: its first row is added to every token's embedding (BERT).
+    pub token_types: Option<usize>,
+    /// Whether embeddings are normalised before the first block.
+    pub embed_norm: bool,
     /// The normalisation used throughout.
     pub norm: Norm,
     /// Where a block normalises.
@@ -66,6 +70,8 @@ pub enum Wiring {
     Sandwich,
     /// `x + norm(f(x))`: OLMo 2.
     NormOutput,
+    /// `norm(x + f(x))`, and none behind the last block (Vaswani et al. 2017; BERT).
+    PostNorm,
 }
 
 /// Some of a model's layers, counted from 0.
@@ -161,7 +167,10 @@ pub enum Position {
     /// lists knows no positions (NoPE, Kazemnejad et al. 2023).
     Rope(Vec<Rope>),
     /// A learned vector per position, added to the token's embedding.
-    Learned,
+    Learned {
+        /// Row of the table that belongs to position 0: RoBERTa keeps the first ones for padding.
+        offset: usize,
+    },
 }
 
 /// Rotary position embedding.
@@ -322,4 +331,6 @@ pub enum Head {
     Tied,
     /// A matrix of its own.
     Own,
+    /// None: an encoder's last hidden states are its result.
+    None,
 }

@@ -1,4 +1,5 @@
-//! Every case in `tests/golden` against the values that transformers computed for it: logits, greedy tokens and text.
+//! Every case in `tests/golden` against the values that transformers computed for it: logits, greedy tokens and text. The hidden
+//! states of the embedders among them are compared in `src/model/tests.rs`.
 //!
 //! Tolerance: weights in any float type, |difference| <= 2e-4 + 1e-4 |expected| (tests/golden/README.md says how far
 //! float32 itself is from float64). Quantised matrices: on `cpu-reference`, which widens them to f32, the same; on the CPU
@@ -209,7 +210,7 @@ fn a_session_that_reads_token_by_token_gives_the_same_bits_as_one_that_reads_at_
 
 #[test]
 fn texts_become_the_ids_of_transformers_and_ids_become_text() {
-    for kind in ["causal", "gguf"] {
+    for kind in ["causal", "gguf", "embedder"] {
         for (folder, expected) in cases(kind) {
             let checkpoint = Checkpoint::open(folder.to_str().unwrap()).unwrap();
             let tokenizer = checkpoint.tokenizer();
@@ -223,7 +224,20 @@ fn texts_become_the_ids_of_transformers_and_ids_become_text() {
                 let skipped = record["decoded_skip_special"].as_str().unwrap();
                 assert_eq!(tokenizer.decode(&with_special, true).unwrap(), skipped, "{what}");
             }
-            for prompt in expected["prompts"].as_array().unwrap() {
+            for (text, untruncated) in expected["texts"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .zip(expected["ids_untruncated"].as_array().into_iter().flatten())
+            {
+                assert_eq!(
+                    tokenizer.encode(text.as_str().unwrap(), true).unwrap(),
+                    ids(untruncated),
+                    "{}: {text}",
+                    folder.display()
+                );
+            }
+            for prompt in expected["prompts"].as_array().into_iter().flatten() {
                 let tokens = tokenizer.encode(prompt["text"].as_str().unwrap(), true).unwrap();
                 assert_eq!(tokens, ids(&prompt["input_ids"]), "{}: {}", folder.display(), prompt["name"]);
             }
@@ -262,7 +276,7 @@ fn chat_prompts_are_byte_equal_to_those_of_transformers() {
 #[test]
 fn the_spec_of_each_case_is_as_written_down() {
     let mut text = String::new();
-    for kind in ["causal", "gguf"] {
+    for kind in ["causal", "gguf", "embedder"] {
         for (folder, _) in cases(kind) {
             let checkpoint = Checkpoint::open(folder.to_str().unwrap()).unwrap();
             text.push_str(&format!("{}: {:?}\n", folder.file_name().unwrap().to_str().unwrap(), checkpoint.spec()));

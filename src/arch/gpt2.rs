@@ -28,6 +28,8 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         layers: h.need("layers")?,
         vocab: super::llama::vocab(h)?,
         context: h.need("context")?,
+        token_types: None,
+        embed_norm: false,
         norm: Norm::Layer { eps: h.positive("layer_eps")?.unwrap_or(1e-5) },
         wiring: Wiring::PreNorm,
         attention: Attention {
@@ -42,7 +44,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
             scale,
             cap: None,
         },
-        position: Position::Learned,
+        position: Position::Learned { offset: 0 },
         mlp: Mlp::Plain { act: h.activation(Activation::GeluTanh)?, dim: h.size("mlp_dim")?.unwrap_or(4 * dim), bias: true },
         scale: Scale::NONE,
         head: if h.tied(true)? { Head::Tied } else { Head::Own },

@@ -29,6 +29,8 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         layers: h.need("layers")?,
         vocab: vocab(h)?,
         context,
+        token_types: None,
+        embed_norm: false,
         norm: Norm::Rms { eps: h.positive("rms_eps")?.unwrap_or(1e-6), offset: 0.0 },
         wiring: Wiring::PreNorm,
         attention: Attention {

@@ -1,5 +1,6 @@
 //! The registry of families: a row each, and a short file that says what is peculiar about it.
 
+mod bert;
 mod gemma;
 mod gpt2;
 mod granite;
@@ -26,8 +27,8 @@ pub struct Family {
     pub spec: fn(&Hparams) -> Result<Spec>,
 }
 
-/// Every family that runs. GGUF files of Mistral models call themselves `llama`.
-pub static FAMILIES: [Family; 17] = [
+/// Every family that runs. GGUF files of Mistral models call themselves `llama`, those of encoders `bert`.
+pub static FAMILIES: [Family; 22] = [
     Family { name: "llama", names: names::LLAMA, spec: llama::spec },
     Family { name: "mistral", names: names::LLAMA, spec: mistral::spec },
     Family { name: "qwen2", names: names::LLAMA, spec: qwen::qwen2 },
@@ -45,6 +46,11 @@ pub static FAMILIES: [Family; 17] = [
     Family { name: "granite", names: names::LLAMA, spec: granite::spec },
     Family { name: "starcoder2", names: names::PLAIN, spec: starcoder2::spec },
     Family { name: "gpt2", names: names::GPT2, spec: gpt2::spec },
+    Family { name: "bert", names: names::BERT, spec: bert::bert },
+    Family { name: "roberta", names: names::BERT, spec: bert::roberta },
+    Family { name: "xlm-roberta", names: names::BERT, spec: bert::roberta },
+    Family { name: "camembert", names: names::BERT, spec: bert::roberta },
+    Family { name: "distilbert", names: names::DISTILBERT, spec: bert::distilbert },
 ];
 
 /// The family called `name`; `place` says where the name was read, for the message.

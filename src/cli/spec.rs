@@ -12,12 +12,15 @@ pub fn json(spec: &Spec) -> Value {
         "layers": spec.layers,
         "vocab": spec.vocab,
         "context": spec.context,
+        "token_types": spec.token_types,
+        "embed_norm": spec.embed_norm,
         "norm": norm(&spec.norm),
         "wiring": format!("{:?}", spec.wiring),
         "attention": {
             "heads": attention.heads,
             "kv_heads": attention.kv_heads,
             "head_dim": attention.head_dim,
+            "causal": attention.causal,
             "window": attention.window.as_ref().map(|window| window.size),
             "window_layers": attention.window.as_ref().map(|window| layers(&window.layers)),
             "qkv_bias": attention.qkv_bias,
@@ -37,6 +40,7 @@ pub fn json(spec: &Spec) -> Value {
         "head": match spec.head {
             Head::Tied => "tied",
             Head::Own => "own",
+            Head::None => "none",
         },
     })
 }
@@ -76,7 +80,7 @@ fn layers(layers: &Layers) -> Value {
 
 fn position(position: &Position) -> Value {
     match position {
-        Position::Learned => json!({"kind": "learned"}),
+        Position::Learned { offset } => json!({"kind": "learned", "offset": offset}),
         Position::Rope(ropes) => match ropes.as_slice() {
             [one] => with_kind("rope", rope(one)),
             several => json!({"kind": "rope", "ropes": several.iter().map(rope).collect::<Vec<_>>()}),

@@ -79,6 +79,9 @@ impl ModelInfo {
 
 /// Bytes of keys and values for a text of `positions`.
 pub(super) fn cache_bytes(spec: &Spec, cache_type: CacheType, positions: usize) -> u64 {
+    if spec.is_encoder() {
+        return 0;
+    }
     let attention = &spec.attention;
     // A damaged file may state any sizes; the tensors have not been compared with them yet.
     let position = [attention.kv_heads, attention.head_dim, cache_type.bytes()]

@@ -275,7 +275,7 @@ impl Checkpoint {
         if limit < 2 {
             return Err(Error::Input(format!("a context of {limit}: expected 2 or more positions")));
         }
-        if let (Some(wanted), Position::Learned) = (wanted, &self.spec.position)
+        if let (Some(wanted), Position::Learned { .. }) = (wanted, &self.spec.position)
             && wanted > self.spec.context
         {
             let most = self.spec.context;

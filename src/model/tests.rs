@@ -131,3 +131,115 @@ fn a_batch_that_does_not_fit_together_is_an_error() {
     let long = hidden(&vec![1; context + 1], &[0], &[]).unwrap_err().to_string();
     assert!(long.contains(&format!("{} tokens wanted, the context holds {context}", context + 1)), "{long}");
 }
+
+/// The folders whose vectors sentence-transformers computed.
+fn embedders() -> Vec<(String, Value)> {
+    let mut cases: Vec<String> =
+        std::fs::read_dir(golden("")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    cases.sort();
+    let read = |case: String| {
+        let found = golden(&case).join("expected.json").exists();
+        found.then(|| expected(&case)).filter(|expected| expected["kind"] == "embedder").map(|expected| (case, expected))
+    };
+    let cases: Vec<_> = cases.into_iter().filter_map(read).collect();
+    assert!(!cases.is_empty());
+    cases
+}
+
+/// The token ids of each text, cut as sentence-transformers cut them.
+fn cut_texts(expected: &Value) -> Vec<Vec<u32>> {
+    let masks = expected["attention_mask"].as_array().unwrap();
+    let cut = |(row, mask): (&Value, &Value)| {
+        let mask = ids(mask);
+        ids(row).into_iter().zip(mask).filter(|(_, seen)| *seen == 1).map(|(id, _)| id).collect()
+    };
+    expected["input_ids"].as_array().unwrap().iter().zip(masks).map(cut).collect()
+}
+
+fn pooled(expected: &Value, rows: &[f32], dim: usize) -> Vec<f32> {
+    let mut vector: Vec<f32> = match expected["pooling"].as_str().unwrap() {
+        "mean_tokens" => (0..dim).map(|d| rows.iter().skip(d).step_by(dim).sum::<f32>() / (rows.len() / dim) as f32).collect(),
+        "cls_token" => rows[..dim].to_vec(),
+        "lasttoken" => rows[rows.len() - dim..].to_vec(),
+        other => panic!("pooling {other}"),
+    };
+    if expected["normalize"] == true {
+        let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        vector.iter_mut().for_each(|x| *x /= norm);
+    }
+    vector
+}
+
+/// Vectors of length 1 within 2e-6, others within 5e-6 of the largest number; quantised weights on the host, whose activations
+/// are rounded too, within 1e-2 of what sentence-transformers gives with activations rounded so.
+#[test]
+fn embedders_give_the_vectors_of_sentence_transformers() {
+    for (case, expected) in embedders() {
+        let texts = cut_texts(&expected);
+        for device in [DeviceChoice::Cpu, DeviceChoice::CpuReference] {
+            let model = loaded(&case, device, 2);
+            let rounded = model.info.quantisation.is_quantised() && device == DeviceChoice::Cpu;
+            let (field, limit) = if rounded { ("embeddings_q8_activations", 1e-2) } else { ("embeddings", 2e-6) };
+            let dim = model.network.spec().dim;
+            let rows = packed(&*model.network, &texts);
+            if !rounded {
+                let first: Vec<f32> = expected["token_embeddings_0"].as_array().unwrap().iter().flat_map(floats).collect();
+                let worst = rows[0].iter().zip(&first).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst < 2e-5 && rows[0].len() == first.len(), "{case} on {device}: hidden states differ by {worst}");
+            }
+            for (i, (rows, wanted)) in rows.iter().zip(expected[field].as_array().unwrap()).enumerate() {
+                let wanted = floats(wanted);
+                let limit = limit * wanted.iter().fold(0.4f32, |most, x| most.max(x.abs())) / 0.4;
+                let got = pooled(&expected, rows, dim);
+                let worst = got.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(
+                    worst <= limit && got.len() == wanted.len(),
+                    "{case} on {device}: text {i} differs by {worst}, limit {limit}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_has_the_same_vectors_alone_and_in_any_batch() {
+    for (case, expected) in embedders() {
+        let mut texts = cut_texts(&expected);
+        texts.push(texts[0][..1].to_vec());
+        let model = loaded(&case, DeviceChoice::Cpu, 1);
+        let together = packed(&*model.network, &texts);
+        let other = packed(&*loaded(&case, DeviceChoice::Cpu, 3).network, &texts);
+        assert!(other.iter().zip(&together).all(|(a, b)| bits(a) == bits(b)), "{case} on three threads");
+        texts.reverse();
+        for (text, rows) in texts.iter().rev().zip(&together) {
+            assert_eq!(bits(&packed(&*model.network, std::slice::from_ref(text))[0]), bits(rows), "{case} alone");
+        }
+        let reversed = packed(&*model.network, &texts);
+        assert!(reversed.iter().rev().zip(&together).all(|(a, b)| bits(a) == bits(b)), "{case} in another order");
+    }
+}
+
+#[test]
+fn only_the_wanted_rows_come_back() {
+    let model = loaded("bert-mean", DeviceChoice::Cpu, 2);
+    let (texts, dim) = (vec![vec![2, 87, 76, 3], vec![2, 3]], model.network.spec().dim);
+    let all = packed(&*model.network, &texts);
+    let batch = Batch { tokens: texts.concat(), starts: vec![0, 4], outputs: vec![0, 4] };
+    let mut out = Vec::new();
+    model.network.hidden(&batch, &mut [], &mut out).unwrap();
+    assert_eq!(bits(&out), [bits(&all[0][..dim]), bits(&all[1][..dim])].concat());
+}
+
+#[test]
+fn an_encoder_that_is_to_generate_says_what_it_is_for() {
+    let model = loaded("bert-mean", DeviceChoice::Cpu, 1);
+    let batch = Batch::last(&[2, 3]);
+    let cache = model.network.cache(16).err().unwrap();
+    let logits = model.network.logits(&batch, &mut [], &mut Vec::new()).unwrap_err();
+    let mut foreign = crate::nn::KvCache::new(Vec::new(), 16);
+    let hidden = model.network.hidden(&batch, &mut [&mut foreign], &mut Vec::new()).unwrap_err();
+    for error in [cache, logits, hidden] {
+        assert!(matches!(error, crate::Error::Unsupported { .. }));
+        assert!(error.to_string().contains("an encoder") && error.to_string().contains("tallow embed"), "{error}");
+    }
+}

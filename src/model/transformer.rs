@@ -1,7 +1,7 @@
-//! The decoder: every family and every device runs this one forward.
+//! The transformer: every family, decoder or encoder, and every device runs this one forward.
 //!
-//! A block is `x + attention(norm(x))`, then `x + mlp(norm(x))`, with norms before or after a sub-layer or both. Which norm,
-//! which positions, which activation was decided by the `Spec` at load; here are only the steps.
+//! A block is `x + attention(norm(x))`, then `x + mlp(norm(x))`, with norms before or after a sub-layer or of the sum. Which
+//! norm, which positions, which activation was decided by the `Spec` at load; here are only the steps.
 
 use crate::error::{Error, Result};
 use crate::model::Forward;
@@ -10,7 +10,7 @@ use crate::nn::{Batch, CacheType, Compute, FeedForward, Frequencies, Heads, KvCa
 use crate::spec::{Activation, Head, Mlp, Norm, Position, QkNorm, Spec, Wiring};
 use crate::weights::{Stored, Weights};
 
-/// A decoder-only transformer on device `C`.
+/// A transformer on device `C`.
 pub struct Transformer<C: Compute> {
     compute: C,
     spec: Spec,
@@ -18,10 +18,13 @@ pub struct Transformer<C: Compute> {
     /// One for each way of rotating; a block knows its own.
     ropes: Vec<Frequencies>,
     embedding: C::Linear,
-    positions: Option<C::Linear>,
+    types: Option<C::Linear>,
+    /// Learned positions, and the row of position 0.
+    positions: Option<(C::Linear, usize)>,
+    embed_norm: Option<C::Norm>,
     blocks: Vec<Block<C>>,
-    norm: C::Norm,
-    /// The output matrix; `None` where it is the embedding table.
+    norm: Option<C::Norm>,
+    /// The output matrix; `None` where it is the embedding table, or where there is none.
     head: Option<C::Linear>,
 }
 
@@ -36,10 +39,11 @@ struct Block<C: Compute> {
     mlp: FeedForward<C>,
 }
 
-/// The norms before and after a sub-layer.
+/// The norms before and after a sub-layer, and of its sum with the residual stream.
 struct Around<C: Compute> {
     before: Option<C::Norm>,
     after: Option<C::Norm>,
+    joined: Option<C::Norm>,
 }
 
 impl<C: Compute> Transformer<C> {
@@ -50,21 +54,25 @@ impl<C: Compute> Transformer<C> {
     pub fn load(compute: C, spec: Spec, mut weights: Weights, cache_type: CacheType) -> Result<Self> {
         let mut load = Loader { compute: &compute, spec: &spec, weights: &mut weights };
         let embedding = load.linear(&[("token_embd", spec.vocab)], spec.dim, false)?;
+        let types = spec.token_types.map(|count| load.linear(&[("token_types", count)], spec.dim, false)).transpose()?;
         let positions = match spec.position {
-            Position::Learned => Some(load.linear(&[("position_embd", spec.context)], spec.dim, false)?),
+            Position::Learned { offset } => {
+                Some((load.linear(&[("position_embd", spec.context + offset)], spec.dim, false)?, offset))
+            }
             Position::Rope(_) => None,
         };
+        let embed_norm = spec.embed_norm.then(|| load.norm("token_embd_norm", spec.dim)).transpose()?;
         let ropes = match &spec.position {
             Position::Rope(ropes) => ropes.iter().map(Frequencies::new).collect(),
-            Position::Learned => Vec::new(),
+            Position::Learned { .. } => Vec::new(),
         };
         let blocks = (0..spec.layers).map(|layer| load.block(layer)).collect::<Result<_>>()?;
-        let norm = load.norm("output_norm", spec.dim)?;
+        let norm = (spec.wiring != Wiring::PostNorm).then(|| load.norm("output_norm", spec.dim)).transpose()?;
         let head = match spec.head {
-            Head::Tied => None,
+            Head::Tied | Head::None => None,
             Head::Own => Some(load.linear(&[("output", spec.vocab)], spec.dim, false)?),
         };
-        Ok(Transformer { compute, spec, cache_type, ropes, embedding, positions, blocks, norm, head })
+        Ok(Transformer { compute, spec, cache_type, ropes, embedding, types, positions, embed_norm, blocks, norm, head })
     }
 
     fn check(&self, batch: &Batch, caches: &[&mut KvCache]) -> Result<()> {
@@ -77,6 +85,9 @@ impl<C: Compute> Transformer<C> {
         }
         if batch.starts.is_empty() && !batch.tokens.is_empty() || batch.outputs.iter().any(|row| *row >= batch.tokens.len()) {
             return Err(Error::Input("a batch asks for rows that none of its sequences has".into()));
+        }
+        if !caches.is_empty() && self.spec.is_encoder() {
+            return Err(self.reads_whole_texts());
         }
         if caches.is_empty() && batch.sequences() > 0 {
             let longest = (0..batch.sequences()).map(|i| batch.rows(i).len()).max().unwrap_or(0);
@@ -105,10 +116,14 @@ impl<C: Compute> Transformer<C> {
 
         // Embedding.
         let mut x = self.scaled(c.embed(&self.embedding, &batch.tokens)?, self.spec.scale.embed)?;
-        if let Some(table) = &self.positions {
-            let rows: Vec<u32> = places.iter().map(|place| place.position as u32).collect();
+        if let Some(types) = &self.types {
+            x = c.add(x, c.embed(types, &vec![0; places.len()])?)?;
+        }
+        if let Some((table, offset)) = &self.positions {
+            let rows: Vec<u32> = places.iter().map(|place| (place.position + offset) as u32).collect();
             x = c.add(x, c.embed(table, &rows)?)?;
         }
+        x = self.normed(&x, &self.embed_norm)?.unwrap_or(x);
 
         for (i, block) in self.blocks.iter().enumerate() {
             // Attention.
@@ -131,12 +146,12 @@ impl<C: Compute> Transformer<C> {
                 }
                 (h, x) = (c.select(&h, &batch.outputs)?, c.select(&x, &batch.outputs)?);
             }
-            x = self.joined(x, c.project(&h, &block.out)?, &block.attention_norms.after)?;
+            x = self.joined(x, c.project(&h, &block.out)?, &block.attention_norms)?;
 
             // Feed-forward.
             let h = self.normed(&x, &block.mlp_norms.before)?;
             let h = block.mlp.forward(c, h.as_ref().unwrap_or(&x))?;
-            x = self.joined(x, h, &block.mlp_norms.after)?;
+            x = self.joined(x, h, &block.mlp_norms)?;
         }
         for (i, cache) in caches.iter_mut().enumerate() {
             cache.advance(batch.rows(i).len());
@@ -144,7 +159,7 @@ impl<C: Compute> Transformer<C> {
         if batch.outputs.is_empty() {
             return Ok(None);
         }
-        c.norm(&x, &self.norm).map(Some)
+        Ok(Some(self.normed(&x, &self.norm)?.unwrap_or(x)))
     }
 
     fn normed(&self, x: &C::Tensor, norm: &Option<C::Norm>) -> Result<Option<C::Tensor>> {
@@ -152,9 +167,16 @@ impl<C: Compute> Transformer<C> {
     }
 
     /// The residual stream `x` with a sub-layer's output `h`.
-    fn joined(&self, x: C::Tensor, h: C::Tensor, norm: &Option<C::Norm>) -> Result<C::Tensor> {
-        let h = self.normed(&h, norm)?.unwrap_or(h);
-        self.compute.add(x, self.scaled(h, self.spec.scale.residual)?)
+    fn joined(&self, x: C::Tensor, h: C::Tensor, norms: &Around<C>) -> Result<C::Tensor> {
+        let h = self.normed(&h, &norms.after)?.unwrap_or(h);
+        let x = self.compute.add(x, self.scaled(h, self.spec.scale.residual)?)?;
+        Ok(self.normed(&x, &norms.joined)?.unwrap_or(x))
+    }
+
+    /// What an encoder is asked that only a decoder does.
+    fn reads_whole_texts(&self) -> Error {
+        let what = format!("generating text with {}, an encoder,", self.spec.family);
+        Error::unsupported(what, "making vectors of texts with it: `tallow embed`, `Embedder`")
     }
 
     fn scaled(&self, x: C::Tensor, factor: f64) -> Result<C::Tensor> {
@@ -168,6 +190,9 @@ impl<C: Compute> Forward for Transformer<C> {
     }
 
     fn cache(&self, limit: usize) -> Result<KvCache> {
+        if self.spec.is_encoder() {
+            return Err(self.reads_whole_texts());
+        }
         let layer = |block: &Block<C>| self.compute.cache_layer(&block.heads, self.cache_type);
         Ok(KvCache::new(self.blocks.iter().map(layer).collect::<Result<_>>()?, limit))
     }
@@ -187,6 +212,9 @@ impl<C: Compute> Forward for Transformer<C> {
 
     fn logits(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()> {
         out.clear();
+        if self.spec.head == Head::None {
+            return Err(self.reads_whole_texts());
+        }
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         let Some(x) = self.forward(batch, caches)? else { return Ok(()) };
         let mut logits = self.scaled(self.compute.project(&x, head)?, self.spec.scale.logits)?;
@@ -226,28 +254,30 @@ impl<C: Compute> Loader<'_, C> {
         };
         let rope = match &spec.position {
             Position::Rope(ropes) => ropes.iter().position(|rope| rope.layers.has(layer)),
-            Position::Learned => None,
+            Position::Learned { .. } => None,
         };
         Ok(Block {
-            attention_norms: self.around(&name("attn_norm"), &name("post_attention_norm"))?,
+            attention_norms: self.around(&name("attn_norm"), &name("post_attention_norm"), &name("attn_output_norm"))?,
             qkv,
             qk_norms,
             rope,
             heads,
             out: self.linear(&[(&name("attn_output"), spec.dim)], q, spec.attention.out_bias)?,
-            mlp_norms: self.around(&name("ffn_norm"), &name("post_ffw_norm"))?,
+            mlp_norms: self.around(&name("ffn_norm"), &name("post_ffw_norm"), &name("layer_output_norm"))?,
             mlp: self.mlp(layer)?,
         })
     }
 
-    fn around(&mut self, before: &str, after: &str) -> Result<Around<C>> {
-        let (has_before, has_after) = match self.spec.wiring {
-            Wiring::PreNorm => (true, false),
-            Wiring::Sandwich => (true, true),
-            Wiring::NormOutput => (false, true),
+    fn around(&mut self, before: &str, after: &str, joined: &str) -> Result<Around<C>> {
+        let (has_before, has_after, has_joined) = match self.spec.wiring {
+            Wiring::PreNorm => (true, false, false),
+            Wiring::Sandwich => (true, true, false),
+            Wiring::NormOutput => (false, true, false),
+            Wiring::PostNorm => (false, false, true),
         };
         let mut norm = |name, has: bool| has.then(|| self.norm(name, self.spec.dim)).transpose();
-        Ok(Around { before: norm(before, has_before)?, after: norm(after, has_after)? })
+        let (before, after) = (norm(before, has_before)?, norm(after, has_after)?);
+        Ok(Around { before, after, joined: norm(joined, has_joined)? })
     }
 
     fn mlp(&mut self, layer: usize) -> Result<FeedForward<C>> {

@@ -13,14 +13,14 @@ use crate::spec::Activation;
 use serde_json::Value as Json;
 
 /// (our name, keys of config.json in order of preference, key of GGUF metadata after the architecture's prefix)
-const KEYS: [(&str, &[&str], &str); 31] = [
-    ("dim", &["hidden_size", "n_embd"], "embedding_length"),
-    ("layers", &["num_hidden_layers", "n_layer"], "block_count"),
-    ("heads", &["num_attention_heads", "n_head"], "attention.head_count"),
+const KEYS: [(&str, &[&str], &str); 34] = [
+    ("dim", &["hidden_size", "n_embd", "dim"], "embedding_length"),
+    ("layers", &["num_hidden_layers", "n_layer", "n_layers"], "block_count"),
+    ("heads", &["num_attention_heads", "n_head", "n_heads"], "attention.head_count"),
     ("kv_heads", &["num_key_value_heads"], "attention.head_count_kv"),
     ("head_dim", &["head_dim"], "attention.key_length"),
     ("value_dim", &[], "attention.value_length"),
-    ("mlp_dim", &["intermediate_size", "n_inner"], "feed_forward_length"),
+    ("mlp_dim", &["intermediate_size", "n_inner", "hidden_dim"], "feed_forward_length"),
     ("context", &["max_position_embeddings", "n_positions", "n_ctx"], "context_length"),
     ("vocab", &["vocab_size"], "vocab_size"),
     ("rms_eps", &["rms_norm_eps"], "attention.layer_norm_rms_epsilon"),
@@ -43,8 +43,11 @@ const KEYS: [(&str, &[&str], &str); 31] = [
     ("sparse_step", &["decoder_sparse_step"], ""),
     ("experts_used", &["num_experts_per_tok"], "expert_used_count"),
     ("expert_dim", &["moe_intermediate_size"], "expert_feed_forward_length"),
-    ("activation", &["hidden_act", "activation_function", "hidden_activation"], ""),
+    ("activation", &["hidden_act", "activation_function", "hidden_activation", "activation"], ""),
     ("tied", &["tie_word_embeddings"], ""),
+    ("token_types", &["type_vocab_size"], ""),
+    ("padding", &["pad_token_id"], ""),
+    ("position_embedding_type", &["position_embedding_type"], ""),
 ];
 
 /// The largest size, count or position that is believed; beyond it a file is damaged or hostile.
@@ -174,6 +177,24 @@ impl<'a> Hparams<'a> {
     /// A count or size that the file must state.
     pub fn need(&self, name: &str) -> Result<usize> {
         self.size(name)?.ok_or_else(|| self.wrong(name, "is missing; expected a whole number"))
+    }
+
+    /// A token's number, if stated.
+    pub fn token(&self, name: &str) -> Result<Option<u32>> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        match value.as_u64().and_then(|id| u32::try_from(id).ok()).filter(|id| u64::from(*id) <= MOST) {
+            Some(id) => Ok(Some(id)),
+            None => Err(self.wrong(name, format!("is {value}, expected the number of a token"))),
+        }
+    }
+
+    /// A word, if stated.
+    pub fn text(&self, name: &str) -> Result<Option<String>> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        match value.as_str() {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => Err(self.wrong(name, format!("is {value}, expected a word"))),
+        }
     }
 
     /// A positive, finite number, if stated.

@@ -132,12 +132,60 @@ pub const GPT2: Names = &[&[
     ("h.{}.mlp.c_proj", "blk.{}.ffn_down", Layout::Transposed),
 ]];
 
+/// BERT, RoBERTa and XLM-R. The pooler and the heads of other tasks have no row.
+pub const BERT: Names = &[&[
+    ("embeddings.word_embeddings", "token_embd", Layout::Plain),
+    ("embeddings.position_embeddings", "position_embd", Layout::Plain),
+    ("embeddings.token_type_embeddings", "token_types", Layout::Plain),
+    ("embeddings.LayerNorm", "token_embd_norm", Layout::Plain),
+    ("encoder.layer.{}.attention.self.query", "blk.{}.attn_q", Layout::Plain),
+    ("encoder.layer.{}.attention.self.key", "blk.{}.attn_k", Layout::Plain),
+    ("encoder.layer.{}.attention.self.value", "blk.{}.attn_v", Layout::Plain),
+    ("encoder.layer.{}.attention.output.dense", "blk.{}.attn_output", Layout::Plain),
+    ("encoder.layer.{}.attention.output.LayerNorm", "blk.{}.attn_output_norm", Layout::Plain),
+    ("encoder.layer.{}.intermediate.dense", "blk.{}.ffn_up", Layout::Plain),
+    ("encoder.layer.{}.output.dense", "blk.{}.ffn_down", Layout::Plain),
+    ("encoder.layer.{}.output.LayerNorm", "blk.{}.layer_output_norm", Layout::Plain),
+]];
+
+/// DistilBERT.
+pub const DISTILBERT: Names = &[&[
+    ("embeddings.word_embeddings", "token_embd", Layout::Plain),
+    ("embeddings.position_embeddings", "position_embd", Layout::Plain),
+    ("embeddings.LayerNorm", "token_embd_norm", Layout::Plain),
+    ("transformer.layer.{}.attention.q_lin", "blk.{}.attn_q", Layout::Plain),
+    ("transformer.layer.{}.attention.k_lin", "blk.{}.attn_k", Layout::Plain),
+    ("transformer.layer.{}.attention.v_lin", "blk.{}.attn_v", Layout::Plain),
+    ("transformer.layer.{}.attention.out_lin", "blk.{}.attn_output", Layout::Plain),
+    ("transformer.layer.{}.sa_layer_norm", "blk.{}.attn_output_norm", Layout::Plain),
+    ("transformer.layer.{}.ffn.lin1", "blk.{}.ffn_up", Layout::Plain),
+    ("transformer.layer.{}.ffn.lin2", "blk.{}.ffn_down", Layout::Plain),
+    ("transformer.layer.{}.output_layer_norm", "blk.{}.layer_output_norm", Layout::Plain),
+]];
+
+/// What stands before every name of a checkpoint, or does not, as the class that saved it has it. It says nothing.
+const PREFIXES: [&str; 5] = ["transformer.", "model.", "bert.", "roberta.", "distilbert."];
+
+/// A name without such prefixes.
+fn bare(mut name: &str) -> &str {
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        name = rest;
+    }
+    name
+}
+
 /// The GGUF name and layout of a checkpoint's tensor; `None` for tensors that are no weights (mask buffers and the like).
 pub fn gguf_name(names: Names, stored: &str) -> Option<(String, Layout)> {
-    let stored = stored.strip_prefix("transformer.").unwrap_or(stored);
-    let (stem, leaf) = stored.rsplit_once('.').filter(|(_, leaf)| matches!(*leaf, "weight" | "bias"))?;
+    let (stem, leaf) = bare(stored).rsplit_once('.')?;
+    let leaf = match leaf {
+        "weight" | "bias" => leaf,
+        // The norms of the oldest BERT checkpoints.
+        "gamma" => "weight",
+        "beta" => "bias",
+        _ => return None,
+    };
     names.iter().copied().flatten().find_map(|(from, to, layout)| {
-        let name = filled(to, &numbers(from, stem)?);
+        let name = filled(to, &numbers(bare(from), stem)?);
         // A bias is a vector: there is nothing to transpose.
         let layout = if leaf == "bias" { Layout::Plain } else { *layout };
         Some((format!("{name}.{leaf}"), layout))
@@ -182,8 +230,36 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_more_or_less_makes_no_difference() {
+        let name = |names, stored: &str| gguf_name(names, stored).map(|(name, _)| name);
+        for stored in ["bert.embeddings.LayerNorm.gamma", "roberta.embeddings.LayerNorm.weight", "embeddings.LayerNorm.weight"]
+        {
+            assert_eq!(name(BERT, stored).unwrap(), "token_embd_norm.weight");
+        }
+        for stored in ["distilbert.transformer.layer.2.ffn.lin1.bias", "transformer.layer.2.ffn.lin1.bias"] {
+            assert_eq!(name(DISTILBERT, stored).unwrap(), "blk.2.ffn_up.bias");
+        }
+        assert_eq!(name(LLAMA, "layers.3.self_attn.q_proj.weight").unwrap(), "blk.3.attn_q.weight");
+        assert_eq!(name(BERT, "bert.pooler.dense.weight"), None);
+        assert_eq!(name(BERT, "embeddings.position_ids"), None);
+    }
+
+    #[test]
     fn every_name_maps_there_and_back() {
-        let all = [LLAMA, QK_NORMED, SANDWICH, SANDWICH_QK_NORMED, FUSED, OUTPUT_NORMED, PLAIN, MIXTRAL, QWEN_EXPERTS, GPT2];
+        let all = [
+            LLAMA,
+            QK_NORMED,
+            SANDWICH,
+            SANDWICH_QK_NORMED,
+            FUSED,
+            OUTPUT_NORMED,
+            PLAIN,
+            MIXTRAL,
+            QWEN_EXPERTS,
+            GPT2,
+            BERT,
+            DISTILBERT,
+        ];
         for names in all {
             for (stored, ..) in names.iter().copied().flatten() {
                 let stored = format!("{}.weight", stored.replace("{}", "7"));

@@ -1,0 +1,77 @@
+//! BERT (MiniLM, bge, e5, gte), RoBERTa, XLM-R, CamemBERT and DistilBERT: encoders, whose positions see the whole text.
+//!
+//! Learned positions, norms behind the residual sum and on the embeddings, biases everywhere, a plain feed-forward with exact
+//! GELU. RoBERTa's positions begin behind the padding token's number, which its GGUF files leave out of the table. Every token
+//! is of the first type: the second marks the second text of a pair, which embedding has none of. Pooler and heads are not
+//! used. Reference: transformers' `modeling_bert.py`, `modeling_roberta.py`, `modeling_distilbert.py`.
+
+use crate::error::{Error, Result};
+use crate::spec::*;
+use crate::weights::Hparams;
+
+/// BERT's spec, and that of every GGUF file of this kind.
+pub fn bert(h: &Hparams) -> Result<Spec> {
+    let dim = h.need("dim")?;
+    let heads = h.need("heads")?;
+    if dim % heads != 0 {
+        return Err(Error::corrupt(h.file(), format!("{heads} heads do not divide a width of {dim}")));
+    }
+    let kind = h.text("position_embedding_type")?.unwrap_or_else(|| "absolute".into());
+    if kind != "absolute" {
+        return Err(Error::unsupported(format!("{}: {kind:?} positions", h.file()), "absolute ones"));
+    }
+    for key in ["is_decoder", "add_cross_attention"] {
+        if h.flag(key, false)? {
+            return Err(Error::unsupported(format!("{}: BERT as a decoder ({key})", h.file()), "encoders"));
+        }
+    }
+    let token_types = match h.is_gguf() {
+        true => h.weights().shape("token_types.weight").and_then(|shape| shape.first().copied()),
+        false => Some(h.size("token_types")?.unwrap_or(2)),
+    };
+    Ok(Spec {
+        family: "bert",
+        dim,
+        layers: h.need("layers")?,
+        vocab: super::llama::vocab(h)?,
+        context: h.need("context")?,
+        token_types,
+        embed_norm: true,
+        norm: Norm::Layer { eps: h.positive("layer_eps")?.unwrap_or(1e-12) },
+        wiring: Wiring::PostNorm,
+        attention: Attention {
+            heads,
+            kv_heads: heads,
+            head_dim: dim / heads,
+            causal: false,
+            window: None,
+            qkv_bias: true,
+            out_bias: true,
+            qk_norm: QkNorm::None,
+            scale: ScoreScale::HeadDim,
+            cap: None,
+        },
+        position: Position::Learned { offset: 0 },
+        mlp: Mlp::Plain { act: h.activation(Activation::Gelu)?, dim: h.need("mlp_dim")?, bias: true },
+        scale: Scale::NONE,
+        head: Head::None,
+    })
+}
+
+/// RoBERTa's spec.
+pub fn roberta(h: &Hparams) -> Result<Spec> {
+    let base = bert(h)?;
+    // 0 is a number like any other here, so it is no size.
+    let offset = h.token("padding")?.unwrap_or(1) as usize + 1;
+    let Some(context) = base.context.checked_sub(offset).filter(|context| *context > 0) else {
+        let why = format!("{} positions, of which {offset} are padding's: none is left", base.context);
+        return Err(Error::corrupt(h.file(), why));
+    };
+    Ok(Spec { family: "roberta", context, position: Position::Learned { offset }, ..base })
+}
+
+/// DistilBERT's spec.
+pub fn distilbert(h: &Hparams) -> Result<Spec> {
+    let base = bert(h)?;
+    Ok(Spec { family: "distilbert", token_types: None, norm: Norm::Layer { eps: 1e-12 }, ..base })
+}
