@@ -224,3 +224,25 @@ fn a_cancelled_embedder_stops_between_batches() {
 fn a_model_that_is_missing_is_told_like_any_other() {
     assert!(matches!(Embedder::load("/no/such/model.gguf"), Err(Error::NotFound { .. })));
 }
+
+#[test]
+fn an_encoder_gives_the_vectors_of_sentence_transformers() {
+    let (folder, expected) = golden("bert-mean");
+    let texts: Vec<&str> = expected["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    for device in [DeviceChoice::Cpu, DeviceChoice::CpuReference] {
+        let embedder = on(&folder, device, None, &EmbedOptions::default());
+        assert_eq!(embedder.max_tokens(), expected["max_seq_length"].as_u64().unwrap() as usize);
+        assert!(embedder.normalises());
+        let all = embedder.embed_with(&texts, embedder.options()).unwrap();
+        for (i, row) in expected["embeddings"].as_array().unwrap().iter().enumerate() {
+            let what = format!("{device}: {:?}", texts[i]);
+            assert_close(&what, &all.vectors.row(i).to_vec(), &floats(row), 2e-6, 0.0);
+            let mask = expected["attention_mask"][i].as_array().unwrap();
+            assert_eq!(all.tokens[i] as u64, mask.iter().map(|x| x.as_u64().unwrap()).sum::<u64>(), "{what}");
+        }
+        let likeness = embedder.similarity(&all.vectors, &all.vectors);
+        for (i, row) in expected["cosine"].as_array().unwrap().iter().enumerate() {
+            assert_close(&format!("{device}: cosine"), &likeness.row(i).to_vec(), &floats(row), 5e-6, 0.0);
+        }
+    }
+}

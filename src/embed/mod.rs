@@ -107,7 +107,7 @@ impl Embedder {
         }
         // Learned positions end; rotated ones were made for so many.
         let most = context.unwrap_or(network.context);
-        let most = if network.position == Position::Learned { most.min(network.context) } else { most };
+        let most = if matches!(network.position, Position::Learned { .. }) { most.min(network.context) } else { most };
         spec.max_tokens = Some(spec.max_tokens.map_or(most, |tokens| tokens.min(most)));
         let threads = if loaded.info.threads > 0 { loaded.info.threads } else { device::default_threads() };
         let shared = Arc::new(Shared { loaded, spec, threads });
