@@ -198,9 +198,9 @@ fn similarity_is_a_table_for_people_and_a_matrix_for_programs() {
     let args = ["The river runs north.", "The river runs south.", "Soup", "--similarity"];
     let matrix = parsed(embed(&model(), &[&args[..], &["--json"]].concat(), ""));
     let matrix: Vec<Vec<f32>> = matrix.as_array().unwrap().iter().map(floats).collect();
-    for i in 0..3 {
-        assert!((matrix[i][i] - 1.0).abs() < 1e-5);
-        (0..3).for_each(|j| assert!((matrix[i][j] - matrix[j][i]).abs() < 1e-6));
+    for (i, row) in matrix.iter().enumerate() {
+        assert!((row[i] - 1.0).abs() < 1e-5);
+        (0..3).for_each(|j| assert!((row[j] - matrix[j][i]).abs() < 1e-6));
     }
     let table = text(embed(&model(), &args, ""));
     let first: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
