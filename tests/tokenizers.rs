@@ -160,6 +160,12 @@ const SPECIAL: &[&str] = &[
     "Ġ",
     "Ċ",
     "<|reserved_special_token_0|>",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "[unused0]",
+    " <mask>",
+    "<pad>",
 ];
 
 fn compare(gguf: &str, folder: &str, seed: u64) {
@@ -199,6 +205,14 @@ fn the_gpt2_vocabulary_gives_the_ids_of_its_tokenizer_json() {
 }
 
 #[test]
+fn encoders_vocabularies_give_the_ids_of_their_tokenizer_json() {
+    compare("gguf-bert-f16", "bert-mean", 0x0123_4567_89ab_cdef);
+    compare("gguf-bert-q8_0", "bert-cls", 0x0fed_cba9_8765_4321);
+    compare("gguf-roberta-f32", "roberta-mean", 0x1111_2222_3333_4444);
+    compare("gguf-xlmr-f16", "xlmr-mean", 0x5555_6666_7777_8888);
+}
+
+#[test]
 fn streamed_text_is_the_decoded_text_and_never_half_a_character() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let cases = [
@@ -209,6 +223,9 @@ fn streamed_text_is_the_decoded_text_and_never_half_a_character() {
         "mistral-nemo-headdim",
         "gguf-q8_0-spm",
         "gguf-f16-bpe",
+        "bert-mean",
+        "gguf-bert-f16",
+        "gguf-xlmr-f16",
     ];
     for (i, case) in cases.into_iter().enumerate() {
         let checkpoint = Checkpoint::open(golden.join(case).to_str().unwrap()).unwrap();

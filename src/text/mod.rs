@@ -4,6 +4,7 @@
 //! [`Vocab`]; what comes back is [`Tokenizer`], [`Detokeniser`] and [`ChatTemplate`], each `Send + Sync`. The `tokenizers`
 //! crate is wrapped in `tokenizer.rs` and minijinja in `template.rs`; nothing else names them.
 
+mod charsmap;
 mod detokenise;
 mod end;
 mod message;

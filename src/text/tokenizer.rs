@@ -2,7 +2,8 @@
 //!
 //! Two ways in: a `tokenizer.json`, followed to the letter (but for truncation and padding, which sentence-transformers
 //! bakes in and which are not the tokenizer's business), or a GGUF's [`Vocab`], from which the same machinery is put
-//! together: byte-level BPE behind the pre-tokenizer that the file names, or SentencePiece BPE with merges made from scores.
+//! together: byte-level BPE behind the pre-tokenizer that the file names, SentencePiece BPE with merges made from scores,
+//! SentencePiece Unigram, or BERT's WordPiece.
 //! BOS and EOS rules become a post-processor, so that `special` means the same for both.
 //!
 //! The trap: added tokens are matched in the raw text before anything is split, special or not, so text that spells
@@ -11,7 +12,7 @@
 use super::pieces::Plan;
 use super::special::SpecialTokens;
 use super::vocab::{SpecialIds, TokenType, Vocab};
-use super::{end, pre, scores};
+use super::{charsmap, end, pre, scores};
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,13 +20,24 @@ use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence as Decoders;
 use tokenizers::decoders::strip::Strip;
+use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::bpe::BPE;
-use tokenizers::normalizers::{NFC, Prepend, Replace, Sequence as Normalizers};
+use tokenizers::models::unigram::Unigram;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{
+    BertNormalizer, NFC, Precompiled, Prepend, Replace, Sequence as Normalizers, Strip as NormalizerStrip,
+};
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
-use tokenizers::{AddedToken, PostProcessor, PreTokenizerWrapper, SplitDelimiterBehavior, TruncationDirection};
+use tokenizers::{
+    AddedToken, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, SplitDelimiterBehavior, TruncationDirection,
+};
 
 /// Turns text into token ids and ids into text. Cheap to clone: clones share one vocabulary.
 #[derive(Clone)]
@@ -60,9 +72,11 @@ impl Tokenizer {
         let tokenizer = match vocab.model.as_str() {
             "gpt2" => byte_level(&vocab, &ids),
             "llama" => sentence_piece(&vocab, &ids),
+            "bert" => word_piece(&vocab, &ids),
+            "t5" => unigram(&vocab, &ids),
             other => {
                 let what = format!("{file}: the tokenizer {other:?} (tokenizer.ggml.model)");
-                return Err(Error::unsupported(what, "gpt2, llama"));
+                return Err(Error::unsupported(what, "gpt2, llama, bert, t5"));
             }
         };
         let tokenizer = tokenizer.map_err(|e| match e.downcast::<Error>() {
@@ -222,7 +236,7 @@ fn byte_level(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers:
     }
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(steps)));
     tokenizer.with_decoder(Some(bytes));
-    finish(tokenizer, vocab, ids, rules.add_bos)
+    finish(tokenizer, vocab, ids, rules.add_bos, false)
 }
 
 /// The two halves of a merge. The space that parts them is not the first character: a piece may begin with one.
@@ -260,15 +274,95 @@ fn sentence_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokeniz
     }
     tokenizer.with_normalizer(Some(Normalizers::new(normalizers)))?;
     tokenizer.with_decoder(Some(Decoders::new(decoders)));
-    finish(tokenizer, vocab, ids, true)
+    finish(tokenizer, vocab, ids, true, false)
 }
 
-/// Added tokens, and the rule for BOS and EOS.
+/// BERT's WordPiece (Wu et al. 2016; Devlin et al. 2018): the longest pieces from the left. A file marks the beginning of a word
+/// with `▁`, where `vocab.txt` marks its continuation with `##`, and leaves control tokens bare; the oldest leave everything in
+/// brackets bare. A file seldom says whether it keeps capitals: one with more than a few capitalised
+/// words does.
+fn word_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let bare = |id: u32, token: &str| {
+        vocab.kind(id) != TokenType::Normal || token.len() > 2 && token.starts_with('[') && token.ends_with(']')
+    };
+    let spelling = |id: u32, token: &str| match token.strip_prefix('▁') {
+        Some(word) => word.to_owned(),
+        None if bare(id, token) => token.to_owned(),
+        None => format!("##{token}"),
+    };
+    let index = vocab.index()?;
+    let pieces: tokenizers::models::bpe::Vocab = index.iter().map(|(token, id)| (spelling(*id, token), *id)).collect();
+    let Some(unknown) = ids.unknown else {
+        return Err(Error::corrupt(&vocab.file, "tokenizer.ggml.unknown_token_id is missing, and there is no [UNK]").into());
+    };
+    let lowercase = vocab.lowercase.unwrap_or_else(|| {
+        let words = || index.iter().filter(|(token, id)| !bare(**id, token) && token.starts_with('▁'));
+        let capital = |c: char| c.to_lowercase().ne([c]);
+        let capitals = words().filter(|(token, _)| token.chars().any(capital)).count();
+        capitals * 100 <= words().count()
+    });
+    let model = WordPiece::builder()
+        .vocab(pieces)
+        .unk_token(vocab.tokens[unknown as usize].clone())
+        .continuing_subword_prefix("##".to_owned())
+        .max_input_chars_per_word(100);
+    let mut tokenizer = tokenizers::Tokenizer::new(model.build()?);
+    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, vocab.strip_accents, lowercase)))?;
+    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+    tokenizer.with_decoder(Some(WordPieceDecoder::new("##".to_owned(), true)));
+    finish(tokenizer, vocab, ids, true, true)
+}
+
+/// SentencePiece Unigram (Kudo 2018): the most probable pieces, behind the file's own normalisation of characters.
+fn unigram(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let corrupt = |why: &str| -> tokenizers::Error { Error::corrupt(&vocab.file, why).into() };
+    let Some(scores) = &vocab.scores else { return Err(corrupt("tokenizer.ggml.scores is missing")) };
+    if scores.iter().any(|score| !score.is_finite()) {
+        return Err(corrupt("tokenizer.ggml.scores holds NaN or infinity"));
+    }
+    let Some(unknown) = ids.unknown else { return Err(corrupt("tokenizer.ggml.unknown_token_id is missing")) };
+    vocab.index()?;
+    // Every id needs a text of its own that is not empty, be it one that nobody writes.
+    let text = |(id, token): (u32, &String)| match vocab.kind(id) {
+        TokenType::Unused => format!("\0unused {id}"),
+        _ => token.clone(),
+    };
+    let texts = (0..).zip(&vocab.tokens).map(text);
+    let pieces = texts.zip(scores).map(|(token, score)| (token, f64::from(*score))).collect();
+    let mut tokenizer = tokenizers::Tokenizer::new(Unigram::from(pieces, Some(unknown as usize), false)?);
+    let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
+    if let Some(table) = vocab.charsmap.as_ref().filter(|table| !table.is_empty()) {
+        if !charsmap::is_sound(table) {
+            return Err(corrupt("tokenizer.ggml.precompiled_charsmap is damaged"));
+        }
+        normalizers.push(Precompiled::from(table)?.into());
+    }
+    let (prefix, trim) = (vocab.add_space_prefix.unwrap_or(true), vocab.remove_extra_spaces.unwrap_or(true));
+    let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
+    match (trim, prefix) {
+        (false, _) => {}
+        // As XLM-R's tokenizer.json has it: every word gets the space that it had, or had not.
+        (true, true) => steps.push(WhitespaceSplit.into()),
+        (true, false) => {
+            normalizers.push(Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ")?.into());
+            normalizers.push(NormalizerStrip::new(true, true).into());
+        }
+    }
+    tokenizer.with_normalizer(Some(Normalizers::new(normalizers)))?;
+    let metaspace = Metaspace::new('▁', if prefix { PrependScheme::Always } else { PrependScheme::Never }, true);
+    steps.push(metaspace.clone().into());
+    tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(steps)));
+    tokenizer.with_decoder(Some(metaspace));
+    finish(tokenizer, vocab, ids, false, true)
+}
+
+/// Added tokens, and the rule for BOS and EOS where the file states none.
 fn finish(
     mut tokenizer: tokenizers::Tokenizer,
     vocab: &Vocab,
     ids: &SpecialIds,
     add_bos: bool,
+    add_eos: bool,
 ) -> tokenizers::Result<tokenizers::Tokenizer> {
     let roles = [ids.bos, ids.eos, ids.eot, ids.eom];
     let mut added = Vec::new();
@@ -284,12 +378,14 @@ fn finish(
         let strips = vocab.strip_right && special && !matches!(token.as_str(), "<unk>" | "<s>" | "<|endoftext|>");
         // Runs of spaces are matched behind the normalizer, where spaces and `▁` are one: Gemma's files spell them with spaces.
         let spaces = vocab.add_space_prefix == Some(false) && token.contains(' ');
-        added.push(AddedToken::from(token.clone(), special).normalized(spaces).rstrip(strips));
+        // RoBERTa's stands for a word with the space before it.
+        let mask = special && token == "<mask>";
+        added.push(AddedToken::from(token.clone(), special).normalized(spaces).rstrip(strips).lstrip(mask));
     }
     tokenizer.add_tokens(added)?;
 
     let bos = ids.bos.filter(|_| vocab.add_bos.unwrap_or(add_bos));
-    let eos = ids.eos.filter(|_| vocab.add_eos.unwrap_or(false));
+    let eos = ids.eos.filter(|_| vocab.add_eos.unwrap_or(add_eos));
     if bos.is_some() || eos.is_some() {
         let token = |name: &str, id: u32| SpecialToken::new(name.to_owned(), vec![id], vec![vocab.tokens[id as usize].clone()]);
         let mut template = vec!["$A"];

@@ -12,7 +12,8 @@ use std::collections::HashMap;
 pub struct Vocab {
     /// The file it came from, for messages.
     pub file: String,
-    /// `tokenizer.ggml.model`: `gpt2` for byte-level BPE, `llama` for SentencePiece BPE with scores.
+    /// `tokenizer.ggml.model`: `gpt2` for byte-level BPE, `llama` for SentencePiece BPE with scores, `bert` for WordPiece,
+    /// `t5` for SentencePiece Unigram.
     pub model: String,
     /// `tokenizer.ggml.pre`: the name of the pre-tokenizer; only `gpt2` has them.
     pub pre: Option<String>,
@@ -32,12 +33,22 @@ pub struct Vocab {
     pub unknown: Option<u32>,
     /// `tokenizer.ggml.seperator_token_id` (sic).
     pub separator: Option<u32>,
+    /// `tokenizer.ggml.cls_token_id`: begins a text of BERT.
+    pub class: Option<u32>,
     /// `tokenizer.ggml.padding_token_id`.
     pub padding: Option<u32>,
     /// `tokenizer.ggml.eot_token_id`: the end of a turn.
     pub eot: Option<u32>,
     /// `tokenizer.ggml.eom_token_id`: the end of a message that a tool call follows.
     pub eom: Option<u32>,
+    /// `tokenizer.ggml.normalizer.lowercase`, of `bert`.
+    pub lowercase: Option<bool>,
+    /// `tokenizer.ggml.normalizer.strip_accents`, of `bert`.
+    pub strip_accents: Option<bool>,
+    /// `tokenizer.ggml.precompiled_charsmap`: SentencePiece's table of characters to normalise, of `t5`.
+    pub charsmap: Option<Vec<u8>>,
+    /// `tokenizer.ggml.remove_extra_whitespaces`, of `t5`.
+    pub remove_extra_spaces: Option<bool>,
     /// `tokenizer.ggml.add_bos_token`.
     pub add_bos: Option<bool>,
     /// `tokenizer.ggml.add_eos_token`.
@@ -125,6 +136,18 @@ impl Vocab {
         let pick =
             |key: Option<u32>, default: u32| key.filter(|&id| known(id)).or(Some(default).filter(|&id| spm && known(id)));
         let plain = |key: Option<u32>| key.filter(|&id| known(id));
+        if self.model == "bert" {
+            let named = |text: &str| (0..).zip(&self.tokens).find(|(_, token)| *token == text).map(|(id, _)| id);
+            let role = |keys: [Option<u32>; 2], text: &str| keys.into_iter().find_map(plain).or_else(|| named(text));
+            return SpecialIds {
+                bos: role([self.class, self.bos], "[CLS]"),
+                eos: role([self.separator, self.eos], "[SEP]"),
+                unknown: role([self.unknown, None], "[UNK]"),
+                separator: role([self.separator, None], "[SEP]"),
+                padding: role([self.padding, None], "[PAD]"),
+                ..SpecialIds::default()
+            };
+        }
         SpecialIds {
             bos: pick(self.bos, 1),
             eos: pick(self.eos, 2),

@@ -10,6 +10,7 @@ pub fn vocab(metadata: &mut Metadata) -> Result<Vocab> {
     let id = |name: &str| Ok::<_, Error>(metadata.u64(&key(name))?.and_then(|id| u32::try_from(id).ok()));
     let flag = |name: &str| metadata.bool(&key(name));
     let string = |name: &str| Ok::<_, Error>(metadata.string(&key(name))?.map(str::to_owned));
+    let charsmap = metadata.ints(&key("precompiled_charsmap"))?;
     let types = metadata.ints(&key("token_type"))?;
     let model = string("model")?.ok_or_else(|| metadata.missing(&key("model")))?;
     let vocab = Vocab {
@@ -23,7 +24,12 @@ pub fn vocab(metadata: &mut Metadata) -> Result<Vocab> {
         eos: id("eos_token_id")?,
         unknown: id("unknown_token_id")?,
         separator: id("seperator_token_id")?,
+        class: id("cls_token_id")?,
         padding: id("padding_token_id")?,
+        lowercase: flag("normalizer.lowercase")?,
+        strip_accents: flag("normalizer.strip_accents")?,
+        charsmap: charsmap.map(|bytes| bytes.into_iter().map(|byte| byte as u8).collect()),
+        remove_extra_spaces: flag("remove_extra_whitespaces")?,
         eot: id("eot_token_id")?,
         eom: id("eom_token_id")?,
         add_bos: flag("add_bos_token")?,
