@@ -247,3 +247,25 @@ fn an_encoder_gives_the_vectors_of_sentence_transformers() {
         }
     }
 }
+
+#[test]
+fn matrices_that_are_quantised_at_load_give_nearly_the_same_vectors_with_the_same_bits_in_any_batch() {
+    let (folder, _) = golden("llama-gqa-tied");
+    let quantised = |threads| {
+        let load = LoadOptions { quantise: Some(tallow::quant::Dtype::Q8_0), threads: Some(threads), ..LoadOptions::default() };
+        Embedder::load_with(folder.to_str().unwrap(), &load, &EmbedOptions::default())
+    };
+    let texts = varied();
+    let exact = load(&folder, 1, &EmbedOptions::default());
+    let embedder = quantised(2).unwrap();
+    assert!(embedder.info().bytes < exact.info().bytes);
+    let (a, b) = (exact.embed(&texts).unwrap(), embedder.embed(&texts).unwrap());
+    assert_ne!(a, b);
+    let likeness = exact.similarity(&a, &b);
+    for (i, text) in texts.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+        // The golden models are random, and so more sensitive than any that was trained.
+        assert!(likeness[[i, i]] > 0.98, "{text:?}: {}", likeness[[i, i]]);
+        assert_eq!(bits(&quantised(1).unwrap().embed(&[text]).unwrap()), bits(&embedder.embed(&[text]).unwrap()));
+    }
+    assert_eq!(bits(&quantised(1).unwrap().embed(&texts).unwrap()), bits(&b));
+}

@@ -46,3 +46,21 @@ fn vectors_of_500_texts_differ_by_less_than_1e_5_from_sentence_transformers() {
         }
     }
 }
+
+#[test]
+fn int8_weights_keep_the_direction_of_every_vector() {
+    let Some(folder) = minilm() else { return };
+    let (texts, expected) = expected();
+    let load = LoadOptions { quantise: Some(tallow::quant::Dtype::Q8_0), ..LoadOptions::default() };
+    let embedder = Embedder::load_with(&folder, &load, &EmbedOptions::default()).unwrap();
+    let got = embedder.embed(&texts).unwrap();
+    let cosine = |i: usize| got.row(i).iter().zip(expected.row(i)).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let mut losses: Vec<f64> = (0..texts.len()).map(|i| 1.0 - cosine(i)).collect();
+    losses.sort_by(f64::total_cmp);
+    let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+    println!(
+        "1 - cosine: mean {mean:.1e}, median {:.1e}, 99 % below {:.1e}, worst {:.1e}",
+        losses[250], losses[495], losses[499]
+    );
+    assert!(mean < 1e-3 && losses[499] < 1e-2);
+}

@@ -6,7 +6,7 @@
 mod list;
 mod report;
 
-use super::args::Cache;
+use super::args::{Cache, Quantise};
 use super::fetch::Network;
 use super::{DEFAULT_MODEL, Detail, complete, failure};
 use clap_complete::ArgValueCompleter;
@@ -65,6 +65,8 @@ pub struct Args {
     device: Vec<DeviceChoice>,
     #[command(flatten)]
     cache: Cache,
+    #[command(flatten)]
+    quantise: Quantise,
     #[command(flatten)]
     network: Network,
     /// How to print
@@ -191,6 +193,7 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
                 let (context, threads) = (longest, Some(threads));
                 let options =
                     LoadOptions { device, threads, context, cache_type: args.cache.cache_type, ..LoadOptions::default() };
+                let options = args.quantise.of(options);
                 let start = Instant::now();
                 let model = if args.embed {
                     let load = LoadOptions { context: None, ..options };

@@ -8,7 +8,7 @@ mod resume;
 mod similarity;
 mod write;
 
-use super::args::{Device, Source};
+use super::args::{Device, Quantise, Source};
 use super::failure::usage;
 use super::fetch::Network;
 use super::{Detail, complete, interrupt, output};
@@ -88,6 +88,8 @@ pub struct Args {
     /// Print how alike each two of the texts are, in place of the vectors
     #[arg(long)]
     similarity: bool,
+    #[command(flatten)]
+    quantise: Quantise,
     #[command(flatten)]
     device: Device,
     #[command(flatten)]
@@ -172,7 +174,7 @@ pub fn run(mut args: Args, detail: Detail) -> anyhow::Result<()> {
     let counted = args.texts.is_empty();
     let mut records = args.records()?;
     let located = args.network.locate(&args.model, detail)?;
-    let embedder = Embedder::at(located, &args.device.options(), &options)?;
+    let embedder = Embedder::at(located, &args.quantise.of(args.device.options()), &options)?;
     if embedder.pooling() == Pooling::None && (args.similarity || matches!(format, Format::Npy | Format::Raw)) {
         return Err(usage("this model pools nothing, so a text has many vectors: print them with --output json or jsonl"));
     }

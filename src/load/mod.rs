@@ -225,6 +225,11 @@ impl Checkpoint {
             self.template.get()?;
         }
         let (choice, device) = options.device.resolve()?;
+        if let Some(dtype) = options.quantise {
+            let count = self.weights.requantise(dtype)?;
+            log::info!("{}: {count} matrices were made {dtype}", self.info.name);
+            self.info.count(&self.weights);
+        }
         let cache_type = match options.cache_type {
             CacheType::F16 if matches!(device, Resolved::Generic(_)) => {
                 return Err(Error::unsupported(format!("a cache of f16 on the device {choice}"), "f32 there, f16 on cpu"));
