@@ -1,4 +1,4 @@
-//! Vectors of 1,000 texts of mixed length against candle-transformers' BERT, on the same files.
+//! Vectors of 500 texts of mixed length against candle-transformers' BERT, on the same files.
 //!
 //! `TALLOW_MINILM=DIR RAYON_NUM_THREADS=2 cargo bench --bench embed`, where DIR is the folder of
 //! sentence-transformers/all-MiniLM-L6-v2. The runs alternate A B B A. candle's side gets its tokens for nothing and its texts
@@ -12,8 +12,8 @@ use std::time::Instant;
 use tallow::quant::Dtype;
 use tallow::{EmbedOptions, Embedder, LoadOptions};
 
-const TEXTS: usize = 1000;
-const PAIRS: usize = 4;
+const TEXTS: usize = 500;
+const PAIRS: usize = 3;
 const BATCH: usize = 32;
 const WORDS: &str = include_str!("../tests/golden/texts/openings.txt");
 

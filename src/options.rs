@@ -173,7 +173,8 @@ pub struct EmbedOptions {
     pub max_tokens: Option<usize>,
     /// Whether a longer text is cut (which is counted, and a warning in the log); else it is [`Error::TextTooLong`].
     pub truncate: bool,
-    /// The most tokens that are read in one forward, which bounds the memory. A single text may have more.
+    /// The most tokens that are read in one forward, which bounds the memory. A single text may have more. On a CPU more than
+    /// about a thousand leave its caches, and are slower.
     pub batch_tokens: usize,
     /// Ends the work early, with [`Error::Cancelled`].
     pub cancel: Option<Cancel>,
@@ -188,7 +189,7 @@ impl Default for EmbedOptions {
             prompt: Prompt::Default,
             max_tokens: None,
             truncate: true,
-            batch_tokens: 16384,
+            batch_tokens: 1024,
             cancel: None,
         }
     }

@@ -112,6 +112,46 @@ fn ten_threads_use_one_embedder_and_each_gets_its_own_texts_vectors() {
     });
 }
 
+/// `TALLOW_SOAK=60 cargo test --release --test embed soak` takes that many seconds. The memory is Linux's to tell.
+#[test]
+fn a_soak_of_ten_threads_on_one_embedder_leaves_the_memory_as_it_was() {
+    let Some(seconds) = std::env::var("TALLOW_SOAK").ok().and_then(|text| text.parse::<u64>().ok()) else {
+        eprintln!("left out: TALLOW_SOAK names no number of seconds");
+        return;
+    };
+    let (folder, _) = golden("bert-mean");
+    let embedder = load(&folder, 2, &EmbedOptions::default());
+    let texts = varied();
+    let expected = embedder.embed(&texts).unwrap();
+    let until = |share: u64| std::time::Instant::now() + std::time::Duration::from_millis(seconds * 10 * share);
+    let run = |end: std::time::Instant| {
+        std::thread::scope(|scope| {
+            for thread in 0..10 {
+                let (embedder, texts, expected) = (embedder.clone(), &texts, &expected);
+                scope.spawn(move || {
+                    for round in (thread..).take_while(|_| std::time::Instant::now() < end) {
+                        let from = round * 7 % texts.len();
+                        assert_eq!(embedder.embed(&texts[from..]).unwrap(), expected.slice(ndarray::s![from.., ..]));
+                    }
+                });
+            }
+        });
+    };
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().to_owned();
+        line.strip_suffix("kB")?.trim().parse::<u64>().ok()
+    };
+    run(until(20));
+    let before = resident();
+    run(until(80));
+    let after = resident();
+    println!("resident: {before:?} kB, then {after:?} kB");
+    if let (Some(before), Some(after)) = (before, after) {
+        assert!(after < before + before / 10 + 4096, "{before} kB became {after} kB");
+    }
+}
+
 #[test]
 fn an_embedder_crosses_threads_and_is_taken_by_reference() {
     fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}

@@ -29,8 +29,8 @@ fn vectors_of_500_texts_differ_by_less_than_1e_5_from_sentence_transformers() {
     for device in [DeviceChoice::Cpu, DeviceChoice::CpuReference] {
         let load = LoadOptions { device, ..LoadOptions::default() };
         let embedder = Embedder::load_with(&folder, &load, &EmbedOptions::default()).unwrap();
-        // The reference is slow: every tenth text is enough.
-        let step = if device == DeviceChoice::Cpu { 1 } else { 10 };
+        // The reference is slow: some of the texts are enough.
+        let step = if device == DeviceChoice::Cpu { 1 } else { 25 };
         let some: Vec<&String> = texts.iter().step_by(step).collect();
         let all = embedder.embed_with(&some, embedder.options()).unwrap();
         let mut worst = (0.0, 0);

@@ -1,7 +1,8 @@
 //! One call: the choices of options and model, resolved, and the way of its texts through the network.
 //!
-//! Texts go through in windows, so that the tokens of a million texts are never in memory at once. Within a window they are
-//! sorted by length, longest first, and packed up to the budget of a forward.
+//! Texts go through in windows of several forwards, so that the tokens of a million texts are never in memory at once, and what
+//! comes out of a stream comes every few seconds. Within a window they are sorted by length, longest first, and packed up to
+//! the budget of a forward. Nothing is padded, so a larger window would gain nothing.
 
 use super::{Embedder, Embeddings, Shared, Truncated, pool};
 use crate::error::{Error, Result};
@@ -10,8 +11,8 @@ use crate::options::{EmbedOptions, Pooling, Prompt};
 use ndarray::Array2;
 
 /// What is tokenised before it is computed: so many texts, or so many bytes of them.
-pub(super) const WINDOW_TEXTS: usize = 4096;
-pub(super) const WINDOW_BYTES: usize = 1 << 21;
+pub(super) const WINDOW_TEXTS: usize = 1024;
+pub(super) const WINDOW_BYTES: usize = 1 << 15;
 
 /// The options of a call, with what the model says in place of what they leave open.
 pub(super) struct Call {

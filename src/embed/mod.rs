@@ -168,8 +168,8 @@ impl Embedder {
         Ok(())
     }
 
-    /// The vectors of a stream that need not fit into memory, in its order. Texts are read some thousand ahead, so that they
-    /// can be sorted and packed. What is yielded holds the item itself, which may carry more than its text.
+    /// The vectors of a stream that need not fit into memory, in its order. Up to a thousand texts are read ahead, so that
+    /// they can be packed. What is yielded holds the item itself, which may carry more than its text.
     ///
     /// ```
     /// # const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/SmolLM2-135M-Instruct.Q4_1.gguf");

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Texts that a thread takes at a time.
+/// The most texts that a thread takes at a time.
 const GRAIN: usize = 32;
 /// Bytes below which it is not worth starting threads.
 const FEW_BYTES: usize = 8 << 10;
@@ -42,17 +42,18 @@ impl Embedder {
     fn encoded(&self, call: &Call, texts: &[&str]) -> Vec<Result<(Vec<u32>, usize)>> {
         let encode = |text: &&str| self.encode(call, text);
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
-        let threads = self.shared.threads.min(texts.len().div_ceil(GRAIN));
+        let threads = self.shared.threads.min(texts.len());
         if threads < 2 || bytes < FEW_BYTES {
             return texts.iter().map(encode).collect();
         }
+        let grain = (texts.len() / (4 * threads)).clamp(1, GRAIN);
         let next = AtomicUsize::new(0);
         let work = || {
             let mut mine = Vec::new();
             loop {
-                let at = next.fetch_add(GRAIN, Ordering::Relaxed);
-                let Some(chunk) = texts.get(at..) else { return mine };
-                mine.push((at, chunk.iter().take(GRAIN).map(encode).collect::<Vec<_>>()));
+                let at = next.fetch_add(grain, Ordering::Relaxed);
+                let Some(chunk) = texts.get(at..).filter(|chunk| !chunk.is_empty()) else { return mine };
+                mine.push((at, chunk.iter().take(grain).map(encode).collect::<Vec<_>>()));
             }
         };
         let mut parts = std::thread::scope(|scope| {
