@@ -595,6 +595,20 @@ fn show_describes_the_default_model() {
 }
 
 #[test]
+fn an_encoder_is_shown_as_one_and_generates_nothing() {
+    let (folder, _) = golden("bert-mean");
+    let shown = json(output(&["show", &folder, "--json"]));
+    assert_eq!(
+        (&shown["capabilities"], &shown["spec"]["attention"]["causal"]),
+        (&serde_json::json!(["embedding"]), &Value::from(false))
+    );
+    let shown = ok(output(&["show", &folder]));
+    assert!(shown.contains("embedding") && !shown.contains("temperature") && !shown.contains("cache per 1k"), "{shown}");
+    let (code, error) = failure(output(&["run", &folder, "hello"]));
+    assert!(code == 1 && error.contains("bert, an encoder") && error.contains("tallow embed"), "{error}");
+}
+
+#[test]
 fn show_gives_one_part_alone_as_text_or_json() {
     let (model, _) = golden("llama3-rope-scaling");
     let spec = json(output(&["show", &model, "--spec", "--json"]));

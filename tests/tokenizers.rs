@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use tallow::Checkpoint;
-use tallow::text::{Detokeniser, Start};
+use tallow::text::{Detokeniser, Start, Tokenizer, Vocab};
 
 /// A small generator with a fixed seed (xorshift64, Marsaglia 2003).
 struct Random(u64);
@@ -207,9 +207,46 @@ fn the_gpt2_vocabulary_gives_the_ids_of_its_tokenizer_json() {
 #[test]
 fn encoders_vocabularies_give_the_ids_of_their_tokenizer_json() {
     compare("gguf-bert-f16", "bert-mean", 0x0123_4567_89ab_cdef);
+    compare("gguf-nomic-bert-f16", "nomic-bert-mean", 0x0f0f_1e1e_2d2d_3c3c);
     compare("gguf-bert-q8_0", "bert-cls", 0x0fed_cba9_8765_4321);
     compare("gguf-roberta-f32", "roberta-mean", 0x1111_2222_3333_4444);
     compare("gguf-xlmr-f16", "xlmr-mean", 0x5555_6666_7777_8888);
+}
+
+#[test]
+fn an_encoders_vocabulary_that_can_not_be_used_names_the_key() {
+    let tokens = |tokens: &[&str]| tokens.iter().map(|token| (*token).to_owned()).collect::<Vec<_>>();
+    let word_piece =
+        Vocab { file: "a.gguf".into(), model: "bert".into(), tokens: tokens(&["[CLS]", "▁a", "b"]), ..Vocab::default() };
+    let unigram = Vocab {
+        model: "t5".into(),
+        tokens: tokens(&["<unk>", "▁a", ""]),
+        scores: Some(vec![0.0; 3]),
+        unknown: Some(0),
+        ..word_piece.clone()
+    };
+    let fault = |vocab: Vocab| Tokenizer::from_vocab(vocab).unwrap_err().to_string();
+    assert!(fault(word_piece).starts_with("a.gguf: tokenizer.ggml.unknown_token_id is missing"));
+    assert!(fault(Vocab { scores: None, ..unigram.clone() }).contains("tokenizer.ggml.scores is missing"));
+    assert!(fault(Vocab { scores: Some(vec![f32::NAN; 3]), ..unigram.clone() }).contains("tokenizer.ggml.scores holds NaN"));
+    assert!(fault(Vocab { unknown: None, ..unigram.clone() }).contains("tokenizer.ggml.unknown_token_id is missing"));
+    let damaged = Vocab { charsmap: Some(vec![4, 0, 0, 0, 1, 2, 3, 4]), ..unigram.clone() };
+    assert!(fault(damaged).contains("tokenizer.ggml.precompiled_charsmap is damaged"));
+    assert_eq!(Tokenizer::from_vocab(unigram).unwrap().encode("a a x", false).unwrap(), [1, 1, 0]);
+}
+
+#[test]
+fn a_unigram_vocabulary_may_go_without_the_space_in_front() {
+    let vocab = Vocab {
+        model: "t5".into(),
+        tokens: ["<unk>", "▁", "a", "b", "▁a"].map(str::to_owned).to_vec(),
+        scores: Some(vec![0.0, -2.0, -1.0, -1.0, -1.5]),
+        unknown: Some(0),
+        add_space_prefix: Some(false),
+        ..Vocab::default()
+    };
+    let tokenizer = Tokenizer::from_vocab(vocab).unwrap();
+    assert_eq!(tokenizer.encode("  ab \n a ", false).unwrap(), [2, 3, 4]);
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! BERT (MiniLM, bge, e5, gte), RoBERTa, XLM-R, CamemBERT and DistilBERT: encoders, whose positions see the whole text.
+//! BERT (MiniLM, bge, e5, gte), RoBERTa, XLM-R, CamemBERT, DistilBERT and nomic-embed-text: encoders, whose positions see the
+//! whole text.
 //!
 //! Learned positions, norms behind the residual sum and on the embeddings, biases everywhere, a plain feed-forward with exact
 //! GELU. RoBERTa's positions begin behind the padding token's number, which its GGUF files leave out of the table. Every token
 //! is of the first type: the second marks the second text of a pair, which embedding has none of. Pooler and heads are not
-//! used. Reference: transformers' `modeling_bert.py`, `modeling_roberta.py`, `modeling_distilbert.py`.
+//! used. Nomic's has rotary positions, a gated feed-forward and no biases. Reference: transformers' `modeling_bert.py`,
+//! `modeling_roberta.py`, `modeling_distilbert.py`, `modeling_nomic_bert.py`.
 
 use crate::error::{Error, Result};
 use crate::spec::*;
@@ -74,4 +76,35 @@ pub fn roberta(h: &Hparams) -> Result<Spec> {
 pub fn distilbert(h: &Hparams) -> Result<Spec> {
     let base = bert(h)?;
     Ok(Spec { family: "distilbert", token_types: None, norm: Norm::Layer { eps: 1e-12 }, ..base })
+}
+
+/// The spec of nomic-embed-text 1 and 1.5. Its configurations come in two spellings: that of the repository's own code, whose
+/// switches must be as these models have them, and that of transformers.
+pub fn nomic(h: &Hparams) -> Result<Spec> {
+    let base = bert(h)?;
+    for (key, usual) in [
+        ("prenorm", false),
+        ("use_rms_norm", false),
+        ("causal", false),
+        ("qkv_proj_bias", false),
+        ("mlp_fc1_bias", false),
+        ("mlp_fc2_bias", false),
+        ("rotary_emb_interleaved", false),
+    ] {
+        if h.flag(key, usual)? != usual {
+            return Err(Error::unsupported(format!("{}: key {key}", h.file()), "nomic-embed-text 1 and 1.5"));
+        }
+    }
+    if h.optional_size("experts")?.is_some() || h.positive("rotary_scaling_factor")?.is_some() {
+        let what = format!("{}: experts or a rotary scaling factor", h.file());
+        return Err(Error::unsupported(what, "nomic-embed-text 1 and 1.5"));
+    }
+    let rope = h.rope_from(1000.0, base.attention.head_dim, base.context)?;
+    Ok(Spec {
+        family: "nomic-bert",
+        attention: Attention { qkv_bias: false, out_bias: false, ..base.attention },
+        position: Position::Rope(vec![rope]),
+        mlp: Mlp::Gated { act: h.activation(Activation::Silu)?, dim: h.need("mlp_dim")?, bias: false },
+        ..base
+    })
 }

@@ -28,7 +28,7 @@ pub struct Family {
 }
 
 /// Every family that runs. GGUF files of Mistral models call themselves `llama`, those of encoders `bert`.
-pub static FAMILIES: [Family; 22] = [
+pub static FAMILIES: [Family; 24] = [
     Family { name: "llama", names: names::LLAMA, spec: llama::spec },
     Family { name: "mistral", names: names::LLAMA, spec: mistral::spec },
     Family { name: "qwen2", names: names::LLAMA, spec: qwen::qwen2 },
@@ -50,6 +50,8 @@ pub static FAMILIES: [Family; 22] = [
     Family { name: "roberta", names: names::BERT, spec: bert::roberta },
     Family { name: "xlm-roberta", names: names::BERT, spec: bert::roberta },
     Family { name: "camembert", names: names::BERT, spec: bert::roberta },
+    Family { name: "nomic_bert", names: names::NOMIC_BERT, spec: bert::nomic },
+    Family { name: "nomic-bert", names: names::NOMIC_BERT, spec: bert::nomic },
     Family { name: "distilbert", names: names::DISTILBERT, spec: bert::distilbert },
 ];
 

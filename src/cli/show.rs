@@ -101,7 +101,9 @@ fn blocks(checkpoint: &Checkpoint, verbose: bool) -> String {
     block(&mut out, "Model", &model);
     let capabilities: Vec<_> = capabilities(checkpoint).into_iter().map(|name| row(name, String::new())).collect();
     block(&mut out, "Capabilities", &capabilities);
-    block(&mut out, "Parameters", &parameters(checkpoint));
+    if !spec.is_encoder() {
+        block(&mut out, "Parameters", &parameters(checkpoint));
+    }
     if let Some(license) = &info.license {
         // A whole text is for --license; its first lines say which one it is.
         let lines: Vec<_> = license.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).collect();
@@ -110,7 +112,9 @@ fn blocks(checkpoint: &Checkpoint, verbose: bool) -> String {
     if let Some(text) = &info.intended_use {
         block(&mut out, "Intended use", &wrapped(text).iter().map(|line| row(line, String::new())).collect::<Vec<_>>());
     }
-    let sizes = [row("weights", bytes(info.bytes)), row("cache per 1k tokens", bytes(TOKENS * info.cache_bytes_per_token))];
+    let cache = row("cache per 1k tokens", bytes(TOKENS * info.cache_bytes_per_token));
+    let sizes: Vec<_> =
+        std::iter::once(row("weights", bytes(info.bytes))).chain((!spec.is_encoder()).then_some(cache)).collect();
     block(&mut out, "Memory", &sizes);
     let rows = memory::text(&checkpoint.cost());
     // Writing to a string can not fail.
@@ -156,6 +160,9 @@ fn object(checkpoint: &Checkpoint, verbose: bool) -> Value {
 }
 
 fn capabilities(checkpoint: &Checkpoint) -> Vec<&'static str> {
+    if checkpoint.spec().is_encoder() {
+        return vec!["embedding"];
+    }
     let chat = checkpoint.template().ok().flatten().map(|_| "chat");
     std::iter::once("completion").chain(chat).collect()
 }

@@ -144,7 +144,9 @@ impl<C: Compute> Transformer<C> {
                 if batch.outputs.is_empty() {
                     break;
                 }
-                (h, x) = (c.select(&h, &batch.outputs)?, c.select(&x, &batch.outputs)?);
+                if !batch.outputs.iter().copied().eq(0..batch.tokens.len()) {
+                    (h, x) = (c.select(&h, &batch.outputs)?, c.select(&x, &batch.outputs)?);
+                }
             }
             x = self.joined(x, c.project(&h, &block.out)?, &block.attention_norms)?;
 

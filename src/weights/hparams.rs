@@ -13,7 +13,7 @@ use crate::spec::Activation;
 use serde_json::Value as Json;
 
 /// (our name, keys of config.json in order of preference, key of GGUF metadata after the architecture's prefix)
-const KEYS: [(&str, &[&str], &str); 34] = [
+const KEYS: [(&str, &[&str], &str); 35] = [
     ("dim", &["hidden_size", "n_embd", "dim"], "embedding_length"),
     ("layers", &["num_hidden_layers", "n_layer", "n_layers"], "block_count"),
     ("heads", &["num_attention_heads", "n_head", "n_heads"], "attention.head_count"),
@@ -25,7 +25,7 @@ const KEYS: [(&str, &[&str], &str); 34] = [
     ("vocab", &["vocab_size"], "vocab_size"),
     ("rms_eps", &["rms_norm_eps"], "attention.layer_norm_rms_epsilon"),
     ("layer_eps", &["layer_norm_epsilon", "layer_norm_eps", "norm_epsilon"], "attention.layer_norm_epsilon"),
-    ("rope_theta", &["rope_theta"], "rope.freq_base"),
+    ("rope_theta", &["rope_theta", "rotary_emb_base"], "rope.freq_base"),
     ("rope_dims", &[], "rope.dimension_count"),
     ("local_rope_theta", &["rope_local_base_freq"], "rope.freq_base_swa"),
     ("window", &["sliding_window"], "attention.sliding_window"),
@@ -46,6 +46,7 @@ const KEYS: [(&str, &[&str], &str); 34] = [
     ("activation", &["hidden_act", "activation_function", "hidden_activation", "activation"], ""),
     ("tied", &["tie_word_embeddings"], ""),
     ("token_types", &["type_vocab_size"], ""),
+    ("rotary_scaling_factor", &["rotary_scaling_factor"], ""),
     ("padding", &["pad_token_id"], ""),
     ("position_embedding_type", &["position_embedding_type"], ""),
 ];
@@ -229,9 +230,10 @@ impl<'a> Hparams<'a> {
 
     /// The activation function; `default` where the file does not name one.
     pub fn activation(&self, default: Activation) -> Result<Activation> {
-        const NAMES: [(&str, Activation); 14] = [
+        const NAMES: [(&str, Activation); 15] = [
             ("silu", Activation::Silu),
             ("swish", Activation::Silu),
+            ("swiglu", Activation::Silu),
             ("gelu", Activation::Gelu),
             ("gelu_python", Activation::Gelu),
             ("gelu_new", Activation::GeluTanh),

@@ -163,6 +163,20 @@ pub const DISTILBERT: Names = &[&[
     ("transformer.layer.{}.output_layer_norm", "blk.{}.layer_output_norm", Layout::Plain),
 ]];
 
+/// nomic-embed-text. Queries, keys and values lie below each other.
+pub const NOMIC_BERT: Names = &[&[
+    ("embeddings.word_embeddings", "token_embd", Layout::Plain),
+    ("embeddings.token_type_embeddings", "token_types", Layout::Plain),
+    ("emb_ln", "token_embd_norm", Layout::Plain),
+    ("encoder.layers.{}.attn.Wqkv", "blk.{}.attn_qkv", Layout::Plain),
+    ("encoder.layers.{}.attn.out_proj", "blk.{}.attn_output", Layout::Plain),
+    ("encoder.layers.{}.norm1", "blk.{}.attn_output_norm", Layout::Plain),
+    ("encoder.layers.{}.mlp.fc12", "blk.{}.ffn_gate", Layout::Plain),
+    ("encoder.layers.{}.mlp.fc11", "blk.{}.ffn_up", Layout::Plain),
+    ("encoder.layers.{}.mlp.fc2", "blk.{}.ffn_down", Layout::Plain),
+    ("encoder.layers.{}.norm2", "blk.{}.layer_output_norm", Layout::Plain),
+]];
+
 /// What stands before every name of a checkpoint, or does not, as the class that saved it has it. It says nothing.
 const PREFIXES: [&str; 5] = ["transformer.", "model.", "bert.", "roberta.", "distilbert."];
 
@@ -259,6 +273,7 @@ mod tests {
             GPT2,
             BERT,
             DISTILBERT,
+            NOMIC_BERT,
         ];
         for names in all {
             for (stored, ..) in names.iter().copied().flatten() {

@@ -12,7 +12,12 @@ use serde_json::{Map, Value as Json};
 impl Hparams<'_> {
     /// The rotation of the layers that see all positions; in most models, of all layers.
     pub fn rope(&self, head_dim: usize, context: usize) -> Result<Rope> {
-        self.rope_of("full_attention", self.positive("rope_theta")?.unwrap_or(10_000.0), head_dim, context)
+        self.rope_from(10_000.0, head_dim, context)
+    }
+
+    /// The same, where the base that goes without saying is `theta`.
+    pub fn rope_from(&self, theta: f64, head_dim: usize, context: usize) -> Result<Rope> {
+        self.rope_of("full_attention", self.positive("rope_theta")?.unwrap_or(theta), head_dim, context)
     }
 
     /// The rotation of window layers, where they have a base of their own (Gemma 3): `theta` unless one is stated, and no
