@@ -100,8 +100,22 @@ pub enum Error {
         /// Positions there are.
         limit: usize,
     },
-    /// The caller ended the reading of a prompt with its [`Cancel`](crate::Cancel).
-    #[error("cancelled while the prompt was read")]
+    /// A text has more tokens than the embedding model reads, and must not be cut.
+    #[error(
+        "text {} ({text:?}) has {tokens} tokens, {limit} are read; shorten it, or let long texts be cut (truncate)", index + 1
+    )]
+    TextTooLong {
+        /// Which of the texts, from 0.
+        index: usize,
+        /// How it begins.
+        text: String,
+        /// Its tokens.
+        tokens: usize,
+        /// The most that are read.
+        limit: usize,
+    },
+    /// The caller ended the work with its [`Cancel`](crate::Cancel).
+    #[error("cancelled")]
     Cancelled,
     /// Weights and cache do not fit into memory.
     #[error(

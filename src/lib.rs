@@ -1,6 +1,6 @@
 //! In-process LLM inference on Candle: no server, no Python.
 //!
-//! Load a [`Model`], open a [`Session`], and iterate over what it generates. The example runs with the model that is in
+//! Load a [`Model`], open a [`Session`], and iterate over what it generates; or load an [`Embedder`] for vectors of texts. The example runs with the model that is in
 //! the repository:
 //!
 //! ```
@@ -16,7 +16,7 @@
 //! # Ok::<(), tallow::Error>(())
 //! ```
 //!
-//! Everything is synchronous and takes `&self`; a [`Model`] is `Send + Sync` and cheap to clone. Errors are one type,
+//! Everything is synchronous and takes `&self`; a [`Model`] and an [`Embedder`] are `Send + Sync` and cheap to clone. Errors are one type,
 //! [`Error`], with a variant for each thing a caller can act on. Progress and warnings go to the `log` facade.
 //!
 //! The modules below are the layers it is built from, lowest first: [`spec`] and [`quant`] (plain definitions), [`sample`]
@@ -30,6 +30,7 @@ pub mod bench;
 mod bytes;
 pub mod catalog;
 pub mod device;
+mod embed;
 mod engine;
 mod error;
 pub mod hub;
@@ -48,15 +49,19 @@ pub mod weights;
 
 pub use bytes::Bytes;
 pub use device::DeviceChoice;
+pub use embed::{EmbedIter, Embedder, Embedding, Embeddings, Truncated};
 pub use engine::{DoneReason, GenerateBatch, Generation, Logprobs, Model, Perplexity, Piece, Session, Usage};
 pub use error::{Error, Result};
 pub use load::{
-    Checkpoint, Cost, Glance, Located, ModelInfo, Place, Remote, cost, find, find_with, glance, not_here, reference_of,
+    Checkpoint, Cost, Dense, EmbedSpec, Glance, Located, ModelInfo, Place, Remote, Similarity, cost, find, find_with, glance,
+    not_here, reference_of,
 };
 #[cfg(feature = "hub")]
 pub use load::{Prepared, prepare};
+/// The crate of [`Embedder`]'s arrays.
+pub use ndarray;
 pub use nn::CacheType;
-pub use options::{Cancel, GenerateOptions, LoadOptions, Overflow};
+pub use options::{Cancel, EmbedOptions, GenerateOptions, LoadOptions, Overflow, Pooling, Prompt};
 pub use reference::HubRef;
 pub use sample::SampleOptions;
 pub use sources::model_folders;

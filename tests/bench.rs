@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// llama-bench's keys and ours, in order.
-const KEYS: [&str; 36] = [
+const KEYS: [&str; 38] = [
     "build_commit",
     "cpu_info",
     "gpu_info",
@@ -37,6 +37,8 @@ const KEYS: [&str; 36] = [
     "bandwidth_pct",
     "peak_pct",
     "kernels",
+    "n_texts",
+    "texts_ts",
     "ratio",
     "ratio_lo",
     "ratio_hi",
@@ -154,7 +156,7 @@ fn every_format_has_a_line_for_each_test() {
     let csv = run("csv");
     let lines: Vec<_> = csv.lines().collect();
     assert_eq!(lines.len(), 3, "{csv}");
-    assert_eq!(lines[0], KEYS[..34].join(","));
+    assert_eq!(lines[0], KEYS[..36].join(","));
     assert!(lines[1].starts_with("\"tallow ") && lines[1].contains("\",\"CPU\",\""), "{csv}");
 }
 
@@ -224,4 +226,25 @@ fn what_can_not_be_measured_is_refused() {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{more}");
     }
     assert_eq!(bench("no-such-model", "-p 1").status.code(), Some(3));
+}
+
+#[test]
+fn vectors_are_measured_by_length_and_number_of_texts() {
+    let model = model("bert-mean");
+    let rows = rows(bench(&model, "--embed -p 4,16 --texts 1,3 -r 2 -t 1 -o json"));
+    let shape = |row: &Value| ["n_texts", "n_prompt", "n_gen"].map(|key| row[key].as_u64().unwrap());
+    assert_eq!(rows.iter().map(shape).collect::<Vec<_>>(), [[1, 4, 0], [3, 4, 0], [1, 16, 0], [3, 16, 0]]);
+    for row in &rows {
+        assert_eq!(row.as_object().unwrap().keys().collect::<Vec<_>>(), KEYS);
+        assert_eq!(numbers(&row["samples_ts"]).len(), 2);
+        let (tokens, texts) = (row["avg_ts"].as_f64().unwrap(), row["texts_ts"].as_f64().unwrap());
+        assert!((tokens / texts / row["n_prompt"].as_f64().unwrap() - 1.0).abs() < 1e-6);
+        assert!(row["peak_pct"].as_f64().unwrap() > 0.0);
+        assert!(row["bandwidth_pct"].is_null());
+    }
+    let table = stdout(bench(&model, "--embed -p 4 --texts 2 -r 1 -t 1"));
+    assert!(table.contains("texts/s") && table.contains("embed2x4"), "{table}");
+    let too_long = bench(&model, "--embed -p 4000 -r 1 -t 1");
+    assert!(!too_long.status.success() && String::from_utf8_lossy(&too_long.stderr).contains("32 are read"));
+    assert_eq!(bench(&model, "--embed -n 4").status.code(), Some(2));
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Layers from the bottom up; a module imports only from lower ones (or itself).
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("error", 0),
     ("bytes", 1),
     ("reference", 1),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("model", 6),
     ("options", 6),
     ("load", 7),
+    ("embed", 8),
     ("engine", 8),
     ("bench", 9),
 ];

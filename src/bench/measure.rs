@@ -4,6 +4,7 @@
 //! the machine's speed falls on all alike. Before the first round each test runs until two runs in a row agree.
 
 use super::Peer;
+use crate::embed::Embedder;
 use crate::engine::Model;
 use crate::error::{Error, Result};
 use crate::nn::{Batch, KvCache};
@@ -27,18 +28,23 @@ pub struct Test {
     pub generate: usize,
     /// Tokens in the cache before.
     pub depth: usize,
+    /// Texts of `prompt` tokens each that become vectors together, with nothing generated; 0 for the tests of llama-bench.
+    pub texts: usize,
 }
 
 impl Test {
     /// Tokens that are timed.
     pub fn tokens(&self) -> usize {
-        self.prompt + self.generate
+        self.prompt * self.texts.max(1) + self.generate
     }
 }
 
 impl std::fmt::Display for Test {
-    /// llama-bench's names: `pp512`, `tg128`, `pp512+tg128 @ d4096`.
+    /// llama-bench's names: `pp512`, `tg128`, `pp512+tg128 @ d4096`; `embed32x128` is 32 texts of 128 tokens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.texts > 0 {
+            return write!(f, "embed{}x{}", self.texts, self.prompt);
+        }
         match (self.prompt, self.generate) {
             (prompt, 0) => write!(f, "pp{prompt}")?,
             (0, generate) => write!(f, "tg{generate}")?,
@@ -90,6 +96,12 @@ impl Measurement {
         self.samples.iter().map(rate).collect()
     }
 
+    /// Texts per second, a value for each sample; `None` for tests that make no vectors.
+    pub fn text_rates(&self) -> Option<Vec<f64>> {
+        let rate = |sample: &Sample| self.test.texts as f64 / sample.time.as_secs_f64().max(1e-9);
+        (self.test.texts > 0).then(|| self.samples.iter().map(rate).collect())
+    }
+
     /// Median time to the logits of the first new token; `None` for a test without a prompt.
     pub fn first_token(&self) -> Option<Duration> {
         let times: Vec<f64> = self.samples.iter().map(|sample| sample.prompt.as_secs_f64()).collect();
@@ -110,6 +122,8 @@ pub trait Timed {
 pub enum Runner<'a> {
     /// A loaded model.
     Model(&'a Model),
+    /// A loaded model that makes vectors.
+    Embedder(&'a Embedder),
     /// Another engine.
     Peer(&'a mut Peer),
 }
@@ -137,6 +151,43 @@ impl Bench<'_> {
         }
         Ok(())
     }
+}
+
+/// One embedder with its random texts.
+struct Vectors<'a> {
+    embedder: &'a Embedder,
+    tokens: Vec<u32>,
+}
+
+impl Timed for Vectors<'_> {
+    fn run(&mut self, test: Test) -> Result<Sample> {
+        let texts: Vec<&[u32]> = self.tokens.chunks_exact(test.prompt).take(test.texts).collect();
+        let start = Instant::now();
+        self.embedder.embed_tokens(&texts)?;
+        Ok(Sample { time: start.elapsed(), prompt: Duration::ZERO })
+    }
+
+    fn warm_up(&mut self, test: Test) -> Result<()> {
+        warm_up(self, test)
+    }
+}
+
+/// Runs `test` until two runs in a row take as long.
+fn warm_up(timed: &mut impl Timed, test: Test) -> Result<()> {
+    let start = Instant::now();
+    let mut before = timed.run(test)?.time;
+    for _ in 1..WARM_RUNS {
+        if start.elapsed() > WARM_TIME {
+            break;
+        }
+        let time = timed.run(test)?.time;
+        let change = time.as_secs_f64() / before.as_secs_f64().max(1e-9) - 1.0;
+        if change.abs() < STABLE {
+            break;
+        }
+        before = time;
+    }
+    Ok(())
 }
 
 impl<T: Timed> Timed for &mut T {
@@ -176,20 +227,7 @@ impl Timed for Bench<'_> {
     }
 
     fn warm_up(&mut self, test: Test) -> Result<()> {
-        let start = Instant::now();
-        let mut before = self.run(test)?.time;
-        for _ in 1..WARM_RUNS {
-            if start.elapsed() > WARM_TIME {
-                break;
-            }
-            let time = self.run(test)?.time;
-            let change = time.as_secs_f64() / before.as_secs_f64().max(1e-9) - 1.0;
-            if change.abs() < STABLE {
-                break;
-            }
-            before = time;
-        }
-        Ok(())
+        warm_up(self, test)
     }
 }
 
@@ -203,17 +241,30 @@ pub fn measure(runners: Vec<Runner>, tests: &[Test], plan: Plan) -> Result<Vec<M
         return Err(Error::Input("a measurement needs at least one repetition, one token, and one token in a batch".into()));
     }
     let longest = tests.iter().map(|test| test.depth + test.tokens()).max().unwrap_or(0);
+    let random = |vocab: usize| {
+        let mut random = ChaCha12Rng::seed_from_u64(plan.seed);
+        (0..longest).map(|_| (random.next_u64() % vocab as u64) as u32).collect::<Vec<u32>>()
+    };
+    let vectors = tests.iter().filter(|test| test.texts > 0).count();
+    if vectors > 0 && (vectors < tests.len() || tests.iter().any(|test| test.generate + test.depth > 0)) {
+        return Err(Error::Input("a measurement is of vectors or of text, not of both".into()));
+    }
     let mut timed: Vec<Box<dyn Timed + '_>> = Vec::with_capacity(runners.len());
     for runner in runners {
         timed.push(match runner {
             Runner::Peer(peer) => Box::new(peer),
+            Runner::Model(_) if vectors > 0 => {
+                return Err(Error::Input("vectors are measured on an embedder, not on a model".into()));
+            }
+            Runner::Embedder(_) if vectors == 0 => {
+                return Err(Error::Input("an embedder is measured by vectors, it writes no text".into()));
+            }
+            Runner::Embedder(embedder) => Box::new(Vectors { embedder, tokens: random(embedder.spec().vocab) }),
             Runner::Model(model) if longest > model.context() => {
                 return Err(Error::ContextOverflow { wanted: longest, limit: model.context() });
             }
             Runner::Model(model) => {
-                let mut random = ChaCha12Rng::seed_from_u64(plan.seed);
-                let vocab = model.spec().vocab as u64;
-                let tokens = (0..longest).map(|_| (random.next_u64() % vocab) as u32).collect();
+                let tokens = random(model.spec().vocab);
                 Box::new(Bench { model, batch: plan.batch, caches: BTreeMap::new(), logits: Vec::new(), tokens })
             }
         });
@@ -252,6 +303,8 @@ mod tests {
 
     #[test]
     fn tests_have_the_names_that_llama_bench_gives_them() {
+        assert_eq!(Test { prompt: 128, generate: 0, depth: 0, texts: 32 }.to_string(), "embed32x128");
+        assert_eq!(Test { prompt: 128, generate: 0, depth: 0, texts: 32 }.tokens(), 4096);
         for (prompt, generate, depth, name) in [
             (512, 0, 0, "pp512"),
             (0, 128, 0, "tg128"),
@@ -259,7 +312,7 @@ mod tests {
             (512, 0, 512, "pp512 @ d512"),
             (0, 128, 4096, "tg128 @ d4096"),
         ] {
-            assert_eq!(Test { prompt, generate, depth }.to_string(), name);
+            assert_eq!(Test { prompt, generate, depth, texts: 0 }.to_string(), name);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Measuring: how fast a model reads and writes, with an interval, and what share of the machine's limits that is.
 //!
 //! The tests are those of llama.cpp's `llama-bench`, so that figures can be compared: random tokens, forwards only, no
-//! sampling and no tokenizing. [`measure()`] takes the samples, [`Summary`] says what they mean, [`Roofline`] measures the
+//! sampling and no tokenizing; and texts of random tokens that become vectors. [`measure()`] takes the samples, [`Summary`] says what they mean, [`Roofline`] measures the
 //! machine, and [`Work`] counts what a test reads and multiplies.
 //!
 //! The trap is a machine that changes while one looks: other people's load comes and goes within minutes. So the tests and

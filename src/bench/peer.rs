@@ -95,7 +95,7 @@ mod tests {
             command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
         };
         let base = "-m m.gguf -r 1 -o jsonl -ngl 0 -ctk f16 -ctv f16 -t 3 -d";
-        let test = |prompt, generate, depth| Test { prompt, generate, depth };
+        let test = |prompt, generate, depth| Test { prompt, generate, depth, texts: 0 };
         assert_eq!(words(test(8, 0, 0)), format!("{base} 0 -b 512 -ub 512 -p 8 -n 0"));
         assert_eq!(words(test(0, 4, 16)), format!("{base} 16 -b 512 -ub 512 -p 0 -n 4"));
         assert_eq!(words(test(8, 4, 0)), format!("{base} 0 -b 512 -ub 512 -p 0 -n 0 -pg 8,4"));

@@ -1,8 +1,8 @@
 //! What a test reads and multiplies, counted from the model's tensors: the numerators of the roofline's shares.
 
 use super::Test;
-use crate::engine::Model;
-use crate::spec::{Head, Mlp};
+use crate::load::ModelInfo;
+use crate::spec::{Head, Mlp, Spec};
 
 /// The table of token embeddings, of which a token reads one row.
 const EMBEDDING: &str = "token_embd.weight";
@@ -23,9 +23,12 @@ pub struct Work {
 }
 
 impl Work {
-    /// Counts for `test` on `model`.
-    pub fn of(model: &Model, test: Test) -> Work {
-        let (info, spec) = (model.info(), model.spec());
+    /// Counts for `test` on the model of `info` and `spec`.
+    pub fn of(info: &ModelInfo, spec: &Spec, test: Test) -> Work {
+        if test.texts > 0 {
+            let operations = 2.0 * row_elements(spec) as f64 * test.tokens() as f64;
+            return Work { bytes_per_token: None, prompt_operations: Some(operations) };
+        }
         // A checkpoint may hold an output matrix that its model does not use.
         let tied = matches!(spec.head, Head::Tied);
         let (head, unused) = if tied { (EMBEDDING, OUTPUT) } else { (OUTPUT, EMBEDDING) };
@@ -58,4 +61,16 @@ impl Work {
             prompt_operations: (test.prompt > 0).then_some(operations),
         }
     }
+}
+
+/// Elements of the matrices that each token of a text goes through on its way to its hidden state.
+fn row_elements(spec: &Spec) -> usize {
+    let attention = &spec.attention;
+    let (queries, keys) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
+    let mlp = match spec.mlp {
+        Mlp::Gated { dim, .. } => 3 * dim,
+        Mlp::Plain { dim, .. } => 2 * dim,
+        Mlp::Experts { dim, count, used, .. } => 3 * dim * used + count,
+    };
+    spec.layers * spec.dim * (2 * queries + 2 * keys + mlp)
 }

@@ -6,7 +6,7 @@
 mod list;
 mod report;
 
-use super::args::Cache;
+use super::args::{Cache, Quantise};
 use super::fetch::Network;
 use super::{DEFAULT_MODEL, Detail, complete, failure};
 use clap_complete::ArgValueCompleter;
@@ -19,12 +19,14 @@ use std::time::{Duration, Instant};
 use tallow::bench::{CHUNK, Peer, Plan, Roofline, Runner, Test, measure, peak_memory, reset_peak_memory};
 use tallow::device::default_threads;
 use tallow::kernels::Kernels;
-use tallow::{DeviceChoice, Error, LoadOptions, Model};
+use tallow::spec::Spec;
+use tallow::{DeviceChoice, EmbedOptions, Embedder, Error, LoadOptions, Model, ModelInfo};
 
 const LISTS: &str = "\
 A LIST is numbers and ranges with commas between them: `128,512`, `1-4`, `0-1024+256` (steps), `16-256*2` (factors).
 Reported beside llama-bench's columns: the 95 % interval of the mean (bootstrap), the share of the measured read bandwidth for
-tg, and for pp the share of the multiply peak that this kernel set reaches in registers.";
+tg, and for pp and embed the share of the multiply peak that this kernel set reaches in registers. embed32x128 is 32 texts of
+128 tokens that become vectors together.";
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
@@ -34,17 +36,23 @@ pub struct Args {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',', default_value = DEFAULT_MODEL,
         add = ArgValueCompleter::new(complete::models))]
     model: Vec<String>,
-    /// Prompt lengths to read, in tokens; 0 for none
-    #[arg(short = 'p', long, alias = "n_prompt", value_name = "LIST", default_value = "512")]
+    /// Time how vectors of texts are made, in place of reading and writing
+    #[arg(long, conflicts_with_all = ["n_gen", "pg", "n_depth", "peer"])]
+    embed: bool,
+    /// With --embed: texts that are embedded together [default: 1,32]
+    #[arg(long, value_name = "LIST", requires = "embed")]
+    texts: Vec<List>,
+    /// Prompt lengths to read, in tokens; 0 for none; with --embed the lengths of texts [default: 512; 32,128]
+    #[arg(short = 'p', long, alias = "n_prompt", value_name = "LIST")]
     n_prompt: Vec<List>,
-    /// Numbers of tokens to generate, one after another; 0 for none
-    #[arg(short = 'n', long, alias = "n_gen", value_name = "LIST", default_value = "128")]
+    /// Numbers of tokens to generate, one after another; 0 for none [default: 128]
+    #[arg(short = 'n', long, alias = "n_gen", value_name = "LIST")]
     n_gen: Vec<List>,
     /// A prompt and a generation timed together; llama-bench's `-pg` is understood, too
     #[arg(long, value_name = "PP,TG")]
     pg: Vec<PromptAndGenerate>,
-    /// Tokens already in the cache before the timing starts
-    #[arg(short = 'd', long, alias = "n_depth", value_name = "LIST", default_value = "0")]
+    /// Tokens already in the cache before the timing starts [default: 0]
+    #[arg(short = 'd', long, alias = "n_depth", value_name = "LIST")]
     n_depth: Vec<List>,
     /// Samples of each test
     #[arg(short, long, value_name = "N", default_value_t = 5)]
@@ -58,6 +66,8 @@ pub struct Args {
     #[command(flatten)]
     cache: Cache,
     #[command(flatten)]
+    quantise: Quantise,
+    #[command(flatten)]
     network: Network,
     /// How to print
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Md)]
@@ -65,9 +75,9 @@ pub struct Args {
     /// Start with the first sample, cold
     #[arg(long, alias = "no_warmup")]
     no_warmup: bool,
-    /// Tokens of a prompt that are read in one forward
-    #[arg(short, long, alias = "batch_size", value_name = "N", default_value_t = CHUNK)]
-    batch_size: usize,
+    /// Tokens that are read in one forward [default: 512; with --embed as in `tallow embed`]
+    #[arg(short, long, alias = "batch_size", value_name = "N")]
+    batch_size: Option<usize>,
     /// Run llama.cpp's tool on the same files, in turn with ours, and print the ratio: `llama-bench=PATH`
     #[arg(long, value_name = "NAME=PATH", value_parser = peer)]
     peer: Option<PathBuf>,
@@ -89,12 +99,23 @@ pub fn with_llama_bench_flags(args: impl Iterator<Item = OsString>) -> Vec<OsStr
 impl Args {
     /// In llama-bench's order: for each depth the prompts, the generations, then both together.
     fn tests(&self) -> Vec<Test> {
-        let numbers = |lists: &[List]| lists.iter().flat_map(|list| list.0.clone()).collect::<Vec<_>>();
+        let numbers = |lists: &[List], usual: &[usize]| match lists.is_empty() {
+            true => usual.to_vec(),
+            false => lists.iter().flat_map(|list| list.0.clone()).collect::<Vec<_>>(),
+        };
         let mut tests = Vec::new();
-        for depth in numbers(&self.n_depth) {
-            let prompts = numbers(&self.n_prompt).into_iter().map(|prompt| Test { prompt, generate: 0, depth });
-            let generations = numbers(&self.n_gen).into_iter().map(|generate| Test { prompt: 0, generate, depth });
-            let both = self.pg.iter().map(|pg| Test { prompt: pg.prompt, generate: pg.generate, depth });
+        if self.embed {
+            for prompt in numbers(&self.n_prompt, &[32, 128]) {
+                let texts = numbers(&self.texts, &[1, 32]).into_iter().filter(|texts| *texts > 0 && prompt > 0);
+                tests.extend(texts.map(|texts| Test { prompt, generate: 0, depth: 0, texts }));
+            }
+            return tests;
+        }
+        for depth in numbers(&self.n_depth, &[0]) {
+            let test = |prompt, generate| Test { prompt, generate, depth, texts: 0 };
+            let prompts = numbers(&self.n_prompt, &[512]).into_iter().map(|prompt| test(prompt, 0));
+            let generations = numbers(&self.n_gen, &[128]).into_iter().map(|generate| test(0, generate));
+            let both = self.pg.iter().map(|pg| test(pg.prompt, pg.generate));
             tests.extend(prompts.chain(generations).chain(both).filter(|test| test.tokens() > 0));
         }
         tests
@@ -111,16 +132,47 @@ impl Args {
 /// A model that is ready, and how it got there.
 struct Ready {
     name: String,
-    model: Model,
+    model: Subject,
     load: Duration,
+}
+
+/// What is measured.
+enum Subject {
+    Model(Model),
+    Embedder(Embedder),
+}
+
+impl Subject {
+    fn info(&self) -> &ModelInfo {
+        match self {
+            Subject::Model(model) => model.info(),
+            Subject::Embedder(embedder) => embedder.info(),
+        }
+    }
+
+    fn spec(&self) -> &Spec {
+        match self {
+            Subject::Model(model) => model.spec(),
+            Subject::Embedder(embedder) => embedder.spec(),
+        }
+    }
+
+    fn runner(&self) -> Runner<'_> {
+        match self {
+            Subject::Model(model) => Runner::Model(model),
+            Subject::Embedder(embedder) => Runner::Embedder(embedder),
+        }
+    }
 }
 
 /// Runs the command.
 pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let tests = args.tests();
     let threads = args.threads();
-    if tests.is_empty() || args.repetitions == 0 || args.batch_size == 0 {
-        return Err(failure::usage("nothing to measure: -p, -n and --pg name no tokens, or -r or -b is 0"));
+    let embedding = EmbedOptions::default();
+    let batch = args.batch_size.unwrap_or(if args.embed { embedding.batch_tokens } else { CHUNK });
+    if tests.is_empty() || args.repetitions == 0 || batch == 0 {
+        return Err(failure::usage("nothing to measure: -p, -n, --pg and --texts name no tokens, or -r or -b is 0"));
     }
     if let Some(bad) = threads.iter().find(|threads| !(1..=1024).contains(*threads)) {
         return Err(failure::usage(format!("{bad} threads: expected 1 to 1024")));
@@ -141,18 +193,25 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
                 let (context, threads) = (longest, Some(threads));
                 let options =
                     LoadOptions { device, threads, context, cache_type: args.cache.cache_type, ..LoadOptions::default() };
+                let options = args.quantise.of(options);
                 let start = Instant::now();
-                let model = Model::at(located.clone(), &options)?;
+                let model = if args.embed {
+                    let load = LoadOptions { context: None, ..options };
+                    let options = EmbedOptions { batch_tokens: batch, ..embedding.clone() };
+                    Subject::Embedder(Embedder::at(located.clone(), &load, &options)?)
+                } else {
+                    Subject::Model(Model::at(located.clone(), &options)?)
+                };
                 ready.push(Ready { name: name.clone(), model, load: start.elapsed() });
             }
         }
     }
-    let plan = Plan { repetitions: args.repetitions, warm_up: !args.no_warmup, seed: args.seed, batch: args.batch_size };
+    let plan = Plan { repetitions: args.repetitions, warm_up: !args.no_warmup, seed: args.seed, batch };
     let mut peers = match &args.peer {
-        Some(program) => peers(program, &ready, args.batch_size),
+        Some(program) => peers(program, &ready, batch),
         None => Vec::new(),
     };
-    let runners = ready.iter().map(|ready| Runner::Model(&ready.model));
+    let runners = ready.iter().map(|ready| ready.model.runner());
     let runners = runners.chain(peers.iter_mut().map(|(_, peer)| Runner::Peer(peer))).collect();
     let measurements = measure(runners, &tests, plan)?;
     let peak_rss = if tells_peak { peak_memory() } else { None };
@@ -253,6 +312,8 @@ mod tests {
         assert_eq!(names("tallow bench -p 8 -n 0 -pg 4,2 -pg 5,0"), ["pp8", "pp4+tg2", "pp5"]);
         assert_eq!(names("tallow bench -p 8,16 -n 4 -d 0,32"), ["pp8", "pp16", "tg4", "pp8 @ d32", "pp16 @ d32", "tg4 @ d32"]);
         assert_eq!(names("tallow bench -p 8 -p 9 -n 0"), ["pp8", "pp9"]);
+        assert_eq!(names("tallow bench --embed"), ["embed1x32", "embed32x32", "embed1x128", "embed32x128"]);
+        assert_eq!(names("tallow bench --embed -p 8,16 --texts 3"), ["embed3x8", "embed3x16"]);
     }
 
     #[test]

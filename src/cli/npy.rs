@@ -4,21 +4,29 @@
 
 use std::io::Write;
 
+/// The length of a header with any two numbers.
+const LENGTH: usize = 128;
+
 /// Writes `values` as little-endian f32 of shape (rows, columns).
 ///
 /// # Panics
 /// If the shape does not have as many elements as there are values.
-pub fn write(out: &mut impl Write, values: &[f32], rows: usize, columns: usize) -> std::io::Result<()> {
+pub fn write<W: Write + ?Sized>(out: &mut W, values: &[f32], rows: usize, columns: usize) -> std::io::Result<()> {
     assert_eq!(values.len(), rows * columns);
-    out.write_all(&header(rows, columns))?;
+    write_header(out, rows, columns)?;
     values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
+}
+
+/// Writes the header alone. It is as long for any number of rows, so that it can be written again when they are counted.
+pub fn write_header<W: Write + ?Sized>(out: &mut W, rows: usize, columns: usize) -> std::io::Result<()> {
+    out.write_all(&header(rows, columns))
 }
 
 fn header(rows: usize, columns: usize) -> Vec<u8> {
     const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
     let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     let before = MAGIC.len() + size_of::<u16>();
-    let total = (before + text.len() + 1).next_multiple_of(64);
+    let total = (before + text.len() + 1).next_multiple_of(64).max(LENGTH);
     text.extend(std::iter::repeat_n(' ', total - before - text.len() - 1));
     text.push('\n');
     let length = u16::try_from(text.len()).expect("two numbers of twenty digits make less than 64 KiB");
@@ -35,7 +43,7 @@ mod tests {
             let header = header(rows, columns);
             assert_eq!(&header[..8], b"\x93NUMPY\x01\x00");
             assert_eq!(usize::from(u16::from_le_bytes([header[8], header[9]])), header.len() - 10);
-            assert_eq!(header.len() % 64, 0);
+            assert_eq!(header.len(), LENGTH);
             assert_eq!(header.last(), Some(&b'\n'));
             let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
             assert!(header[10..].starts_with(text.as_bytes()));

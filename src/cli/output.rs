@@ -72,6 +72,13 @@ pub fn wait(detail: Detail, what: String) -> Waiting {
 /// See [`wait`].
 pub struct Waiting(ProgressBar);
 
+impl Waiting {
+    /// Shows something else.
+    pub fn say(&self, what: String) {
+        self.0.set_message(what);
+    }
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
         *shown_bar() = None;

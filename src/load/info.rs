@@ -47,6 +47,32 @@ pub struct ModelInfo {
 impl ModelInfo {
     /// What `spec` and `weights` say; the texts are for the caller to fill in.
     pub(super) fn new(path: &str, format: &'static str, spec: &Spec, weights: &Weights) -> ModelInfo {
+        let mut info = ModelInfo {
+            name: file_name(path),
+            path: Some(PathBuf::from(path)).filter(|path| path.exists()),
+            format,
+            quantisation: Dtype::F32,
+            parameters: 0,
+            bytes: 0,
+            tensors: Vec::new(),
+            metadata: Vec::new(),
+            license: None,
+            intended_use: None,
+            template: None,
+            cache_bytes_per_token: 0,
+            device: DeviceChoice::Auto,
+            threads: 0,
+            kernels: "",
+            cache_type: CacheType::F32,
+        };
+        info.count(weights);
+        info.cache_type = if info.quantisation.is_quantised() { CacheType::F16 } else { CacheType::F32 };
+        info.cache_bytes_per_token = cache_bytes(spec, info.cache_type, 1);
+        info
+    }
+
+    /// Counts the tensors, and what they take.
+    pub(super) fn count(&mut self, weights: &Weights) {
         let mut tensors: Vec<_> = weights.stored().map(|t| (t.name.clone(), t.dtype, t.shape.clone())).collect();
         tensors.sort();
         let elements = |shape: &[usize]| shape.iter().product::<usize>() as u64;
@@ -54,26 +80,10 @@ impl ModelInfo {
         for (_, dtype, shape) in &tensors {
             *by_type.entry(*dtype).or_default() += elements(shape);
         }
-        let quantisation = by_type.iter().max_by_key(|(_, n)| **n).map_or(Dtype::F32, |(dtype, _)| *dtype);
-        let cache_type = if quantisation.is_quantised() { CacheType::F16 } else { CacheType::F32 };
-        ModelInfo {
-            name: file_name(path),
-            path: Some(PathBuf::from(path)).filter(|path| path.exists()),
-            format,
-            quantisation,
-            parameters: tensors.iter().map(|t| elements(&t.2)).sum(),
-            bytes: weights.stored().map(|t| t.data.len() as u64).sum(),
-            tensors,
-            metadata: Vec::new(),
-            license: None,
-            intended_use: None,
-            template: None,
-            cache_bytes_per_token: cache_bytes(spec, cache_type, 1),
-            device: DeviceChoice::Auto,
-            threads: 0,
-            kernels: "",
-            cache_type,
-        }
+        self.quantisation = by_type.iter().max_by_key(|(_, n)| **n).map_or(Dtype::F32, |(dtype, _)| *dtype);
+        self.parameters = tensors.iter().map(|t| elements(&t.2)).sum();
+        self.bytes = weights.stored().map(|t| t.data.len() as u64).sum();
+        self.tensors = tensors;
     }
 }
 

@@ -11,6 +11,7 @@ mod glance;
 mod info;
 mod locate;
 mod sampling;
+mod sentence;
 
 use crate::arch;
 use crate::device::{self, Resolved};
@@ -36,6 +37,7 @@ use folder::{ids, json, license, read, text_file};
 pub use glance::{Glance, glance};
 pub use info::ModelInfo;
 pub use locate::{Located, Place, find, find_with, reference_of};
+pub use sentence::{Dense, EmbedSpec, Similarity};
 
 /// A model that is opened, but not loaded.
 pub struct Checkpoint {
@@ -47,6 +49,7 @@ pub struct Checkpoint {
     end_ids: Vec<u32>,
     defaults: GenerateOptions,
     info: ModelInfo,
+    vectors: sentence::Sources,
 }
 
 /// A model's chat template, if it has one: compiled, or why it can not be, which matters only to those who chat.
@@ -138,6 +141,14 @@ impl Checkpoint {
         &self.defaults
     }
 
+    /// How it makes vectors of texts.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] and [`Error::Corrupt`] for a layout that can not be followed.
+    pub fn embed_spec(&self) -> Result<EmbedSpec> {
+        self.vectors.read()
+    }
+
     /// What it takes to run it.
     pub fn cost(&self) -> Cost {
         Cost::new(&self.spec, &self.info)
@@ -147,13 +158,16 @@ impl Checkpoint {
         let (spec, mut info) = gguf_outline(&gguf)?;
         let Gguf { mut metadata, weights } = gguf;
         let sampling = sampling::of_gguf(&metadata)?;
+        let arch = metadata.string("general.architecture")?.unwrap_or_default();
+        let pooling = metadata.u64(&format!("{arch}.pooling_type"))?;
+        let vectors = sentence::Sources::Gguf(metadata.file().to_owned(), pooling);
         info.template = metadata.string("tokenizer.chat_template")?.map(str::to_owned);
         info.license = metadata.string("general.license")?.map(str::to_owned);
         info.metadata = metadata.iter().map(|(key, value)| (key.to_owned(), info::shown(value))).collect();
         let tokenizer = Tokenizer::from_vocab(vocab(&mut metadata)?)?;
         let tokens = tokenizer.special_tokens();
         let end_ids = end_ids(&tokenizer, &EndSources::default());
-        Checkpoint::finish(spec, weights, tokenizer, tokens, end_ids, sampling, info)
+        Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
     }
 
     fn folder(path: &Path) -> Result<Checkpoint> {
@@ -182,17 +196,18 @@ impl Checkpoint {
         info.template = template;
         info.license = license(path);
         info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
-        Checkpoint::finish(spec, weights, tokenizer, tokens, end_ids, sampling, info)
+        let vectors = sentence::Sources::Folder(path.to_owned());
+        Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
     }
 
     fn finish(
         spec: Spec,
         weights: Weights,
-        tokenizer: Tokenizer,
-        tokens: SpecialTokens,
+        (tokenizer, tokens): (Tokenizer, SpecialTokens),
         end_ids: Vec<u32>,
         sampling: SampleOptions,
         info: ModelInfo,
+        vectors: sentence::Sources,
     ) -> Result<Checkpoint> {
         let template = Template::new(info.template.as_deref(), &tokens);
         let sampling = sampling.validate().map(|()| sampling).unwrap_or_else(|e| {
@@ -200,7 +215,7 @@ impl Checkpoint {
             SampleOptions::default()
         });
         let defaults = GenerateOptions { sampling, ..GenerateOptions::default() };
-        Ok(Checkpoint { spec, weights, tokenizer, tokens, template, end_ids, defaults, info })
+        Ok(Checkpoint { spec, weights, tokenizer, tokens, template, end_ids, defaults, info, vectors })
     }
 
     /// Puts the network on a device.
@@ -210,6 +225,11 @@ impl Checkpoint {
             self.template.get()?;
         }
         let (choice, device) = options.device.resolve()?;
+        if let Some(dtype) = options.quantise {
+            let count = self.weights.requantise(dtype)?;
+            log::info!("{}: {count} matrices were made {dtype}", self.info.name);
+            self.info.count(&self.weights);
+        }
         let cache_type = match options.cache_type {
             CacheType::F16 if matches!(device, Resolved::Generic(_)) => {
                 return Err(Error::unsupported(format!("a cache of f16 on the device {choice}"), "f32 there, f16 on cpu"));

@@ -44,6 +44,18 @@ pub fn q8_0(block: &[u8; 34], out: &mut [f32; N]) {
     }
 }
 
+/// Appends `values`, whole blocks, as Q8_0: the scale is the largest magnitude over 127, quants are rounded to nearest, ties
+/// away from zero, as in llama.cpp. The remainder that makes no block is left out.
+pub fn quantise_q8_0(values: &[f32], out: &mut Vec<u8>) {
+    for block in values.as_chunks::<N>().0 {
+        let largest = block.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let scale = (largest / 127.0).min(half::f16::MAX.to_f32());
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        out.extend(half::f16::from_f32(scale).to_le_bytes());
+        out.extend(block.map(|x| (x * inverse).round() as i8 as u8));
+    }
+}
+
 /// Calls `each` with every element's index and four bits.
 fn nibbles(bytes: &[u8], mut each: impl FnMut(usize, u8)) {
     for (i, &byte) in bytes.iter().enumerate() {

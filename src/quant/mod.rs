@@ -10,6 +10,7 @@ pub(crate) mod kquants;
 mod legacy;
 
 pub use finite::first_non_finite;
+pub use legacy::quantise_q8_0;
 
 /// How the elements of a stored tensor are encoded. Names are GGUF's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,6 +160,30 @@ mod tests {
                 assert_eq!(got.to_bits(), expected, "{dtype} element {i}: {got} instead of {}", f32::from_bits(expected));
             }
         }
+    }
+
+    #[test]
+    fn q8_0_is_quantised_to_the_bytes_of_the_gguf_package() {
+        // Values that are whole multiples of a scale come back as they were, and their bytes too.
+        let mut values: Vec<f32> = (0..32).map(|i| (i as f32 * 8.0 - 124.0) * 0.5).collect();
+        values[0] = -63.5;
+        let mut bytes = Vec::new();
+        quantise_q8_0(&values, &mut bytes);
+        assert_eq!(bytes[..2], half::f16::from_f32(0.5).to_le_bytes());
+        let mut back = [0.0; 32];
+        dequantise(Dtype::Q8_0, &bytes, &mut back);
+        assert_eq!(back.as_slice(), values);
+        // Half-way values go away from zero, and a block of zeros has a scale of zero.
+        let mut halves = [0.0; 64];
+        (halves[0], halves[1], halves[2]) = (127.0, 0.5, -1.5);
+        bytes.clear();
+        quantise_q8_0(&halves, &mut bytes);
+        assert_eq!(bytes[2..5], [127, 1, (-2i8) as u8]);
+        assert!(bytes[34..].iter().all(|byte| *byte == 0));
+        // A scale beyond f16 would be infinite.
+        bytes.clear();
+        quantise_q8_0(&[f32::MAX; 32], &mut bytes);
+        assert_eq!(first_non_finite(Dtype::Q8_0, &bytes), None);
     }
 
     #[test]

@@ -35,7 +35,9 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
-use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::{
+    AddedToken, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, SplitDelimiterBehavior, TruncationDirection,
+};
 
 /// Turns text into token ids and ids into text. Cheap to clone: clones share one vocabulary.
 #[derive(Clone)]
@@ -111,6 +113,25 @@ impl Tokenizer {
         let encoding = self.inner.tokenizer.encode_fast(text, special);
         let encoding = encoding.map_err(|e| Error::Input(format!("the text can not be tokenised: {e}")))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of `text` with the tokenizer's own special tokens, at most `limit` of them, and how many there would be. The
+    /// text's last tokens are left out, never the special ones.
+    pub fn encode_within(&self, text: &str, limit: usize) -> Result<(Vec<u32>, usize)> {
+        let wrong = |e: tokenizers::Error| Error::Input(format!("the text can not be tokenised: {e}"));
+        let tokenizer = &self.inner.tokenizer;
+        let mut encoding = tokenizer.encode_fast(text, false).map_err(wrong)?;
+        let wanted = encoding.len() + self.added_tokens();
+        encoding.truncate(limit.saturating_sub(self.added_tokens()), 0, TruncationDirection::Right);
+        // What does not fit is kept aside, cut in pieces.
+        encoding.take_overflowing();
+        let encoding = tokenizer.post_process(encoding, None, true).map_err(wrong)?;
+        Ok((encoding.get_ids().to_vec(), wanted))
+    }
+
+    /// How many special tokens every text gets.
+    pub fn added_tokens(&self) -> usize {
+        self.inner.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }
 
     /// The text of `ids`; `skip_special` leaves special tokens out. Ids outside the vocabulary decode to nothing.

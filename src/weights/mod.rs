@@ -7,6 +7,7 @@
 mod gguf;
 mod hparams;
 pub mod names;
+mod requantise;
 pub mod safetensors;
 #[cfg(test)]
 mod scratch;

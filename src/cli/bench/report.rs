@@ -59,6 +59,9 @@ pub struct Row {
     bandwidth_pct: Option<f64>,
     peak_pct: Option<f64>,
     kernels: &'static str,
+    /// Of vectors: texts that are embedded together, and how many in a second.
+    n_texts: Option<usize>,
+    texts_ts: Option<f64>,
     /// Of a peer: tallow's tokens per second over its, sample by sample.
     ratio: Option<f64>,
     ratio_lo: Option<f64>,
@@ -80,7 +83,7 @@ impl Row {
         let nanos: Vec<f64> = samples_ns.iter().map(|ns| *ns as f64).collect();
         let time = Summary::of(&nanos, plan.seed).unwrap_or(NOTHING);
         let rate = Summary::of(&samples_ts, plan.seed).unwrap_or(NOTHING);
-        let work = Work::of(&ready.model, test);
+        let work = Work::of(info, ready.model.spec(), test);
         // A mixed test is bound by both limits in turn, so that neither share means anything.
         let seconds = time.mean * 1e-9;
         let share = |work: Option<f64>, of: Option<f64>| Some(100.0 * work? / of? / seconds.max(1e-9));
@@ -120,6 +123,8 @@ impl Row {
             bandwidth_pct: share(read, roofline.map(|roofline| roofline.bandwidth)),
             peak_pct: share(multiplied, roofline.map(|roofline| roofline.peak(info.quantisation))),
             kernels: info.kernels,
+            n_texts: Some(test.texts).filter(|texts| *texts > 0),
+            texts_ts: measured.text_rates().and_then(|rates| Summary::of(&rates, plan.seed)).map(|rate| rate.mean),
             ratio: None,
             ratio_lo: None,
             ratio_hi: None,
@@ -204,12 +209,31 @@ fn table(rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> String {
             roofline.f32 / 1e9,
         );
     }
-    let head =
-        ["model", "size", "params", "backend", "threads", "test", "t/s", "95 % CI", "% bandwidth", "% peak", "tallow / peer"];
-    let has_peer = rows.iter().any(|row| row.ratio.is_some());
-    let columns = head.len() - usize::from(!has_peer);
+    let head = [
+        "model",
+        "size",
+        "params",
+        "backend",
+        "threads",
+        "test",
+        "t/s",
+        "95 % CI",
+        "texts/s",
+        "% bandwidth",
+        "% peak",
+        "tallow / peer",
+    ];
+    let (has_texts, has_peer) = (rows.iter().any(|row| row.n_texts.is_some()), rows.iter().any(|row| row.ratio.is_some()));
+    let columns: Vec<usize> = (0..head.len())
+        .filter(|i| match head[*i] {
+            "texts/s" => has_texts,
+            "% bandwidth" => !has_texts,
+            "tallow / peer" => has_peer,
+            _ => true,
+        })
+        .collect();
     let percent = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
-    let cells: Vec<[String; 11]> = rows
+    let cells: Vec<[String; 12]> = rows
         .iter()
         .map(|row| {
             [
@@ -221,6 +245,7 @@ fn table(rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> String {
                 row.test.clone(),
                 format!("{:.2} ± {:.2}", row.avg_ts, row.stddev_ts),
                 format!("{:.2} to {:.2}", row.ci95_lo_ts, row.ci95_hi_ts),
+                row.texts_ts.map_or(String::new(), |rate| format!("{rate:.2}")),
                 percent(row.bandwidth_pct),
                 percent(row.peak_pct),
                 ratio(row),
@@ -228,11 +253,11 @@ fn table(rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> String {
         })
         .collect();
     let longest = |i: usize| cells.iter().map(|row| row[i].chars().count()).chain([head[i].len()]).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(longest).collect();
+    let widths: Vec<usize> = (0..head.len()).map(longest).collect();
     // Words to the left, figures to the right, as llama-bench has them.
     let left = |i: usize| matches!(head[i], "model" | "backend");
     let mut line = |cell: &dyn Fn(usize) -> String| {
-        let cells = (0..columns).map(|i| match left(i) {
+        let cells = columns.iter().map(|&i| match left(i) {
             true => format!(" {:<1$} |", cell(i), widths[i]),
             false => format!(" {:>1$} |", cell(i), widths[i]),
         });

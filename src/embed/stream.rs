@@ -1,0 +1,99 @@
+//! Vectors of a stream of texts that need not fit into memory.
+//!
+//! Texts are read a window ahead, embedded together, and handed out one by one with the items that they came in.
+
+use super::call::{WINDOW_BYTES, WINDOW_TEXTS};
+use super::{Embedder, Truncated};
+use crate::error::Result;
+use crate::options::Pooling;
+use std::collections::VecDeque;
+
+/// A text with its vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding<T> {
+    /// What was in the stream.
+    pub text: T,
+    /// Its vector; with [`Pooling::None`] those of its tokens, one after another.
+    pub vector: Vec<f32>,
+    /// How many of its tokens were read, special ones and the prompt's included.
+    pub tokens: usize,
+    /// How many it has, if some were not read.
+    pub cut_from: Option<usize>,
+}
+
+/// Made by [`Embedder::embed_iter`]. After an error it ends.
+///
+/// Texts that were cut are told in each [`Embedding`], and counted in one warning at the end.
+pub struct EmbedIter<I: Iterator> {
+    embedder: Embedder,
+    texts: I,
+    ready: VecDeque<Embedding<I::Item>>,
+    read: usize,
+    first: Option<Truncated>,
+    count: usize,
+    over: bool,
+}
+
+impl<I: Iterator> EmbedIter<I>
+where
+    I::Item: AsRef<str>,
+{
+    pub(super) fn new(embedder: Embedder, texts: I) -> Self {
+        EmbedIter { embedder, texts, ready: VecDeque::new(), read: 0, first: None, count: 0, over: false }
+    }
+
+    /// How many texts have been cut so far.
+    pub fn truncated(&self) -> usize {
+        self.count
+    }
+
+    fn refill(&mut self) -> Result<()> {
+        let (mut texts, mut bytes) = (Vec::new(), 0);
+        while texts.len() < WINDOW_TEXTS && bytes < WINDOW_BYTES {
+            let Some(text) = self.texts.next() else { break };
+            bytes += text.as_ref().len();
+            texts.push(text);
+        }
+        let (call, first) = (&self.embedder.call, self.read);
+        let mut truncated = Vec::new();
+        let ids = self.embedder.tokenised(call, &texts, first, &mut truncated)?;
+        let each = |ids: &Vec<u32>| if call.pooling == Pooling::None { ids.len() } else { 1 } * call.dim;
+        let mut out = vec![0.0; ids.iter().map(each).sum()];
+        self.embedder.compute(call, &ids, &mut out)?;
+        self.read += texts.len();
+        self.count += truncated.len();
+        let (mut rest, mut cut) = (out.as_slice(), truncated.iter().peekable());
+        for (i, (text, ids)) in texts.into_iter().zip(&ids).enumerate() {
+            let (vector, after) = rest.split_at(each(ids));
+            rest = after;
+            let cut_from = cut.next_if(|cut| cut.index == first + i).map(|cut| cut.tokens);
+            self.ready.push_back(Embedding { text, vector: vector.to_vec(), tokens: ids.len(), cut_from });
+        }
+        self.first = self.first.or(truncated.first().copied());
+        Ok(())
+    }
+}
+
+impl<I: Iterator> Iterator for EmbedIter<I>
+where
+    I::Item: AsRef<str>,
+{
+    type Item = Result<Embedding<I::Item>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ready.is_empty() && !self.over {
+            if let Err(error) = self.refill() {
+                self.over = true;
+                return Some(Err(error));
+            }
+            self.over = self.ready.is_empty();
+        }
+        self.ready.pop_front().map(Ok)
+    }
+}
+
+impl<I: Iterator> Drop for EmbedIter<I> {
+    fn drop(&mut self) {
+        self.embedder.call.warn(self.first.as_ref(), self.count, self.read);
+    }
+}
