@@ -243,10 +243,10 @@ fn an_unknown_name_is_told_with_the_nearest_and_what_to_do() {
 #[test]
 fn a_model_whose_family_can_not_run_says_so_by_name_before_anything_else() {
     let home = Home::new("family");
-    for command in [&["run", "all-minilm", "hi"][..], &["pull", "all-minilm"], &["show", "all-minilm"]] {
+    for command in [&["run", "llava", "hi"][..], &["pull", "llava"], &["show", "llava"]] {
         let (code, stderr) = home.failure(command);
         assert_eq!(code, 1, "{stderr}");
-        assert!(stderr.contains("the family \"bert\" is not supported") && stderr.contains("all-MiniLM-L6-v2"), "{stderr}");
+        assert!(stderr.contains("the family \"llava\" is not supported") && stderr.contains("llava-1.5-7b-hf"), "{stderr}");
     }
 }
 
