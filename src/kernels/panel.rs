@@ -150,6 +150,22 @@ impl Format {
     }
 }
 
+/// Bytes of values that a kernel fetches ahead.
+const AHEAD: usize = 4096;
+
+/// What a kernel at block `block` of a panel at `panel` will need [`AHEAD`] bytes of values later: the addresses of those values and of their
+/// head. The heads lie behind the values, so they need a look ahead of their own; and past the panel's end the next panel begins.
+/// The addresses are for fetching ahead only: behind the last panel there may be nothing.
+#[inline(always)]
+pub fn ahead(format: &Format, panel: *const u8, blocks: usize, block: usize) -> (*const u8, *const u8) {
+    let head_bytes = format.head.bytes() / format.head.blocks();
+    let later = block + (AHEAD / format.value_bytes()).max(1);
+    let (panel, later) =
+        if later < blocks { (panel, later) } else { (panel.wrapping_add(format.panel_bytes(blocks * BLOCK)), later - blocks) };
+    let values = panel.wrapping_add(later * format.value_bytes());
+    (values, panel.wrapping_add(blocks * format.value_bytes() + later * head_bytes))
+}
+
 /// A block of a panel taken apart.
 #[derive(Clone)]
 #[repr(C, align(64))]

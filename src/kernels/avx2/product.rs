@@ -10,7 +10,7 @@ use super::LANES;
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS};
+use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, ahead};
 use crate::quant::iquants::CODES as SIGNED_CODES;
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
@@ -19,8 +19,6 @@ use std::mem::{MaybeUninit, offset_of};
 const TILE: usize = 2;
 /// Registers across a panel.
 const WIDTH: usize = ROWS / LANES;
-/// Bytes that are fetched ahead.
-const AHEAD: usize = 4096;
 
 /// Sixteen numbers, one for each row of a panel.
 type Wide = [__m256; WIDTH];
@@ -78,9 +76,11 @@ unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD
                 let count = (blocks - from).min(SLICE);
                 for block in 0..count {
                     let at = values.add((from + block) * LINE * (LOW + HIGH));
+                    let (later, head) = ahead(&task.format, values, blocks, from + block);
                     for line in 0..LOW + HIGH {
-                        _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + line * LINE).cast());
+                        _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
                     }
+                    _mm_prefetch::<_MM_HINT_T0>(head.cast());
                     unfold::<LOW, HIGH, CODES>(at, &mut (*scratch).values[block]);
                     ((*scratch).scales[block], (*scratch).mins[block]) = scales::<HEAD>(heads, from + block);
                 }

@@ -9,7 +9,7 @@
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES};
+use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES, ahead};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -19,8 +19,6 @@ const UNFOLD: usize = 13;
 const PANELS: usize = 4;
 /// Rows in a tile.
 const TILE: usize = 3;
-/// Bytes that decoding fetches ahead.
-const AHEAD: usize = 4096;
 
 /// # Safety
 /// The CPU has the instructions of this folder; the task's parts are as [`PanelTask`] says.
@@ -110,9 +108,11 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const H
                 width = (blocks - block).min(SLICE);
             }
             let at = values.add(block * value_bytes);
+            let (later, head) = ahead(&task.format, values, blocks, block);
             for line in 0..LOW + HIGH {
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + line * LINE).cast());
+                _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
             }
+            _mm_prefetch::<_MM_HINT_T0>(head.cast());
             let lines = unfold::<LOW, HIGH, CODES>(at);
             let (scales, mins) = scales::<HEAD>(heads, block);
             for m in 0..MR {

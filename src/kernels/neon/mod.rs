@@ -60,8 +60,6 @@ pub fn has_neon() -> bool {
 
 /// Numbers in a register.
 const LANES: usize = 4;
-/// Bytes that are fetched ahead.
-const AHEAD: usize = 4096;
 
 /// Adds to each lane the four products of its bytes in `weights` with the four bytes of `x` in lane `QUAD`.
 ///

@@ -1,11 +1,13 @@
 //! The processor's limits with these instructions: what a product is made of with nothing but registers, and reading with
 //! prefetch.
 
-use super::{AHEAD, LANES, dot, prefetch};
+use super::{LANES, dot, prefetch};
 use crate::kernels::buffer::LINE;
 use std::arch::aarch64::*;
 use std::hint::black_box;
 
+/// Bytes that are fetched ahead.
+const AHEAD: usize = 4096;
 /// Accumulators: 32 registers hold them and the operands.
 const CHAINS: usize = 24;
 

@@ -5,11 +5,11 @@
 //!
 //! A panel's slice is unfolded into a scratch in the first-level cache, whatever the number of rows; a tile is one panel times 2 rows.
 
-use super::{AHEAD, LANES, dot, halves, prefetch};
+use super::{LANES, dot, halves, prefetch};
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS};
+use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, ahead};
 use crate::quant::iquants::CODES as SIGNED_CODES;
 use std::arch::aarch64::*;
 use std::mem::MaybeUninit;
@@ -86,7 +86,9 @@ unsafe fn run<const DOT: bool, const LOW: usize, const HIGH: usize, const CODES:
                 let count = (blocks - from).min(SLICE);
                 for block in 0..count {
                     let at = values.add((from + block) * LINE * (LOW + HIGH));
-                    (0..LOW + HIGH).for_each(|line| prefetch(at.wrapping_add(AHEAD + line * LINE)));
+                    let (later, head) = ahead(&task.format, values, blocks, from + block);
+                    (0..LOW + HIGH).for_each(|line| prefetch(later.wrapping_add(line * LINE)));
+                    prefetch(head);
                     unfold::<LOW, HIGH, CODES>(at, &mut (*scratch).values[block]);
                     scales::<HEAD>(heads, from + block, &mut (*scratch).scales[block], &mut (*scratch).mins[block]);
                 }
