@@ -70,7 +70,7 @@ fn products(c: &mut Criterion) {
                             let mut turn = 0;
                             bencher.iter(|| {
                                 turn += 1;
-                                matmul(kernels, &pool, &input, &[&weights[turn % weights.len()]], &[None], &mut out);
+                                matmul(kernels, &pool, &x, &input, &[&weights[turn % weights.len()]], &[None], &mut out);
                             });
                         });
                     }

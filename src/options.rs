@@ -189,7 +189,7 @@ impl Default for EmbedOptions {
             prompt: Prompt::Default,
             max_tokens: None,
             truncate: true,
-            batch_tokens: 1024,
+            batch_tokens: 512,
             cancel: None,
         }
     }

@@ -7,7 +7,7 @@
 //! bias comes last. Nothing else enters: results have the same bits under every set, in every tile and beside any other rows. Summing by
 //! slices also keeps the rounding errors of long rows small.
 //!
-//! Many rows: a slice of some panels is widened once into scratch that stays in the first-level cache, and all tiles of rows go over it (Goto &
+//! Many rows: a slice of some panels is widened once into scratch that stays in the second-level cache, and all tiles of rows go over it (Goto &
 //! van de Geijn 2008). Few rows: the panels are read as they lie, and fetched ahead.
 
 use super::matmul::FloatTask;
@@ -15,7 +15,7 @@ use super::panel::ROWS;
 use crate::quant::Dtype;
 
 /// Columns of a slice.
-pub const SLICE: usize = 256;
+const SLICE: usize = 512;
 /// From this number of rows on, widening a slice first is worth it.
 const MANY: usize = 12;
 /// Bytes that are fetched ahead of a panel that is read as it lies.
@@ -46,17 +46,6 @@ pub trait Lanes: Copy {
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self;
     /// Has the line at `at` fetched; any address will do.
     unsafe fn prefetch(at: *const u8);
-}
-
-/// Activations in slices: [`SLICE`] columns of the first row, of the second, and so on, then the next slice.
-#[derive(Clone, Copy)]
-pub struct Activations<'a> {
-    /// All of them.
-    pub all: &'a [f32],
-    /// Rows of the whole input.
-    pub total: usize,
-    /// The row that counts as 0 here.
-    pub first: usize,
 }
 
 /// The products of `task` in tiles of `N` panels, at most 4, and up to `M` rows.
@@ -189,11 +178,10 @@ unsafe fn tile<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, con
     slice: &Slice,
     row: usize,
 ) -> usize {
-    let Activations { all, total, first } = task.x;
     let columns = slice.columns;
     // SAFETY: rows, columns and outputs are within the task; fetching ahead is harmless.
     unsafe {
-        let x = all.as_ptr().add(slice.at * total + (first + row) * columns);
+        let x = task.x.as_ptr().add(row * task.cols + slice.at);
         let mut sums = [[L::zero(); N]; T];
         for k in 0..columns {
             let column = slice.start.add(k * slice.column);
@@ -205,7 +193,7 @@ unsafe fn tile<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, con
                 weights[n] = load::<L, TYPE>(column.add(n * slice.panel));
             }
             for m in 0..T {
-                let x = L::splat(x.add(m * columns + k));
+                let x = L::splat(x.add(m * task.cols + k));
                 for n in 0..N {
                     sums[m][n] = weights[n].mul_add(x, sums[m][n]);
                 }

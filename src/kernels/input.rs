@@ -1,4 +1,4 @@
-//! The activations of a group of matrices that share them: quantised to int8 once, or kept as floats.
+//! The activations of a group of quantised matrices that share them: int8, made once. Float matrices read the activations as they are.
 //!
 //! Each row is cut into blocks of 32 elements with a scale of their own, `absmax / 127`, and rounded to nearest, ties to even. What
 //! absorbs the weights' zero point or minimum is stored beside them: with `w = s (u - z) + m`,
@@ -14,7 +14,7 @@
 
 use super::matrix::{Data, Matrix};
 use super::panel::{BLOCK, Format};
-use super::{Kernels, Pool, float};
+use super::{Kernels, Pool};
 
 /// One block of 32 quantised activations, and what belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +113,6 @@ pub fn scale(absmax: u32) -> (f32, f32) {
 pub struct Input {
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// Floats as [`Activations`](float::Activations) says, if any weight is float.
-    pub(super) floats: Vec<f32>,
     /// Records of (rows, cols / 32) blocks for groups of 32, if any weight has such.
     pub(super) wide: Vec<Record>,
     /// Likewise for groups of 16.
@@ -125,7 +123,6 @@ pub struct Input {
 /// Which forms of the activations a set of weights needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Needs {
-    pub(super) floats: bool,
     pub(super) wide: bool,
     pub(super) narrow: bool,
 }
@@ -135,7 +132,7 @@ impl Needs {
         let mut needs = Needs::default();
         for weight in weights {
             match &weight.data {
-                Data::Floats(_) => needs.floats = true,
+                Data::Floats(_) | Data::Table(_) => {}
                 Data::Panels { format, .. } if format.group == 16 => needs.narrow = true,
                 Data::Panels { .. } => needs.wide = true,
             }
@@ -144,7 +141,7 @@ impl Needs {
     }
 
     pub(super) fn within(self, has: Needs) -> bool {
-        self.floats <= has.floats && self.wide <= has.wide && self.narrow <= has.narrow
+        self.wide <= has.wide && self.narrow <= has.narrow
     }
 }
 
@@ -174,11 +171,8 @@ impl Input {
         assert!(weights.iter().all(|w| w.cols() == cols), "activations of {cols} columns for {weights:?}");
         let needs = Needs::of(weights);
         (self.rows, self.cols, self.has) = (rows, cols, needs);
-        if x.is_empty() {
+        if !(needs.wide || needs.narrow) || x.is_empty() {
             return;
-        }
-        if needs.floats {
-            self.floats.resize(x.len().max(self.floats.len()), 0.0);
         }
         let records = |wanted: bool, records: &mut Vec<Record>| {
             let count = if wanted { x.len() / BLOCK } else { 0 };
@@ -188,17 +182,8 @@ impl Input {
         records(needs.narrow, &mut self.narrow);
         let parts = if x.len() < SERIAL { 1 } else { rows.min(4 * pool.threads()) };
         let (wide, narrow) = (Parts::new(&mut self.wide), Parts::new(&mut self.narrow));
-        let floats = Parts::new(&mut self.floats);
         pool.run(parts, &|part| {
             for row in rows * part / parts..rows * (part + 1) / parts {
-                for (slice, x) in x[row * cols..(row + 1) * cols].chunks(float::SLICE).enumerate().filter(|_| needs.floats) {
-                    let start = slice * float::SLICE * rows + row * x.len();
-                    // SAFETY: every slice of every row has its own place.
-                    unsafe { floats.part(start..start + x.len()) }.copy_from_slice(x);
-                }
-                if !(needs.wide || needs.narrow) {
-                    continue;
-                }
                 for (slice, x) in x[row * cols..(row + 1) * cols].chunks(SLICE * BLOCK).enumerate() {
                     let width = x.len() / BLOCK;
                     let start = slice * SLICE * rows + row * width;

@@ -4,7 +4,6 @@
 //! not show in the results. Few rows: a task is a stretch of weights that takes some microseconds to read. Many rows: the rows
 //! are cut as well, so that a small matrix still gives every thread its share.
 
-use super::float::Activations;
 use super::input::{Input, Needs, Parts, Records};
 use super::matrix::{Data, Matrix};
 use super::panel::{BLOCK, Format, ROWS};
@@ -41,8 +40,8 @@ pub struct FloatTask<'a> {
     pub cols: usize,
     /// Whole panels of 16 outputs: (outputs / 16, cols, 16) elements.
     pub panels: &'a [u8],
-    /// The activations, for all rows and columns.
-    pub x: Activations<'a>,
+    /// (rows, cols).
+    pub x: &'a [f32],
     /// Rows of activations, at least one.
     pub rows: usize,
     /// How many outputs the panels have: up to 16 for each, fewer in the last one.
@@ -76,22 +75,25 @@ struct Cut {
     column: usize,
 }
 
-/// `out = input * weightsᵀ + biases`: (input rows, sum of the weights' rows), the weights' outputs side by side.
+/// `out = x * weightsᵀ + biases`: (rows of x, sum of the weights' rows), the weights' outputs side by side. `input` was prepared from `x`.
 ///
 /// # Panics
 /// If a length does not fit, or `input` was not prepared for weights of these kinds.
 pub fn matmul(
     kernels: &'static Kernels,
     pool: &Pool,
+    x: &[f32],
     input: &Input,
     weights: &[&Matrix],
     biases: &[Option<&[f32]>],
     out: &mut [f32],
 ) {
     let stride: usize = weights.iter().map(|w| w.rows()).sum();
+    assert_eq!(x.len(), input.rows * input.cols, "activations of {} rows", input.rows);
     assert_eq!(out.len(), input.rows * stride, "outputs of {} rows by {weights:?}", input.rows);
     assert!(weights.iter().all(|w| w.cols() == input.cols), "{weights:?} times {} columns", input.cols);
     assert!(Needs::of(weights).within(input.has), "the input was prepared for other weights than {weights:?}");
+    assert!(weights.iter().all(|w| !matches!(w.data, Data::Table(_))), "a table among {weights:?}");
     assert_eq!(biases.len(), weights.len());
     assert!(weights.iter().zip(biases).all(|(w, b)| b.is_none_or(|b| b.len() == w.rows())), "biases of {weights:?}");
     if out.is_empty() {
@@ -110,7 +112,7 @@ pub fn matmul(
     pool.run(cuts.iter().map(|cut| cut.tasks).sum(), &|mut task| {
         for ((weight, bias), cut) in weights.iter().zip(biases).zip(&cuts) {
             if task < cut.tasks {
-                return run(kernels, input, weight, *bias, cut, task, &out, stride);
+                return run(kernels, x, input, weight, *bias, cut, task, &out, stride);
             }
             task -= cut.tasks;
         }
@@ -134,6 +136,7 @@ fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> Cut {
 #[allow(clippy::too_many_arguments)]
 fn run(
     kernels: &'static Kernels,
+    x: &[f32],
     input: &Input,
     weight: &Matrix,
     bias: Option<&[f32]>,
@@ -162,7 +165,7 @@ fn run(
                 dtype: weight.dtype(),
                 cols,
                 panels: &panels[first / ROWS * panel_bytes..][..outputs.div_ceil(ROWS) * panel_bytes],
-                x: Activations { all: &input.floats[..input.rows * cols], total: input.rows, first: from },
+                x: &x[from * cols..][..rows * cols],
                 rows,
                 outputs,
                 bias,
@@ -190,5 +193,6 @@ fn run(
             // SAFETY: as above; panels start on a cache line because their sizes are whole lines.
             unsafe { (kernels.panels)(&task) }
         }
+        Data::Table(_) => unreachable!("a table was given to be multiplied"),
     }
 }

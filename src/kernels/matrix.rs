@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::panel::{self, Format, ROWS};
 use super::{Kernels, Pool};
-use crate::quant::Dtype;
+use crate::quant::{Dtype, dequantise};
 use crate::{Bytes, Error, Result};
 use half::{bf16, f16};
 
@@ -22,6 +22,8 @@ pub(super) enum Data {
         format: Format,
         panels: Buffer,
     },
+    /// Rows as they are stored, to look up and not to multiply.
+    Table(Bytes),
 }
 
 impl Matrix {
@@ -37,14 +39,7 @@ impl Matrix {
         cols: usize,
         data: &Bytes,
     ) -> Result<Matrix> {
-        let row_bytes = dtype.bytes(cols).ok_or_else(|| {
-            let why = format!("{cols} columns are no whole number of {dtype} blocks of {}", dtype.block());
-            Error::corrupt(format_args!("{rows}×{cols} matrix"), why)
-        })?;
-        if row_bytes.checked_mul(rows) != Some(data.len()) {
-            let why = format!("has {} bytes, expected {rows} rows of {row_bytes}", data.len());
-            return Err(Error::corrupt(format_args!("{rows}×{cols} {dtype} matrix"), why));
-        }
+        let row_bytes = row_bytes(dtype, rows, cols, data)?;
         let data = match Format::of(dtype) {
             None => Data::Floats(packed(pool, row_bytes * ROWS, row_bytes, data, &|source, panel| {
                 transpose(dtype.block_bytes(), source, row_bytes, panel);
@@ -55,6 +50,15 @@ impl Matrix {
             }
         };
         Ok(Matrix { dtype, rows, cols, data })
+    }
+
+    /// A matrix of which only rows are read: it stays where it is stored.
+    ///
+    /// # Errors
+    /// As [`Matrix::new`].
+    pub fn table(dtype: Dtype, rows: usize, cols: usize, data: Bytes) -> Result<Matrix> {
+        row_bytes(dtype, rows, cols, &data)?;
+        Ok(Matrix { dtype, rows, cols, data: Data::Table(data) })
     }
 
     /// Number of outputs.
@@ -74,8 +78,10 @@ impl Matrix {
 
     /// Bytes that a multiplication reads, and the memory that the matrix takes.
     pub fn bytes(&self) -> usize {
-        let (Data::Floats(panels) | Data::Panels { panels, .. }) = &self.data;
-        panels.len()
+        match &self.data {
+            Data::Floats(panels) | Data::Panels { panels, .. } => panels.len(),
+            Data::Table(bytes) => bytes.len(),
+        }
     }
 
     /// Row `index`, dequantised exactly, into `out` (cols).
@@ -96,6 +102,10 @@ impl Matrix {
                 let bytes = format.panel_bytes(self.cols);
                 panel::row(format, &panels[index / ROWS * bytes..][..bytes], index % ROWS, out);
             }
+            Data::Table(bytes) => {
+                let row_bytes = bytes.len() / self.rows;
+                dequantise(self.dtype, &bytes[index * row_bytes..][..row_bytes], out);
+            }
         }
     }
 }
@@ -104,6 +114,19 @@ impl std::fmt::Debug for Matrix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Matrix({}x{} {})", self.rows, self.cols, self.dtype)
     }
+}
+
+/// Bytes of a row, where `data` is as long as the shape asks for.
+fn row_bytes(dtype: Dtype, rows: usize, cols: usize, data: &[u8]) -> Result<usize> {
+    let row_bytes = dtype.bytes(cols).ok_or_else(|| {
+        let why = format!("{cols} columns are no whole number of {dtype} blocks of {}", dtype.block());
+        Error::corrupt(format_args!("{rows}×{cols} matrix"), why)
+    })?;
+    if row_bytes.checked_mul(rows) != Some(data.len()) {
+        let why = format!("has {} bytes, expected {rows} rows of {row_bytes}", data.len());
+        return Err(Error::corrupt(format_args!("{rows}×{cols} {dtype} matrix"), why));
+    }
+    Ok(row_bytes)
 }
 
 /// Widens little-endian floats of any alignment. Block formats do not come here.

@@ -103,7 +103,7 @@ fn product(
     let mut input = Input::new();
     input.prepare(kernels, pool, x, rows, weights[0].cols(), weights);
     let mut out = vec![f32::NAN; rows * weights.iter().map(|w| w.rows()).sum::<usize>()];
-    matmul(kernels, pool, &input, weights, biases, &mut out);
+    matmul(kernels, pool, x, &input, weights, biases, &mut out);
     out
 }
 
@@ -207,10 +207,13 @@ fn every_row_comes_back_exactly_and_panels_are_no_larger_than_the_file() {
         for dtype in Dtype::all() {
             for (rows, cols) in [(1, 256), (16, 512), (35, 768)] {
                 let (matrix, floats) = matrix(kernels, dtype, rows, cols, 11);
+                let table = Matrix::table(dtype, rows, cols, Random(11).stored(dtype, rows, cols)).unwrap();
                 let mut out = vec![0.0; cols];
                 for row in 0..rows {
                     matrix.row(row, &mut out);
                     assert_eq!(bits(&out), bits(&floats[row * cols..][..cols]), "{dtype} row {row}");
+                    table.row(row, &mut out);
+                    assert_eq!(bits(&out), bits(&floats[row * cols..][..cols]), "{dtype} row {row} of a table");
                 }
                 let stored = dtype.bytes(rows.next_multiple_of(16) * cols).unwrap();
                 assert!(matrix.bytes() as f64 <= stored as f64 * 1.03, "{dtype}: {} for {stored}", matrix.bytes());

@@ -53,12 +53,13 @@ impl<C: Compute> Transformer<C> {
     /// [`Error::Corrupt`] for a tensor that is missing, misshapen or not finite.
     pub fn load(compute: C, spec: Spec, mut weights: Weights, cache_type: CacheType) -> Result<Self> {
         let mut load = Loader { compute: &compute, spec: &spec, weights: &mut weights };
-        let embedding = load.linear(&[("token_embd", spec.vocab)], spec.dim, false)?;
-        let types = spec.token_types.map(|count| load.linear(&[("token_types", count)], spec.dim, false)).transpose()?;
+        let embedding = match spec.head {
+            Head::Tied => load.linear(&[("token_embd", spec.vocab)], spec.dim, false)?,
+            Head::Own | Head::None => load.table("token_embd", spec.vocab)?,
+        };
+        let types = spec.token_types.map(|count| load.table("token_types", count)).transpose()?;
         let positions = match spec.position {
-            Position::Learned { offset } => {
-                Some((load.linear(&[("position_embd", spec.context + offset)], spec.dim, false)?, offset))
-            }
+            Position::Learned { offset } => Some((load.table("position_embd", spec.context + offset)?, offset)),
             Position::Rope(_) => None,
         };
         let embed_norm = spec.embed_norm.then(|| load.norm("token_embd_norm", spec.dim)).transpose()?;
@@ -314,6 +315,10 @@ impl<C: Compute> Loader<'_, C> {
         let name = |part: &str| format!("blk.{layer}.ffn_{part}.{expert}");
         let up = self.linear(&[(&name("gate"), width), (&name("up"), width)], dim, false)?;
         Ok(Dense { act, gated: true, up, down: self.linear(&[(&name("down"), dim)], width, false)? })
+    }
+
+    fn table(&mut self, name: &str, rows: usize) -> Result<C::Linear> {
+        self.compute.table(self.weights.take(&format!("{name}.weight"), &[rows, self.spec.dim])?)
     }
 
     fn linear(&mut self, parts: &[(&str, usize)], inputs: usize, bias: bool) -> Result<C::Linear> {

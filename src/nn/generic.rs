@@ -205,6 +205,10 @@ impl Compute for Generic {
         Ok(Group { parts: parts.into_iter().map(part).collect::<Result<_>>()? })
     }
 
+    fn table(&self, weight: Stored) -> Result<Group> {
+        self.linear(vec![Projection { weight, bias: None }])
+    }
+
     fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<NormWeights> {
         let bias = bias.unwrap_or_else(|| vec![0.0; weight.len()]);
         Ok(NormWeights { norm, weight: self.vector(weight)?, bias: self.vector(bias)? })

@@ -9,6 +9,8 @@ use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Place, Proje
 use crate::error::Result;
 use crate::kernels::{self, AttentionJob, Input, Kernels, Matrix, PackedAttention, Pool, Precision, Rows};
 use crate::spec::{Activation, Norm, Pairing};
+use crate::weights::Stored;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
 /// The host's processors as a device.
@@ -25,9 +27,11 @@ struct FreeList {
     inputs: Mutex<Vec<Input>>,
 }
 
-/// Activations `(rows, width)` in a buffer that is used again after its drop.
+/// Activations `(rows, width)` in memory that is used again after its drop.
 pub struct Buffer {
-    data: Vec<f32>,
+    /// At least `len` numbers: what was written once is not cleared for the next use.
+    memory: Vec<f32>,
+    len: usize,
     width: usize,
     free: Arc<FreeList>,
 }
@@ -35,14 +39,27 @@ pub struct Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Ok(mut buffers) = self.free.buffers.lock() {
-            buffers.push(std::mem::take(&mut self.data));
+            buffers.push(std::mem::take(&mut self.memory));
         }
     }
 }
 
 impl Buffer {
     fn rows(&self) -> usize {
-        self.data.len() / self.width
+        self.len / self.width
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.memory[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.memory[..self.len]
     }
 }
 
@@ -110,16 +127,16 @@ impl Host {
         let len = rows * width;
         let mut free = self.free.buffers.lock().unwrap_or_else(|e| e.into_inner());
         // The smallest that is large enough, so that the output matrix's buffer is not lent to a norm.
-        let best = (0..free.len()).filter(|i| free[*i].capacity() >= len).min_by_key(|i| free[*i].capacity());
+        let best = (0..free.len()).filter(|i| free[*i].len() >= len).min_by_key(|i| free[*i].len());
         // Else the largest grows: there are never more buffers than were in use at once.
-        let best = best.or_else(|| (0..free.len()).max_by_key(|i| free[*i].capacity()));
-        let mut data = best.map(|i| free.swap_remove(i)).unwrap_or_default();
+        let best = best.or_else(|| (0..free.len()).max_by_key(|i| free[*i].len()));
+        let mut memory = best.map(|i| free.swap_remove(i)).unwrap_or_default();
         drop(free);
-        if data.capacity() < len {
-            data = Vec::new();
+        if memory.len() < len {
+            drop(memory);
+            memory = vec![0.0; len];
         }
-        data.resize(len, 0.0);
-        Buffer { data, width, free: self.free.clone() }
+        Buffer { memory, len, width, free: self.free.clone() }
     }
 
     /// Rotates the queries and keys of every row.
@@ -134,10 +151,10 @@ impl Host {
         let width = out.width;
         let rows = out.rows();
         if rows < FEW_ROWS {
-            out.data.chunks_exact_mut(width).enumerate().for_each(|(row, out)| body(row, out));
+            out.chunks_exact_mut(width).enumerate().for_each(|(row, out)| body(row, out));
             return;
         }
-        self.pool.each_row(&mut out.data, width, &body);
+        self.pool.each_row(out, width, &body);
     }
 }
 
@@ -157,6 +174,11 @@ impl Compute for Host {
             group.biases.push(bias);
         }
         Ok(group)
+    }
+
+    fn table(&self, weight: Stored) -> Result<Group> {
+        let (rows, cols) = weight.matrix()?;
+        Ok(Group { matrices: vec![Matrix::table(weight.dtype, rows, cols, weight.data)?], biases: vec![None] })
     }
 
     fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<NormWeights> {
@@ -186,16 +208,16 @@ impl Compute for Host {
 
     fn norm(&self, x: &Buffer, norm: &NormWeights) -> Result<Buffer> {
         let mut out = self.buffer(x.rows(), x.width);
-        self.each_row(&mut out, |i, out| norm.apply(self.kernels, &x.data[i * x.width..][..x.width], out));
+        self.each_row(&mut out, |i, out| norm.apply(self.kernels, &x[i * x.width..][..x.width], out));
         Ok(out)
     }
 
     fn norm_heads(&self, mut qkv: Buffer, heads: &Heads, norms: &(NormWeights, NormWeights)) -> Result<Buffer> {
         let (q, k) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
         let mut copy = self.buffer(qkv.rows(), q + k);
-        self.each_row(&mut copy, |i, copy| copy.copy_from_slice(&qkv.data[i * qkv.width..][..q + k]));
+        self.each_row(&mut copy, |i, copy| copy.copy_from_slice(&qkv[i * qkv.width..][..q + k]));
         self.each_row(&mut qkv, |i, x| {
-            let copy = &copy.data[i * (q + k)..][..q + k];
+            let copy = &copy[i * (q + k)..][..q + k];
             for (norm, part) in [(&norms.0, 0..q), (&norms.1, q..q + k)] {
                 let width = norm.weight.len();
                 let inputs = copy[part.clone()].chunks_exact(width);
@@ -213,8 +235,8 @@ impl Compute for Host {
         let matrices: Vec<&Matrix> = linear.matrices.iter().collect();
         let biases: Vec<Option<&[f32]>> = linear.biases.iter().map(Option::as_deref).collect();
         let mut out = self.buffer(x.rows(), matrices.iter().map(|m| m.rows()).sum());
-        input.prepare(self.kernels, &self.pool, &x.data, x.rows(), x.width, &matrices);
-        kernels::matmul(self.kernels, &self.pool, &input, &matrices, &biases, &mut out.data);
+        input.prepare(self.kernels, &self.pool, x, x.rows(), x.width, &matrices);
+        kernels::matmul(self.kernels, &self.pool, x, &input, &matrices, &biases, &mut out);
         self.free.inputs.lock().unwrap_or_else(|e| e.into_inner()).push(input);
         Ok(out)
     }
@@ -233,14 +255,14 @@ impl Compute for Host {
         self.rotate(&mut qkv, heads, rope);
         let width = qkv.width;
         let mut out = self.buffer(qkv.rows(), q_width);
-        let mut out_rest = out.data.as_mut_slice();
+        let mut out_rest = &mut *out;
         let mut jobs = Vec::with_capacity(layers.len());
         for (i, layer) in layers.iter_mut().enumerate() {
             layer.forget_before(firsts[i]);
             let cache_start = layer.start;
             let Held::Host { keys, values } = &mut layer.held else { return Err(foreign_cache()) };
             let rows = batch.rows(i);
-            let qkv = &qkv.data[rows.start * width..rows.end * width];
+            let qkv = &qkv[rows.start * width..rows.end * width];
             for head in 0..kv_heads {
                 for (cache, at) in [(&mut keys[head], q_width), (&mut values[head], q_width + kv_width)] {
                     cache.truncate(firsts[i] - cache_start);
@@ -278,7 +300,7 @@ impl Compute for Host {
         self.rotate(&mut qkv, heads, rope);
         let sequences: Vec<_> = (0..batch.sequences()).map(|i| batch.rows(i)).collect();
         let mut out = self.buffer(qkv.rows(), query_heads * head_dim);
-        let (qkv, sequences, out_rows) = (&qkv.data, &sequences, &mut out.data);
+        let (qkv, sequences, out_rows) = (&*qkv, &sequences, &mut *out);
         let heads = query_heads;
         let job = PackedAttention { qkv, sequences, heads, kv_heads, head_dim, scale, cap, causal, window, out: out_rows };
         kernels::packed_attention(self.kernels, &self.pool, job);
@@ -294,7 +316,7 @@ impl Compute for Host {
         let dim = x.width / 2;
         let mut out = self.buffer(x.rows(), dim);
         self.each_row(&mut out, |i, out| {
-            let (gate, up) = x.data[i * 2 * dim..][..2 * dim].split_at(dim);
+            let (gate, up) = x[i * 2 * dim..][..2 * dim].split_at(dim);
             self.kernels.gated(act, gate, up, out);
         });
         Ok(out)
@@ -302,7 +324,7 @@ impl Compute for Host {
 
     fn add(&self, mut x: Buffer, y: Buffer) -> Result<Buffer> {
         let width = x.width;
-        self.each_row(&mut x, |i, x| self.kernels.add(x, &y.data[i * width..][..width]));
+        self.each_row(&mut x, |i, x| self.kernels.add(x, &y[i * width..][..width]));
         Ok(x)
     }
 
@@ -318,27 +340,27 @@ impl Compute for Host {
 
     fn select(&self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
         let mut out = self.buffer(rows.len(), x.width);
-        self.each_row(&mut out, |i, out| out.copy_from_slice(&x.data[rows[i] * x.width..][..x.width]));
+        self.each_row(&mut out, |i, out| out.copy_from_slice(&x[rows[i] * x.width..][..x.width]));
         Ok(out)
     }
 
     fn zeros_like(&self, x: &Buffer) -> Result<Buffer> {
         let mut out = self.buffer(x.rows(), x.width);
-        out.data.fill(0.0);
+        out.fill(0.0);
         Ok(out)
     }
 
     fn add_rows(&self, mut x: Buffer, y: Buffer, rows: &[usize], weights: &[f32]) -> Result<Buffer> {
         let width = x.width;
-        for ((row, weight), y) in rows.iter().zip(weights).zip(y.data.chunks_exact(width)) {
-            x.data[row * width..][..width].iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);
+        for ((row, weight), y) in rows.iter().zip(weights).zip(y.chunks_exact(width)) {
+            x[row * width..][..width].iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);
         }
         Ok(x)
     }
 
     fn read(&self, x: Buffer, out: &mut Vec<f32>) -> Result<()> {
         out.clear();
-        out.extend_from_slice(&x.data);
+        out.extend_from_slice(&x);
         Ok(())
     }
 }
@@ -352,7 +374,7 @@ mod tests {
         let host = Host::new(Kernels::get().unwrap(), 1);
         for rows in 1..200 {
             let (a, b) = (host.buffer(rows, 8), host.buffer(rows, 16));
-            assert_eq!((a.rows(), b.data.len()), (rows, 16 * rows));
+            assert_eq!((a.rows(), b.len()), (rows, 16 * rows));
         }
         assert_eq!(host.free.buffers.lock().unwrap().len(), 2);
     }

@@ -115,6 +115,8 @@ pub trait Compute: Send + Sync {
 
     /// Takes projections in; they all have the same number of inputs.
     fn linear(&self, parts: Vec<Projection>) -> Result<Self::Linear>;
+    /// Takes in a matrix of which only rows are looked up, by [`Compute::embed`].
+    fn table(&self, weight: Stored) -> Result<Self::Linear>;
     /// Takes a norm in; `bias` belongs to layer norm.
     fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<Self::Norm>;
     /// An empty cache of one layer.
