@@ -56,6 +56,8 @@ impl Model {
         if context < 4 {
             return Err(Error::Input(format!("a context of {context} is too short for perplexity; take 4 or more")));
         }
+        // An encoder has no logits, and says so before anything is counted.
+        self.session()?;
         let tokens = self.tokenizer().encode(text, true)?;
         if tokens.len() < 2 * context {
             let have = tokens.len();

@@ -58,7 +58,7 @@ struct Job {
 struct Stretch(AtomicU64);
 
 impl Stretch {
-    /// Replaces the tasks. Nobody takes any meanwhile.
+    /// Replaces the tasks.
     fn fill(&self, tasks: std::ops::Range<usize>) {
         self.0.store(tasks.start as u64 | (tasks.end as u64) << 32, Relaxed);
     }
@@ -129,7 +129,11 @@ impl Pool {
         unsafe { *shared.job.get() = Job { body } };
         let threads = self.threads();
         let starts = |thread: usize| tasks * thread / threads;
-        shared.stretches.iter().enumerate().for_each(|(i, stretch)| stretch.fill(starts(i)..starts(i + 1).min(tasks)));
+        shared
+            .stretches
+            .iter()
+            .enumerate()
+            .for_each(|(i, stretch)| stretch.fill(starts(i).min(tasks)..starts(i + 1).min(tasks)));
         let epoch = (shared.state.load(Relaxed) & !(EPOCH - 1)).wrapping_add(EPOCH);
         shared.state.store(epoch | OPEN, SeqCst);
         self.wake();

@@ -227,7 +227,10 @@ impl Checkpoint {
         let (choice, device) = options.device.resolve()?;
         if let Some(dtype) = options.quantise {
             let count = self.weights.requantise(dtype)?;
-            log::info!("{}: {count} matrices were made {dtype}", self.info.name);
+            match count {
+                0 => log::warn!("{}: no matrix was made {dtype}: there is none of floats in whole blocks", self.info.name),
+                _ => log::info!("{}: {count} matrices were made {dtype}", self.info.name),
+            }
             self.info.count(&self.weights);
         }
         let cache_type = match options.cache_type {

@@ -149,16 +149,36 @@ fn folder(path: &Path) -> Result<EmbedSpec> {
     if let Some(modules) = json(path, "modules.json")? {
         let file = path.join("modules.json").display().to_string();
         let list = modules.as_array().ok_or_else(|| Error::corrupt(&file, "is no list of modules"))?;
-        for module in list {
-            let text = |key: &str| module.get(key).and_then(Json::as_str).unwrap_or_default();
-            step(&mut spec, path, &file, text("type"), text("path"))?;
+        let text = |module: &Json, key: &str| module.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let kinds: Vec<String> = list.iter().map(|module| text(module, "type")).collect();
+        for (module, kind) in list.iter().zip(&kinds) {
+            step(&mut spec, path, &file, kind, &text(module, "path"))?;
         }
+        ordered(&kinds, &file)?;
     }
     lengths(&mut spec, path)?;
     if let Some(config) = json(path, "config_sentence_transformers.json")? {
         prompts(&mut spec, &config, &path.join("config_sentence_transformers.json").display().to_string())?;
     }
     Ok(spec)
+}
+
+/// The name of a module of sentence-transformers; the whole of it for those of others, which may mean something else by the same word.
+fn module(kind: &str) -> &str {
+    if kind.starts_with("sentence_transformers.") { kind.rsplit('.').next().unwrap_or(kind) } else { kind }
+}
+
+/// The one order that [`EmbedSpec`] can tell: a transformer, a pooling, any dense layers, perhaps a normalisation.
+fn ordered(kinds: &[String], file: &str) -> Result<()> {
+    const ORDER: [&str; 4] = ["Transformer", "Pooling", "Dense", "Normalize"];
+    let steps: Vec<&str> = kinds.iter().map(|kind| module(kind)).filter(|kind| *kind != "Dropout").collect();
+    let places: Vec<usize> = steps.iter().filter_map(|kind| ORDER.iter().position(|known| known == kind)).collect();
+    let follows = |pair: &[usize]| pair[0] < pair[1] || pair == [2, 2];
+    if !places.starts_with(&[0, 1]) || !places.windows(2).all(follows) {
+        let expected = "Transformer, Pooling, then Dense layers, then Normalize";
+        return Err(Error::unsupported(format!("{file}: the modules {} in this order", steps.join(", ")), expected));
+    }
+    Ok(())
 }
 
 /// One entry of modules.json.
@@ -168,7 +188,7 @@ fn step(spec: &mut EmbedSpec, root: &Path, file: &str, kind: &str, path: &str) -
         return Err(Error::corrupt(file, format!("the path {path:?} leads out of the folder")));
     }
     let folder = root.join(path);
-    match kind.rsplit('.').next().unwrap_or_default() {
+    match module(kind) {
         "Transformer" if path.is_empty() => {}
         "Transformer" => {
             return Err(Error::unsupported(format!("{file}: a transformer in the folder {path:?}"), "one beside modules.json"));

@@ -142,9 +142,10 @@ fn the_tokenizers_limit_counts_where_the_layout_has_none() {
 #[test]
 fn what_can_not_be_done_is_a_typed_error_that_names_the_file() {
     let dense = |config: &str| {
-        let modules = modules(&["Transformer", "Dense"]);
+        let modules = modules(&["Transformer", "Pooling", "Dense"]);
         let weight: (&str, &[usize], &[f32]) = ("linear.weight", &[1, 2], &[0.5, -1.0]);
-        Folder::new(&[("modules.json", &modules), ("1_Dense/config.json", config)]).with_dense("1_Dense", &[weight]).read()
+        let files = [("modules.json", modules.as_str()), ("1_Pooling/config.json", "{}"), ("2_Dense/config.json", config)];
+        Folder::new(&files).with_dense("2_Dense", &[weight]).read()
     };
     assert_eq!(dense(r#"{"in_features": 2, "out_features": 1, "bias": false}"#).unwrap().dense[0].act, Some(Activation::Tanh));
     for (config, expected) in [
@@ -168,4 +169,16 @@ fn what_can_not_be_done_is_a_typed_error_that_names_the_file() {
         let error = Folder::new(&[("modules.json", modules)]).read().unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+#[test]
+fn modules_in_another_order_are_refused_and_so_are_those_of_others() {
+    let read = |modules: &str| Folder::new(&[("modules.json", modules), ("1_Pooling/config.json", "{}")]).read();
+    assert!(read(&modules(&["Transformer", "Pooling", "Normalize"])).is_ok());
+    for kinds in [&["Transformer"][..], &["Transformer", "Normalize"], &["Transformer", "Pooling", "Normalize", "Normalize"]] {
+        let error = read(&modules(kinds)).unwrap_err().to_string();
+        assert!(error.contains("in this order") && error.contains("modules.json"), "{error}");
+    }
+    let foreign = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"}, {"path": "1_Dense", "type": "pylate.models.Dense"}]"#;
+    assert!(read(foreign).unwrap_err().to_string().contains("pylate.models.Dense"));
 }
