@@ -8,7 +8,7 @@
 //! threads, the number of rows beside it and the grouping of matrices. So each output of a product is one chain of float operations
 //! over the columns in order, never cut between threads: for each group of columns `out = fma(min, scaled sum of activations, out)` where
 //! there are mins, then `out = fma(sum, scale * activation scale, out)` with an exact sum of integers. Quantised products
-//! have the same bits under every set, and so do products with [float matrices](float); norms, softmax and activations differ between sets.
+//! have the same bits under every set, and so do products with float matrices; norms, softmax and activations differ between sets.
 //!
 //! `unsafe` lives here (and at one memory mapping). The traps: a `Kernels` proves that the CPU has its instructions, so its functions may be
 //! called; sizes are checked where slices come in, and pointers do not leave this folder.
