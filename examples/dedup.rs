@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let input: Box<dyn Read> = if file == "-" { Box::new(std::io::stdin()) } else { Box::new(std::fs::File::open(file)?) };
     let mut broken = None;
-    let lines = BufReader::new(input).lines().map_while(|line| line.map_err(|error| broken = Some(error)).ok());
+    let lines = BufReader::new(input).lines().map_while(|line| line.map_err(|error| broken = Some(error)).ok()).fuse();
 
     // What is kept stays in memory; the input does not: it may be a stream.
     let (mut kept, mut vectors): (Vec<String>, Vec<f32>) = (Vec::new(), Vec::new());

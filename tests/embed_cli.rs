@@ -125,7 +125,94 @@ fn the_vectors_are_those_of_sentence_transformers() {
     let output = embed(&golden("bert-mean"), &["-f", "-", "--input-format", "jsonl", "--truncate", "false"], &rows);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("tokens, 32 are read"), "{stderr}");
+    assert!(stderr.contains("stdin, line ") && stderr.contains("tokens, 32 are read"), "{stderr}");
+    assert!(stderr.contains("--truncate true") && !stderr.contains("error: text "), "{stderr}");
+}
+
+#[test]
+fn texts_before_one_that_must_not_be_cut_are_written_and_it_is_named() {
+    let folder = Scratch::new("long");
+    let input = folder
+        .write("in.jsonl", "{\"id\": 1, \"text\": \"a\"}\n{\"id\": \"x\", \"text\": \"a b c d e f g\"}\n{\"text\": \"b\"}\n");
+    let run = |args: &[&str]| {
+        let output = embed(&model(), &[&["-f", &input, "--max-tokens", "2"], args].concat(), "");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let out = folder.path("out.jsonl");
+    let whole = run(&["--output", "jsonl"]);
+    assert_eq!((whole.0, rows(&whole.1).len()), (Some(0), 3));
+    assert!(
+        whole.2.contains("1 of 3 texts were cut to 2 tokens") && whole.2.contains("in.jsonl, line 2 (id \"x\")"),
+        "{}",
+        whole.2
+    );
+    // Twice: the second run goes on behind the first row.
+    for resume in [false, true] {
+        let args = ["--truncate", "false", "--to", &out, "--resume"];
+        let (code, _, stderr) = run(&args[..if resume { 5 } else { 4 }]);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("in.jsonl, line 2 (id \"x\")") && stderr.contains("--truncate true"), "{stderr}");
+        assert_eq!(folder.read("out.jsonl"), format!("{}\n", whole.1.lines().next().unwrap()));
+    }
+}
+
+#[test]
+fn ids_come_out_as_they_went_in() {
+    let folder = Scratch::new("exact");
+    let ids = ["123456789012345678901234567890", "1e2", "0.10", "\"\\u0061\"", "[1, 2]"];
+    let input = folder.write("in.ndjson", ids.map(|id| format!("{{\"id\": {id}, \"text\": \"a\"}}\n")).concat());
+    let out = folder.path("out.jsonl");
+    for _ in 0..2 {
+        text(embed(&model(), &["-f", &input, "--to", &out, "--resume"], ""));
+        let got = folder.read("out.jsonl");
+        assert_eq!(got.lines().count(), ids.len());
+        for (line, id) in got.lines().zip(ids) {
+            assert!(line.starts_with(&format!("{{\"id\":{id},\"tokens\":")), "{line}");
+        }
+    }
+}
+
+#[test]
+fn an_output_that_is_the_input_is_refused_and_left_as_it_is() {
+    let folder = Scratch::new("same");
+    let content = "{\"text\": \"a\"}\n";
+    let input = folder.write("in.jsonl", content);
+    let mut names = vec![input.clone(), folder.path("./in.jsonl")];
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&input, folder.path("link.jsonl")).unwrap();
+        std::fs::hard_link(&input, folder.path("hard.jsonl")).unwrap();
+        names.extend([folder.path("link.jsonl"), folder.path("hard.jsonl")]);
+    }
+    for name in &names {
+        for more in [&[][..], &["--resume"], &["--similarity"]] {
+            let (code, stderr) = failure(embed(&model(), &[&["-f", &input, "--to", name], more].concat(), ""));
+            assert_eq!(code, 2, "{stderr}");
+            assert!(stderr.contains("is the file of the texts"), "{stderr}");
+            assert_eq!(folder.read("in.jsonl"), content);
+        }
+    }
+}
+
+#[test]
+fn an_array_or_a_json_array_is_whole_after_a_bad_line() {
+    let folder = Scratch::new("whole");
+    let input = folder.write("in.txt", b"a\nb\n\xff\nc\n");
+    let (npy, json) = (folder.path("out.npy"), folder.path("out.json"));
+    for out in [&npy, &json] {
+        let (code, stderr) = failure(embed(&model(), &["-f", &input, "--to", out], ""));
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains("in.txt, line 3: is not UTF-8"), "{stderr}");
+    }
+    assert_eq!(candle_core::Tensor::read_npy(&npy).unwrap().dims()[0], 2);
+    assert_eq!(serde_json::from_str::<Value>(&folder.read("out.json")).unwrap().as_array().unwrap().len(), 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_name_that_stands_for_a_pipe_gets_a_whole_array() {
+    let piped = bytes(embed(&model(), &["a", "b", "--output", "npy"], ""));
+    assert_eq!(bytes(embed(&model(), &["a", "b", "--output", "npy", "--to", "/dev/stdout"], "")), piped);
 }
 
 #[test]
@@ -206,6 +293,10 @@ fn similarity_is_a_table_for_people_and_a_matrix_for_programs() {
     let first: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(first[..3], [0, 1, 2].map(|j| format!("{:.4}", matrix[0][j])));
     assert_eq!(first[3..].join(" "), args[0]);
+    // One dimension is enough.
+    let narrow = [&args[..], &["--dimensions", "1"]].concat();
+    assert_eq!(parsed(embed(&model(), &[&narrow[..], &["--json"]].concat(), "")).as_array().unwrap().len(), 3);
+    assert_eq!(bytes(embed(&model(), &[&narrow[..], &["--output", "npy"]].concat(), "")).len(), 128 + 9 * 4);
 }
 
 #[test]
@@ -243,14 +334,37 @@ fn a_file_of_another_input_or_model_is_not_gone_on_with() {
         ("{\"index\": 0, \"embedding\": [1.0, 2.0]}\n", "has 2 dimensions"),
         ("{\"index\": 0}\n", "has no embedding"),
         ("some text\n", "is no row of vectors"),
+        ("notes without a line's end", "holds something else than rows"),
+        ("{\"name\": 1}", "holds something else than rows"),
         ("a\nb\nc\n", "has 3 rows, but"),
     ] {
         folder.write("out.jsonl", text);
         let (code, stderr) = run(&model(), &[]);
         assert_eq!(code, 2, "{stderr}");
-        assert!(stderr.contains(expected), "{stderr}");
+        assert!(stderr.contains(expected) && stderr.contains("give another --to"), "{stderr}");
         assert_eq!(folder.read("out.jsonl"), text, "it is left as it was");
     }
+    // Vectors of another kind have as many dimensions.
+    folder.write("out.jsonl", "");
+    let of = |input: &str, args: &[&str]| embed(&model(), &[&["-f", input, "--to", &out, "--resume"], args].concat(), "");
+    text(of(&input, &[]));
+    let whole = folder.read("out.jsonl");
+    let first = &whole[..=whole.find('\n').unwrap()];
+    folder.write("out.jsonl", first);
+    let other = folder.write("other.txt", "c\nb\n");
+    for (input, args) in [
+        (&input, &["--pooling", "max", "--prompt", "x y"][..]),
+        (&input, &["--prompt", "x"]),
+        (&input, &["--normalize", "l2"]),
+        (&other, &[]),
+    ] {
+        let (code, stderr) = failure(of(input, args));
+        assert_eq!(code, 2, "{args:?}: {stderr}");
+        assert!(stderr.contains("out.jsonl, line 1: holds another vector"), "{args:?}: {stderr}");
+        assert_eq!(folder.read("out.jsonl"), first);
+    }
+    text(of(&input, &[]));
+    assert_eq!(folder.read("out.jsonl"), whole);
     let (code, stderr) = run(&model(), &["--output", "raw"]);
     assert_eq!(code, 2, "{stderr}");
     assert!(stderr.contains("--resume needs"), "{stderr}");
@@ -258,7 +372,10 @@ fn a_file_of_another_input_or_model_is_not_gone_on_with() {
 
 #[test]
 fn what_came_before_a_bad_line_is_written_and_the_line_is_named() {
-    let output = embed(&model(), &["-f", "-", "--input-format", "jsonl"], "{\"text\": \"a\"}\n{\"txt\": \"b\"}\n");
+    // Good lines behind it do not take its place, however many.
+    let after = "{\"text\": \"c\"}\n".repeat(3000);
+    let lines = format!("{{\"text\": \"a\"}}\n{{\"txt\": \"b\"}}\n{after}");
+    let output = embed(&model(), &["-f", "-", "--input-format", "jsonl"], &lines);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("stdin, line 2: has no key \"text\", but txt; --field names the text's"), "{stderr}");
@@ -276,6 +393,10 @@ fn wrong_usage_is_told_with_its_exit_code() {
         (&["a", "--batch-tokens", "0"], 2, "batches of 0 tokens"),
         (&["a", "--max-tokens", "0"], 2, "at most 0 tokens"),
         (&["a", "--resume"], 2, "--to"),
+        (&["a", "--field", "body"], 2, "cannot be used with"),
+        (&["a", "--input-format", "lines"], 2, "cannot be used with"),
+        (&["-f", "-", "--field", "body"], 2, "--input-format jsonl"),
+        (&["a", "--to", "/no/such/out.parquet"], 2, "--output"),
         (&["-f", "/no/such/file"], 1, "/no/such/file"),
     ] {
         let (got, stderr) = failure(embed(&model(), args, ""));

@@ -13,11 +13,13 @@ use super::failure::usage;
 use super::fetch::Network;
 use super::{Detail, complete, interrupt, output};
 use clap_complete::ArgValueCompleter;
-use read::{InputFormat, Record, Records};
+use read::{InputFormat, Place, Record, Records};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tallow::{EmbedOptions, Embedder, Pooling, Prompt};
+use tallow::{Cancel, EmbedOptions, Embedder, Error, Pooling, Prompt};
 use write::{Format, Sink};
 
 const EXAMPLES: &str = "\
@@ -43,12 +45,12 @@ pub struct Args {
     /// A file of texts; `-` is stdin
     #[arg(short, long, conflicts_with = "texts")]
     file: Option<Source>,
-    /// How the file is divided: a text a line, or JSON lines [default: jsonl for a FILE.jsonl, else lines]
-    #[arg(long, alias = "input_format", value_enum, value_name = "FORMAT")]
+    /// How the file is divided: a text a line, or JSON lines [default: jsonl for FILE.jsonl and FILE.ndjson, else lines]
+    #[arg(long, alias = "input_format", value_enum, value_name = "FORMAT", conflicts_with = "texts")]
     input_format: Option<InputFormat>,
-    /// Where JSON lines hold the text
-    #[arg(long, value_name = "KEY", default_value = "text")]
-    field: String,
+    /// Where JSON lines hold the text [default: text]
+    #[arg(long, value_name = "KEY", conflicts_with = "texts")]
+    field: Option<String>,
     /// How tokens become one vector: auto (as the model says), mean, cls, last, max, none (a vector for each token)
     #[arg(long, value_name = "POOLING", default_value = "auto", value_parser = pooling)]
     pooling: Auto<Pooling>,
@@ -135,14 +137,41 @@ impl Args {
         }
     }
 
-    fn format(&self) -> Format {
-        let named = self.to.as_deref().and_then(Format::of);
-        let usual = if self.texts.is_empty() { Format::Jsonl } else { Format::Json };
-        self.output.or(self.json.then_some(Format::Json)).or(named).unwrap_or(usual)
+    /// What is asked for, or said by the name of --to.
+    fn named_format(&self) -> Option<Format> {
+        self.output.or(self.json.then_some(Format::Json)).or(self.to.as_deref().and_then(Format::of))
+    }
+
+    fn format(&self) -> anyhow::Result<Format> {
+        let extension = self.to.as_deref().and_then(Path::extension);
+        match (self.named_format(), extension) {
+            (Some(format), _) => Ok(format),
+            (None, Some(extension)) if !self.similarity => Err(usage(format!(
+                "--to FILE.{} does not say how to print: name it .json, .jsonl, .npy or .raw, or give --output",
+                extension.display()
+            ))),
+            (None, _) => Ok(if self.texts.is_empty() { Format::Jsonl } else { Format::Json }),
+        }
+    }
+
+    /// Refuses an output that is the input, and would be emptied.
+    fn check_files(&self) -> anyhow::Result<()> {
+        let Some(to) = &self.to else { return Ok(()) };
+        let stdin = Path::new("/dev/stdin");
+        let from = match &self.file {
+            Some(source) if !source.is_stdin() => source.0.as_path(),
+            _ if self.texts.is_empty() => stdin,
+            _ => return Ok(()),
+        };
+        if same_file(from, to) {
+            let name = if from == stdin { "stdin".into() } else { from.display().to_string() };
+            return Err(usage(format!("--to {} is the file of the texts ({name}): give another", to.display())));
+        }
+        Ok(())
     }
 
     /// Where the texts come from.
-    fn records(&mut self) -> anyhow::Result<Records> {
+    fn records(&mut self, cancel: &Cancel) -> anyhow::Result<Records> {
         if !self.texts.is_empty() {
             return Ok(Records::given(std::mem::take(&mut self.texts)));
         }
@@ -153,62 +182,138 @@ impl Args {
             }
             None => Source("-".into()),
         };
-        let is_jsonl = source.0.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl"));
+        let is_jsonl = Format::of(&source.0) == Some(Format::Jsonl);
         let format = self.input_format.unwrap_or(if is_jsonl { InputFormat::Jsonl } else { InputFormat::Lines });
-        Records::open(&source, format, &self.field)
+        if format == InputFormat::Lines && self.field.is_some() {
+            return Err(usage("--field names a key of JSON lines, the input is plain lines; for JSON: --input-format jsonl"));
+        }
+        Records::open(&source, format, self.field.as_deref().unwrap_or("text"), cancel)
     }
 }
 
 /// Runs the command.
 pub fn run(mut args: Args, detail: Detail) -> anyhow::Result<()> {
-    let (format, alone) = (args.format(), args.texts.len() == 1);
+    let (format, alone) = (args.format()?, args.texts.len() == 1);
     if args.resume && format != Format::Jsonl {
         return Err(usage("--resume needs a file of JSON lines: --to FILE.jsonl, or --output jsonl"));
     }
     if args.pooling.0 == Some(Pooling::None) && (args.similarity || matches!(format, Format::Npy | Format::Raw)) {
         return Err(usage("with --pooling none a text has many vectors: print them with --output json or jsonl"));
     }
+    args.check_files()?;
     interrupt::listen();
     // What is wrong with the input is known before the model is loaded.
-    let options = args.options();
+    let cancel = Cancel::default();
+    let options = EmbedOptions { cancel: Some(cancel.clone()), ..args.options() };
     let counted = args.texts.is_empty();
-    let mut records = args.records()?;
+    let mut records = args.records(&cancel)?;
     let located = args.network.locate(&args.model, detail)?;
     let embedder = Embedder::at(located, &args.quantise.of(args.device.options()), &options)?;
     if embedder.pooling() == Pooling::None && (args.similarity || matches!(format, Format::Npy | Format::Raw)) {
         return Err(usage("this model pools nothing, so a text has many vectors: print them with --output json or jsonl"));
     }
     if args.similarity {
-        let format = args.output.or(args.json.then_some(Format::Json)).or(args.to.as_deref().and_then(Format::of));
-        return similarity::run(&embedder, &mut records, format, args.to.as_deref());
+        return similarity::run(&embedder, &mut records, args.named_format(), args.to.as_deref());
     }
     let mut sink = match (&args.to, args.resume) {
         (Some(path), true) => Sink::new(format, resume::open(path, &mut records, &embedder)?, alone),
         (Some(path), false) => Sink::new(format, write::create(path)?, alone),
         (None, _) => Sink::new(format, write::stdout(), alone),
     };
-    let mut progress = Progress::new(detail, counted);
+    // Ctrl-C ends the stream, so that the output is whole for what it has.
+    interrupt::set(interrupt::Target::Answer(cancel));
+    let input = records.name().to_owned();
+    let (mut progress, mut cut) = (Progress::new(detail, counted), Cut::default());
     let mut failed = None;
+    // Where the texts are from that were read and are not written.
+    let places = RefCell::new(VecDeque::new());
     let stream = std::iter::from_fn(|| match records.next()? {
-        Ok(record) => Some(record),
+        Ok(record) => {
+            places.borrow_mut().push_back(record.place.clone());
+            Some(record)
+        }
         Err(error) => {
             failed = Some(error);
             None
         }
     });
-    // An error in the input ends the stream, so that what came before it is written.
-    for embedding in embedder.embed_iter(stream) {
-        let embedding = embedding?;
-        progress.add(embedding.tokens);
-        sink.write(embedding, embedder.dimensions(), embedder.pooling() == Pooling::None)?;
+    let mut stopped = None;
+    for embedding in embedder.embed_iter(stream).silent() {
+        let place = places.borrow_mut().pop_front();
+        let told = || place.map_or_else(|| input.clone(), |place: Place| place.told(&input));
+        match embedding {
+            Ok(embedding) => {
+                cut.add(embedding.cut_from, told);
+                progress.add(embedding.tokens);
+                sink.write(embedding, embedder.dimensions(), embedder.pooling() == Pooling::None)?;
+            }
+            Err(error) => stopped = Some(too_long(error, told)),
+        }
     }
-    if let Some(error) = failed {
-        sink.flush()?;
+    cut.warn(embedder.max_tokens());
+    // An error of the input ends the stream, so that what came before it is written. One in the texts comes before it.
+    if let Some(error) = stopped.or(failed) {
+        sink.stop(embedder.dimensions())?;
         return Err(error);
     }
     sink.finish(embedder.dimensions())?;
     progress.finish();
     Ok(())
+}
+
+/// Names the text that must not be cut.
+fn too_long(error: Error, told: impl FnOnce() -> String) -> anyhow::Error {
+    match error {
+        Error::TextTooLong { text, tokens, limit, .. } => {
+            let told = told();
+            anyhow::anyhow!(
+                "{told}: {text:?} has {tokens} tokens, {limit} are read; shorten it, or cut it with --truncate true"
+            )
+        }
+        error => error.into(),
+    }
+}
+
+/// The texts that were cut.
+#[derive(Default)]
+struct Cut {
+    first: Option<(String, usize)>,
+    count: usize,
+    of: usize,
+}
+
+impl Cut {
+    fn add(&mut self, cut_from: Option<usize>, told: impl FnOnce() -> String) {
+        self.of += 1;
+        if let Some(tokens) = cut_from {
+            self.count += 1;
+            self.first.get_or_insert_with(|| (told(), tokens));
+        }
+    }
+
+    fn warn(&self, limit: usize) {
+        if let Some((told, tokens)) = &self.first {
+            let Cut { count, of, .. } = self;
+            log::warn!("{count} of {of} texts were cut to {limit} tokens; the first is {told}, with {tokens} tokens");
+        }
+    }
+}
+
+/// Whether two names are of one regular file. One that does not exist is none.
+fn same_file(a: &Path, b: &Path) -> bool {
+    let (Ok(first), Ok(second)) = (a.metadata(), b.metadata()) else { return false };
+    if !first.is_file() || !second.is_file() {
+        return false;
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (first.dev(), first.ino()) == (second.dev(), second.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    }
 }
 
 /// How far it is, on a terminal.

@@ -3,15 +3,17 @@
 use crate::load::Similarity;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
-/// A row for each of `a`, a column for each of `b`; larger is nearer.
+/// A row for each of `a`, a column for each of `b`; larger is nearer. Rows lie one after another: the products of narrow
+/// matrices come column after column.
 pub(super) fn between(measure: Similarity, a: ArrayView2<f32>, b: ArrayView2<f32>) -> Array2<f32> {
     assert_eq!(a.ncols(), b.ncols(), "vectors of different widths are compared");
-    match measure {
+    let matrix = match measure {
         Similarity::Dot => a.dot(&b.t()),
         Similarity::Cosine => a.dot(&b.t()) / lengths(a).insert_axis(Axis(1)) / lengths(b).insert_axis(Axis(0)),
         Similarity::Euclidean => each(a, b, |difference| difference.powi(2), f64::sqrt),
         Similarity::Manhattan => each(a, b, f64::abs, |sum| sum),
-    }
+    };
+    if matrix.is_standard_layout() { matrix } else { matrix.as_standard_layout().into_owned() }
 }
 
 /// The rows' lengths; that of a row of zeros is not quite zero, so that its cosines are.
@@ -45,6 +47,16 @@ mod tests {
         ] {
             let got = between(measure, a.view(), b.view());
             assert!((&got - &expected).iter().all(|x: &f32| x.abs() < 1e-6), "{measure:?}: {got}");
+        }
+    }
+
+    #[test]
+    fn rows_lie_one_after_another_for_vectors_of_any_width() {
+        for (rows, width) in [(1, 1), (2, 1), (3, 1), (2, 2), (2, 5)] {
+            let a = Array2::from_shape_fn((rows, width), |(i, j)| (1 + i + 2 * j) as f32);
+            for measure in [Similarity::Cosine, Similarity::Dot, Similarity::Euclidean, Similarity::Manhattan] {
+                assert!(between(measure, a.view(), a.view()).as_slice().is_some(), "{measure:?} of {rows} x {width}");
+            }
         }
     }
 }

@@ -4,9 +4,10 @@
 
 use super::call::{WINDOW_BYTES, WINDOW_TEXTS};
 use super::{Embedder, Truncated};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::Pooling;
 use std::collections::VecDeque;
+use std::iter::Fuse;
 
 /// A text with its vector.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,17 +22,21 @@ pub struct Embedding<T> {
     pub cut_from: Option<usize>,
 }
 
-/// Made by [`Embedder::embed_iter`]. After an error it ends.
+/// Made by [`Embedder::embed_iter`]. After an error it ends, and so it does for good where its texts first end.
 ///
-/// Texts that were cut are told in each [`Embedding`], and counted in one warning at the end.
+/// Texts before one that must not be cut come first, then the error. Texts that were cut are told in each [`Embedding`], and
+/// counted in one warning at the end.
 pub struct EmbedIter<I: Iterator> {
     embedder: Embedder,
-    texts: I,
+    texts: Fuse<I>,
     ready: VecDeque<Embedding<I::Item>>,
     read: usize,
     first: Option<Truncated>,
     count: usize,
+    /// The error that comes when `ready` is empty.
+    failed: Option<Error>,
     over: bool,
+    silent: bool,
 }
 
 impl<I: Iterator> EmbedIter<I>
@@ -39,7 +44,23 @@ where
     I::Item: AsRef<str>,
 {
     pub(super) fn new(embedder: Embedder, texts: I) -> Self {
-        EmbedIter { embedder, texts, ready: VecDeque::new(), read: 0, first: None, count: 0, over: false }
+        EmbedIter {
+            embedder,
+            texts: texts.fuse(),
+            ready: VecDeque::new(),
+            read: 0,
+            first: None,
+            count: 0,
+            failed: None,
+            over: false,
+            silent: false,
+        }
+    }
+
+    /// Leaves out the warning for texts that were cut: for who tells of them by [`Embedding::cut_from`].
+    pub fn silent(mut self) -> Self {
+        self.silent = true;
+        self
     }
 
     /// How many texts have been cut so far.
@@ -56,7 +77,14 @@ where
         }
         let (call, first) = (&self.embedder.call, self.read);
         let mut truncated = Vec::new();
-        let ids = self.embedder.tokenised(call, &texts, first, &mut truncated)?;
+        let ids = match self.embedder.tokenised(call, &texts, first, &mut truncated) {
+            Err(Error::TextTooLong { index, text, tokens, limit }) if index > first => {
+                texts.truncate(index - first);
+                self.failed = Some(Error::TextTooLong { index, text, tokens, limit });
+                self.embedder.tokenised(call, &texts, first, &mut truncated)?
+            }
+            ids => ids?,
+        };
         let each = |ids: &Vec<u32>| if call.pooling == Pooling::None { ids.len() } else { 1 } * call.dim;
         let mut out = vec![0.0; ids.iter().map(each).sum()];
         self.embedder.compute(call, &ids, &mut out)?;
@@ -81,6 +109,12 @@ where
     type Item = Result<Embedding<I::Item>>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.ready.is_empty()
+            && let Some(error) = self.failed.take()
+        {
+            self.over = true;
+            return Some(Err(error));
+        }
         if self.ready.is_empty() && !self.over {
             if let Err(error) = self.refill() {
                 self.over = true;
@@ -94,6 +128,7 @@ where
 
 impl<I: Iterator> Drop for EmbedIter<I> {
     fn drop(&mut self) {
-        self.embedder.call.warn(self.first.as_ref(), self.count, self.read);
+        let first = self.first.as_ref().filter(|_| !self.silent);
+        self.embedder.call.warn(first, self.count, self.read);
     }
 }

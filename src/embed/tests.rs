@@ -172,7 +172,8 @@ fn long_texts_are_cut_and_counted_or_refused() {
         other => panic!("{other}"),
     }
     assert!(strict.embed(&["a"]).is_ok());
-    let mut stream = strict.embed_iter(["a", TEXT]);
+    let mut stream = strict.embed_iter(["a", TEXT, "b"]);
+    assert_eq!(stream.next().unwrap().unwrap().text, "a");
     assert!(matches!(stream.next(), Some(Err(Error::TextTooLong { index: 1, .. }))));
     assert!(stream.next().is_none());
 }

@@ -2,15 +2,22 @@
 //!
 //! A row is complete when its line has ended: rows are written in order, so all before the last line break are. What stands
 //! behind it is cut off. As many texts are left out as there are rows, and the last of them must be the one that the last row
-//! names, else the file belongs to another input.
+//! names, else the file belongs to another input. It is embedded again, and must give the row's numbers, digit by digit: the
+//! same text has the same bits in any batch. So a file of another model, pooling, prompt or text is not gone on with.
 
-use super::read::{Key, Record, Records};
-use super::write::{Target, target};
+use super::read::{Record, Records};
+use super::too_long;
+use super::write::{Target, numbers, target};
 use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use tallow::{Embedder, Error, Pooling};
+
+/// What to do with an output that is not ours.
+const ADVICE: &str = "give another --to, or the input, model and options that it was made with";
 
 /// Opens the output behind its last complete row, and leaves out the texts that it has.
 pub fn open(path: &Path, records: &mut Records, embedder: &Embedder) -> anyhow::Result<Target> {
@@ -20,8 +27,14 @@ pub fn open(path: &Path, records: &mut Records, embedder: &Embedder) -> anyhow::
     if rows > 0 {
         let row = read_row(&mut file, last..end).map_err(io)?;
         let record = skip(records, rows, path)?;
-        check(path, rows, &row, &record, embedder)?;
+        check(path, rows, &row, &record, records.name(), embedder)?;
         log::info!("{}: going on after {rows} rows", path.display());
+    } else if !begun(&mut file).map_err(io)? {
+        let message = format!(
+            "{}: holds something else than rows of vectors; --resume would erase it: give another --to",
+            path.display()
+        );
+        return Err(Error::Input(message).into());
     }
     file.set_len(end).map_err(io)?;
     file.seek(SeekFrom::Start(end)).map_err(io)?;
@@ -55,6 +68,15 @@ fn written(file: &File) -> std::io::Result<Written> {
     }
 }
 
+/// Whether a file without a whole row is empty, or begins as one does.
+fn begun(file: &mut File) -> std::io::Result<bool> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(16).read_to_end(&mut bytes)?;
+    let begins = |row: &[u8]| bytes.iter().zip(row).all(|(a, b)| a == b);
+    Ok(begins(b"{\"id\":") || begins(b"{\"index\":"))
+}
+
 fn read_row(file: &mut File, range: std::ops::Range<u64>) -> std::io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(range.start))?;
     let mut bytes = Vec::new();
@@ -75,31 +97,45 @@ fn skip(records: &mut Records, rows: u64, path: &Path) -> anyhow::Result<Record>
         Some(record) if records.passed() == rows => Ok(record),
         _ => {
             let (path, name, count) = (path.display(), records.name(), records.passed());
-            let message = format!("{path} has {rows} rows, but {name} only {count} texts: it was made of another input");
+            let message =
+                format!("{path} has {rows} rows, but {name} only {count} texts: it was made of another input; {ADVICE}");
             Err(Error::Input(message).into())
         }
     }
 }
 
 /// Compares the last row with the text that it should belong to, and with the model.
-fn check(path: &Path, rows: u64, row: &[u8], record: &Record, embedder: &Embedder) -> anyhow::Result<()> {
-    let wrong = |why: String| Error::Input(format!("{}, line {rows}: {why}; --resume can not go on with it", path.display()));
-    let row: Value = serde_json::from_slice(row).map_err(|e| wrong(format!("is no row of vectors: {e}")))?;
-    let (name, expected) = match &record.key {
-        Key::Id(id) => ("id", id.clone()),
-        Key::Index(index) => ("index", Value::from(*index)),
-    };
-    if row.get(name) != Some(&expected) {
-        let found = row.get("id").or(row.get("index")).unwrap_or(&Value::Null);
+fn check(path: &Path, rows: u64, row: &[u8], record: &Record, input: &str, embedder: &Embedder) -> anyhow::Result<()> {
+    let wrong =
+        |why: String| Error::Input(format!("{}, line {rows}: {why}; --resume can not go on with it: {ADVICE}", path.display()));
+    let no_row = |e: serde_json::Error| wrong(format!("is no row of vectors: {e}"));
+    let row: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(row).map_err(no_row)?;
+    let get = |name| row.get(name).map(|value| value.get());
+    let (name, expected) = record.place.key.entry();
+    if get(name) != Some(&expected) {
+        let found = get("id").or(get("index")).unwrap_or("nothing");
         return Err(wrong(format!("belongs to {found}, the input has {expected} here")).into());
     }
-    let Some(vector) = row["embedding"].as_array() else { return Err(wrong("has no embedding".into()).into()) };
+    let Some(embedding) = get("embedding") else { return Err(wrong("has no embedding".into()).into()) };
+    let vector: Vec<Value> = serde_json::from_str(embedding).map_err(no_row)?;
     let tokens = embedder.pooling() == Pooling::None;
     let dim = if tokens { vector.first().and_then(Value::as_array).map(Vec::len) } else { Some(vector.len()) };
     match dim {
         Some(dim) if dim != embedder.dimensions() => {
             Err(wrong(format!("has {dim} dimensions, this model gives {}", embedder.dimensions())).into())
         }
-        _ => Ok(()),
+        _ => {
+            let again = match embedder.embed_iter([record]).silent().next() {
+                Some(embedded) => embedded.map_err(|e| too_long(e, || record.place.told(input)))?,
+                None => return Ok(()),
+            };
+            let mut digits = Vec::new();
+            numbers(&mut digits, &again.vector, embedder.dimensions(), tokens).map_err(|e| Error::io(path, e))?;
+            if embedding.bytes().filter(|byte| !byte.is_ascii_whitespace()).ne(digits) {
+                let why = "holds another vector than its text has now: the text, the model or an option is another";
+                return Err(wrong(why.into()).into());
+            }
+            Ok(())
+        }
     }
 }

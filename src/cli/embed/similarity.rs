@@ -1,8 +1,9 @@
 //! How alike each two texts are: a table for people, a matrix for programs.
 
 use super::super::npy;
-use super::read::Records;
+use super::read::{Record, Records};
 use super::write::{Format, create, raw, stdout};
+use super::{Cut, too_long};
 use std::fmt::Write as _;
 use std::path::Path;
 use tallow::ndarray::{Array2, Axis};
@@ -16,15 +17,24 @@ const SHOWN: usize = 40;
 /// Embeds all texts and prints the matrix.
 pub fn run(embedder: &Embedder, records: &mut Records, format: Option<Format>, to: Option<&Path>) -> anyhow::Result<()> {
     let mut texts = Vec::new();
-    for record in records {
-        texts.push(record?.text);
+    for record in records.by_ref() {
+        texts.push(record?);
         if texts.len() > MOST {
             return Err(Error::Input(format!("--similarity of more than {MOST} texts: embed them, and search them")).into());
         }
     }
-    let vectors = embedder.embed(&texts)?;
+    let (mut all, mut cut) = (Vec::new(), Cut::default());
+    for (i, embedding) in embedder.embed_iter(&texts).silent().enumerate() {
+        let embedding = embedding.map_err(|e| too_long(e, || texts[i].place.told(records.name())))?;
+        cut.add(embedding.cut_from, || embedding.text.place.told(records.name()));
+        all.extend(embedding.vector);
+    }
+    cut.warn(embedder.max_tokens());
+    let shape = (texts.len(), embedder.dimensions());
+    let vectors = Array2::from_shape_vec(shape, all).expect("each text has one vector");
     let matrix = embedder.similarity(&vectors, &vectors);
-    let rows: Vec<&[f32]> = matrix.as_slice().map_or(Vec::new(), |all| all.chunks_exact(texts.len().max(1)).collect());
+    let all = matrix.as_slice().expect("a similarity is in standard layout");
+    let rows: Vec<&[f32]> = all.chunks_exact(texts.len().max(1)).collect();
     let mut target = match to {
         Some(path) => create(path)?,
         None => stdout(),
@@ -42,17 +52,18 @@ pub fn run(embedder: &Embedder, records: &mut Records, format: Option<Format>, t
                     out.write_all(b"\n")?;
                 }
             }
-            Some(Format::Npy) => npy::write(&mut out, &rows.concat(), texts.len(), texts.len())?,
-            Some(Format::Raw) => raw(out, &rows.concat())?,
+            Some(Format::Npy) => npy::write(&mut out, all, texts.len(), texts.len())?,
+            Some(Format::Raw) => raw(out, all)?,
         }
         out.flush()
     })
 }
 
 /// A line for each text: its likeness to each, and how it begins.
-fn table(matrix: &Array2<f32>, texts: &[String]) -> String {
+fn table(matrix: &Array2<f32>, texts: &[Record]) -> String {
     let mut out = String::new();
-    for (row, text) in matrix.axis_iter(Axis(0)).zip(texts) {
+    for (row, record) in matrix.axis_iter(Axis(0)).zip(texts) {
+        let text = &record.text;
         for value in row {
             let _ = write!(out, "{value:8.4}");
         }

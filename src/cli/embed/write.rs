@@ -1,13 +1,11 @@
 //! Vectors to stdout or a file, row by row.
 //!
 //! JSON, JSON lines and raw floats are written as they come. The header of an `.npy` file has the number of rows in it, so a
-//! file is begun with none and its header written again at the end; a pipe can not be, and the rows wait in memory.
+//! file is begun with one and its header written again at the end; a pipe can not be, and the rows wait in memory.
 
 use super::super::npy;
 use super::Record;
-use super::read::Key;
 use anyhow::Context;
-use serde_json::Value;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -79,13 +77,22 @@ pub struct Sink {
     /// One text of the arguments: JSON has no outer array.
     alone: bool,
     rows: usize,
+    /// Whether the target can be written again from its beginning: a file's name may stand for a pipe.
+    seeks: bool,
     /// Rows of an `.npy` file that goes into a pipe.
     waiting: Vec<f32>,
 }
 
 impl Sink {
     pub fn new(format: Format, target: Target, alone: bool) -> Sink {
-        Sink { format, target, alone, rows: 0, waiting: Vec::new() }
+        let seeks = match &target {
+            Target::Stdout(_) => false,
+            Target::File(_, out) => {
+                let mut file = out.get_ref();
+                file.stream_position().is_ok()
+            }
+        };
+        Sink { format, target, alone, rows: 0, seeks, waiting: Vec::new() }
     }
 
     /// Writes a text's vector; `several` if it has one for each token.
@@ -101,7 +108,7 @@ impl Sink {
                 numbers(out, vector, dim, several)
             }),
             (Format::Jsonl, target) => target.put(|out| row(out, &embedding, dim, several)),
-            (Format::Npy, Target::Stdout(_)) => {
+            (Format::Npy, _) if !self.seeks => {
                 self.waiting.extend_from_slice(vector);
                 Ok(())
             }
@@ -122,27 +129,32 @@ impl Sink {
                 (false, 0) => out.write_all(b"[]\n"),
                 (false, _) => out.write_all(b"]\n"),
             })?,
-            (Format::Npy, target @ Target::Stdout(_)) => target.put(|out| npy::write(out, waiting, rows, dim))?,
-            (Format::Npy, Target::File(path, out)) => {
+            (Format::Npy, Target::File(path, out)) if self.seeks => {
                 let mut again = || {
                     out.seek(SeekFrom::Start(0))?;
                     npy::write_header(out, rows, dim)
                 };
                 again().map_err(|e| Error::io(path, e))?;
             }
+            (Format::Npy, target) => target.put(|out| npy::write(out, waiting, rows, dim))?,
             (Format::Jsonl | Format::Raw, _) => {}
         }
         self.flush()
     }
 
+    /// Makes what was written before something failed whole for what it has. Where nothing was, a pipe gets nothing.
+    pub fn stop(self, dim: usize) -> anyhow::Result<()> {
+        if self.rows > 0 || (self.seeks && !self.alone) { self.finish(dim) } else { Ok(()) }
+    }
+
     /// Writes what is still in memory.
-    pub fn flush(&mut self) -> anyhow::Result<()> {
+    fn flush(&mut self) -> anyhow::Result<()> {
         self.target.put(|out| out.flush())
     }
 }
 
 /// `[0.1,0.2]`, or an array of such for the tokens of a text. Numbers have as many digits as identify them.
-fn numbers(out: &mut dyn Write, vector: &[f32], dim: usize, several: bool) -> std::io::Result<()> {
+pub fn numbers(out: &mut dyn Write, vector: &[f32], dim: usize, several: bool) -> std::io::Result<()> {
     if several {
         let rows: Vec<&[f32]> = vector.chunks_exact(dim).collect();
         return serde_json::to_writer(out, &rows).map_err(std::io::Error::from);
@@ -152,10 +164,7 @@ fn numbers(out: &mut dyn Write, vector: &[f32], dim: usize, several: bool) -> st
 
 /// `{"id":...,"tokens":N,"embedding":[...]}` and a line break.
 fn row(out: &mut dyn Write, embedding: &Embedding<Record>, dim: usize, several: bool) -> std::io::Result<()> {
-    let (name, key) = match &embedding.text.key {
-        Key::Id(id) => ("id", id.clone()),
-        Key::Index(index) => ("index", Value::from(*index)),
-    };
+    let (name, key) = embedding.text.place.key.entry();
     write!(out, "{{\"{name}\":{key},\"tokens\":{}", embedding.tokens)?;
     if let Some(tokens) = embedding.cut_from {
         write!(out, ",\"cut_from\":{tokens}")?;
