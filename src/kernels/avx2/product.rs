@@ -1,27 +1,37 @@
 //! Products with panels: `vpmaddubsw` with the weights as the unsigned operand.
 //!
 //! Pairs of products are summed in 16 bits, which must not overflow: with activations up to 127, eight lines of 4-bit weights fit
-//! (8 · 2 · 15 · 127 = 30480), four of 5-bit ones, two of 6-bit ones. 8-bit weights and codes are taken as signed numbers, their sign moved to
-//! the activations, one line at a time.
+//! (8 · 2 · 15 · 127 = 30480), four of 5-bit ones, two of 6-bit ones. 8-bit weights and codes do not fit at all: their low and their high
+//! nibbles are multiplied one after the other, as 4-bit weights are, which costs no more than moving signs would.
 //!
-//! A panel's slice is unfolded into a scratch in the first-level cache, whatever the number of rows; a tile is one panel times 2 rows.
+//! Two ways with the same arithmetic and the same bits, as under AVX-512: a few rows take the weights as they are unfolded in registers; for many
+//! rows a slice of some panels is unfolded once into a scratch in the first-level cache. A tile is one panel times 2 rows: with three, 16
+//! registers do not hold the sums.
+//!
+//! The trap is the compiler: it sums the lines of a tile output by output, as a tree, and keeps eight lines of weights on the stack meanwhile, at
+//! two thirds of the speed. [`pin`] makes it add line by line, as written.
 
 use super::LANES;
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, ahead};
-use crate::quant::iquants::CODES as SIGNED_CODES;
+use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES, ahead};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
-/// Rows in a tile: with three, 16 registers do not hold the sums.
+/// Rows from which unfolding to a scratch pays.
+const UNFOLD: usize = 5;
+/// Panels whose slices are unfolded side by side; half as many where each value takes two bytes.
+const PANELS: usize = 4;
+/// Rows in a tile.
 const TILE: usize = 2;
 /// Registers across a panel.
 const WIDTH: usize = ROWS / LANES;
 
 /// Sixteen numbers, one for each row of a panel.
 type Wide = [__m256; WIDTH];
+/// A line of a block: four columns of sixteen rows.
+type Line = [__m256i; WIDTH];
 
 /// # Safety
 /// The CPU has the instructions of this folder; the task's parts are as [`PanelTask`] says.
@@ -46,239 +56,385 @@ pub unsafe fn panels(task: &PanelTask) {
     }
 }
 
-/// A slice of a panel, unfolded, and what was summed in earlier slices.
-#[repr(C, align(64))]
-struct Scratch {
-    values: [[[__m256i; WIDTH]; LINES]; SLICE],
-    scales: [[Wide; 2]; SLICE],
-    mins: [[Wide; 2]; SLICE],
-    sums: [Wide; MOST_ROWS],
-}
+/// What follows from a format's planes and head.
+struct Facts<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>;
 
-/// # Safety
-/// As [`panels`]; `LOW`, `HIGH` and `HEAD` are the task's.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
-    assert!(task.rows <= MOST_ROWS);
-    let blocks = task.cols / BLOCK;
-    let panel_bytes = task.format.panel_bytes(task.cols);
-    let mut scratch = MaybeUninit::<Scratch>::uninit();
-    let scratch = scratch.as_mut_ptr();
-    for panel in 0..task.outputs.div_ceil(ROWS) {
-        // SAFETY: panels, blocks and rows are within the task, and the scratch is written before it is read.
-        unsafe {
-            for row in 0..task.rows {
-                (*scratch).sums[row] = [_mm256_setzero_ps(); WIDTH];
-            }
-            let values = task.panels.as_ptr().add(panel * panel_bytes);
-            let heads = values.add(blocks * LINE * (LOW + HIGH));
-            for from in (0..blocks).step_by(SLICE) {
-                let count = (blocks - from).min(SLICE);
-                for block in 0..count {
-                    let at = values.add((from + block) * LINE * (LOW + HIGH));
-                    let (later, head) = ahead(&task.format, values, blocks, from + block);
-                    for line in 0..LOW + HIGH {
-                        _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
-                    }
-                    _mm_prefetch::<_MM_HINT_T0>(head.cast());
-                    unfold::<LOW, HIGH, CODES>(at, &mut (*scratch).values[block]);
-                    ((*scratch).scales[block], (*scratch).mins[block]) = scales::<HEAD>(heads, from + block);
-                }
-                let whole = task.rows - task.rows % TILE;
-                for row in (0..whole).step_by(TILE) {
-                    tile::<LOW, HIGH, CODES, HEAD, TILE>(task, scratch, from, count, row);
-                }
-                if whole < task.rows {
-                    tile::<LOW, HIGH, CODES, HEAD, 1>(task, scratch, from, count, whole);
-                }
-            }
-            store(task, panel, &(*scratch).sums);
-        }
-    }
-}
-
-/// Adds biases and writes a panel's outputs.
-///
-/// # Safety
-/// As [`panels`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn store(task: &PanelTask, panel: usize, sums: &[Wide; MOST_ROWS]) {
-    let first = panel * ROWS;
-    let count = (task.outputs - first).min(ROWS);
-    let mut bias = [0.0f32; ROWS];
-    if let Some(all) = task.bias {
-        bias[..count].copy_from_slice(&all[first..first + count]);
-    }
-    for (row, sums) in sums[..task.rows].iter().enumerate() {
-        let mut out = [0.0f32; ROWS];
-        for (half, sum) in sums.iter().enumerate() {
-            // SAFETY: both arrays have sixteen numbers.
-            unsafe {
-                let bias = _mm256_loadu_ps(bias.as_ptr().add(half * LANES));
-                _mm256_storeu_ps(out.as_mut_ptr().add(half * LANES), _mm256_add_ps(*sum, bias));
-            }
-        }
-        // SAFETY: the place is valid for the task's rows and outputs.
-        unsafe {
-            let place = task.out.add(row * task.stride + first);
-            place.copy_from_nonoverlapping(out.as_ptr(), count);
-        }
-    }
-}
-
-/// `MR` rows times a slice of a panel.
-///
-/// # Safety
-/// As [`run`]; the scratch holds blocks `from..from + count`, and there are `MR` rows from `row` on.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn tile<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
-    task: &PanelTask,
-    scratch: *mut Scratch,
-    from: usize,
-    count: usize,
-    row: usize,
-) {
-    let halves = if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
-    let mins = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
-    // Lines whose pairs of products fit into 16 bits together.
-    let signed = LOW == 8 || CODES;
-    let run = match LOW + HIGH {
-        _ if signed => 1,
+impl<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> Facts<LOW, HIGH, CODES, HEAD> {
+    const VALUE_BYTES: usize = LINE * (LOW + HIGH);
+    /// Parts of a block that have a scale of their own.
+    const HALVES: usize =
+        if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
+    const MINS: bool = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
+    /// Bytes that a value is unfolded to: its nibbles if it has eight bits.
+    const BYTES: usize = if LOW == 8 || CODES { 2 } else { 1 };
+    /// Lines whose pairs of products fit into 16 bits together.
+    const FIT: usize = match LOW + HIGH {
         6 => 2,
         5 => 4,
         _ => 8,
     };
-    // Signed weights need no zero point.
-    let start = if signed { None } else { input::start(&task.format) };
-    let ones = _mm256_set1_epi16(1);
-    // SAFETY: rows and blocks are within the task and the scratch.
+}
+
+/// # Safety
+/// As [`panels`]; `LOW`, `HIGH`, `CODES` and `HEAD` are the task's.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
+    let panels = task.outputs.div_ceil(ROWS);
+    // SAFETY: the caller's word.
     unsafe {
-        let mut sums = [[_mm256_setzero_ps(); WIDTH]; MR];
-        sums.copy_from_slice(&(&(*scratch).sums)[row..row + MR]);
-        let records = task.records.slice(from / SLICE, row).as_ptr();
-        for block in 0..count {
-            let record = |m: usize| records.add(m * count + block);
-            let values = &(*scratch).values[block];
-            for half in 0..halves {
-                let mut integers = [[_mm256_setzero_si256(); WIDTH]; MR];
-                if let Some(start) = start {
-                    for (m, integers) in integers.iter_mut().enumerate() {
-                        let value = _mm256_castps_si256(_mm256_broadcast_ss(rest(record(m), start + half)));
-                        *integers = [value; WIDTH];
-                    }
+        if task.cols == 0 {
+            for row in 0..task.rows {
+                (0..panels).for_each(|panel| store(task, panel, row, [_mm256_setzero_ps(); WIDTH]));
+            }
+        } else if task.rows >= UNFOLD {
+            unfolded::<LOW, HIGH, CODES, HEAD>(task);
+        } else {
+            for panel in 0..panels {
+                let whole = task.rows - task.rows % TILE;
+                for row in (0..whole).step_by(TILE) {
+                    direct::<LOW, HIGH, CODES, HEAD, TILE>(task, panel, row);
                 }
-                let end = (half + 1) * LINES / halves;
-                let mut line = half * LINES / halves;
-                while line < end {
-                    let stop = (line + run).min(end);
-                    let mut words = [[_mm256_setzero_si256(); WIDTH]; MR];
-                    while line < stop {
-                        for (m, words) in words.iter_mut().enumerate() {
-                            let x = _mm256_set1_epi32(record(m).cast::<i32>().add(line).read());
-                            for (word, weight) in words.iter_mut().zip(values[line]) {
-                                let product = if signed {
-                                    _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(x, weight))
-                                } else {
-                                    _mm256_maddubs_epi16(weight, x)
-                                };
-                                *word = _mm256_add_epi16(*word, product);
-                            }
-                        }
-                        line += 1;
-                    }
-                    for (integers, words) in integers.iter_mut().zip(words) {
-                        for (integer, word) in integers.iter_mut().zip(words) {
-                            *integer = _mm256_add_epi32(*integer, _mm256_madd_epi16(word, ones));
-                        }
-                    }
-                }
-                let (scales, minima) = (&(*scratch).scales[block][half], &(*scratch).mins[block][half]);
-                for (m, integers) in integers.into_iter().enumerate() {
-                    let factor = _mm256_broadcast_ss(rest(record(m), SCALE));
-                    for (p, integer) in integers.into_iter().enumerate() {
-                        let mut sum = sums[m][p];
-                        if mins {
-                            let factor = _mm256_broadcast_ss(rest(record(m), SCALED_SUM + half));
-                            sum = _mm256_fmadd_ps(minima[p], factor, sum);
-                        }
-                        let scale = _mm256_mul_ps(scales[p], factor);
-                        sums[m][p] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integer), scale, sum);
-                    }
+                if whole < task.rows {
+                    direct::<LOW, HIGH, CODES, HEAD, 1>(task, panel, whole);
                 }
             }
         }
-        (&mut (*scratch).sums)[row..row + MR].copy_from_slice(&sums);
     }
 }
 
-/// Element `index` of a record's rest.
+/// Adds the bias to a row's sums over a panel, and writes them.
 ///
 /// # Safety
-/// `record` points to a record that lives long enough, `index` is below 8.
-#[inline(always)]
-unsafe fn rest<'a>(record: *const Record, index: usize) -> &'a f32 {
-    // SAFETY: within the record; integers are read as floats only to be copied.
-    unsafe { &*record.byte_add(offset_of!(Record, rest)).cast::<f32>().add(index) }
-}
-
-/// A block's values, one byte each; 8-bit ones and codes as signed numbers.
-///
-/// # Safety
-/// `values` points to a block of these planes.
+/// As [`panels`]; panel and row are the task's.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn unfold<const LOW: usize, const HIGH: usize, const CODES: bool>(
-    values: *const u8,
-    out: &mut [[__m256i; WIDTH]; LINES],
-) {
-    // SAFETY: the table has sixteen bytes.
-    let codes = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(SIGNED_CODES.as_ptr().cast()) });
-    for part in 0..WIDTH {
-        // SAFETY: a block has `LOW + HIGH` lines.
-        let load = |line: usize| unsafe { _mm256_load_si256(values.add(line * LINE + part * 32).cast()) };
-        for (i, line) in out.iter_mut().enumerate() {
-            let mut value = match LOW {
-                8 => _mm256_xor_si256(load(i), _mm256_set1_epi8(-128)),
-                4 => {
-                    let pair = load(i % 4);
-                    let nibble = if i < 4 { pair } else { _mm256_srli_epi16::<4>(pair) };
-                    let nibble = _mm256_and_si256(nibble, _mm256_set1_epi8(15));
-                    if CODES { _mm256_shuffle_epi8(codes, nibble) } else { nibble }
-                }
-                _ => {
-                    let quartet = load(i / 4);
-                    let pair = match i % 4 {
-                        0 => quartet,
-                        1 => _mm256_srli_epi16::<2>(quartet),
-                        2 => _mm256_srli_epi16::<4>(quartet),
-                        _ => _mm256_srli_epi16::<6>(quartet),
-                    };
-                    _mm256_and_si256(pair, _mm256_set1_epi8(3))
-                }
-            };
-            if HIGH > 0 {
-                // To the place above the low bits, where `mask` keeps them.
-                let (plane, from, mask) =
-                    if HIGH == 1 { (load(LOW), i, 1 << LOW) } else { (load(LOW + i / 4), i % 4 * 2, 3 << LOW) };
-                let moved = match LOW as i32 - from as i32 {
-                    -5 => _mm256_srli_epi16::<5>(plane),
-                    -4 => _mm256_srli_epi16::<4>(plane),
-                    -3 => _mm256_srli_epi16::<3>(plane),
-                    -2 => _mm256_srli_epi16::<2>(plane),
-                    -1 => _mm256_srli_epi16::<1>(plane),
-                    0 => plane,
-                    1 => _mm256_slli_epi16::<1>(plane),
-                    2 => _mm256_slli_epi16::<2>(plane),
-                    3 => _mm256_slli_epi16::<3>(plane),
-                    _ => _mm256_slli_epi16::<4>(plane),
-                };
-                value = _mm256_or_si256(value, _mm256_and_si256(moved, _mm256_set1_epi8(mask as i8)));
+unsafe fn store(task: &PanelTask, panel: usize, row: usize, sums: Wide) {
+    let first = panel * ROWS;
+    // SAFETY: the place is valid for the task's rows and outputs, and a bias for its outputs; both arrays have sixteen numbers.
+    unsafe {
+        let out = task.out.add(row * task.stride + first);
+        let bias = task.bias.map(|bias| bias.as_ptr().add(first));
+        let write = |out: *mut f32, bias: Option<*const f32>| {
+            for (half, sum) in sums.into_iter().enumerate() {
+                let bias = bias.map_or(_mm256_setzero_ps(), |bias| _mm256_loadu_ps(bias.add(half * LANES)));
+                _mm256_storeu_ps(out.add(half * LANES), _mm256_add_ps(sum, bias));
             }
-            line[part] = value;
+        };
+        let count = task.outputs - first;
+        if count >= ROWS {
+            return write(out, bias);
+        }
+        // The last panel's missing outputs have no place: take a detour.
+        let (mut sixteen, mut biases) = ([0.0f32; ROWS], [0.0f32; ROWS]);
+        if let Some(bias) = bias {
+            biases.as_mut_ptr().copy_from_nonoverlapping(bias, count);
+        }
+        write(sixteen.as_mut_ptr(), Some(biases.as_ptr()));
+        out.copy_from_nonoverlapping(sixteen.as_ptr(), count);
+    }
+}
+
+/// Up to 2 rows times one panel, unfolded in registers.
+///
+/// # Safety
+/// As [`run`]; panel `panel` is the task's, and so are `MR` rows from `row` on.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
+    task: &PanelTask,
+    panel: usize,
+    row: usize,
+) {
+    let blocks = task.cols / BLOCK;
+    let value_bytes = Facts::<LOW, HIGH, CODES, HEAD>::VALUE_BYTES;
+    let start = input::start(&task.format).unwrap_or(0);
+    let mut sums = [[_mm256_setzero_ps(); WIDTH]; MR];
+    // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
+    unsafe {
+        let values = task.panels.as_ptr().add(panel * task.format.panel_bytes(task.cols));
+        let heads = values.add(blocks * value_bytes);
+        for from in (0..blocks).step_by(SLICE) {
+            let records = task.records.slice(from / SLICE, row).as_ptr();
+            let count = (blocks - from).min(SLICE);
+            for block in from..from + count {
+                fetch::<LOW, HIGH>(task, values, block);
+                let at = values.add(block * value_bytes);
+                let (scales, mins) = scales::<HEAD>(heads, block);
+                let weights = |byte, line| value::<LOW, HIGH, CODES>(at, byte, line);
+                let record = |m| records.add(m * count + block - from);
+                multiply::<LOW, HIGH, CODES, HEAD, MR>(&mut sums, record, start, weights, (&scales, &mins));
+            }
+        }
+        (0..MR).for_each(|m| store(task, panel, row + m, sums[m]));
+    }
+}
+
+/// Has the values and the head fetched that come some KiB behind block `block` of the panel at `values`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn fetch<const LOW: usize, const HIGH: usize>(task: &PanelTask, values: *const u8, block: usize) {
+    let (later, head) = ahead(&task.format, values, task.cols / BLOCK, block);
+    for line in 0..LOW + HIGH {
+        _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
+    }
+    _mm_prefetch::<_MM_HINT_T0>(head.cast());
+}
+
+/// A slice of some panels, unfolded (20 KiB), and what was summed in earlier slices (up to 64 KiB).
+#[repr(C, align(64))]
+struct Scratch {
+    values: [[[Line; LINES]; PANELS]; SLICE],
+    scales: [[[Wide; 2]; PANELS]; SLICE],
+    mins: [[[Wide; 2]; PANELS]; SLICE],
+    sums: [[Wide; PANELS]; MOST_ROWS],
+}
+
+/// # Safety
+/// As [`run`], with at least one block.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
+    assert!(task.rows <= MOST_ROWS);
+    let bytes = Facts::<LOW, HIGH, CODES, HEAD>::BYTES;
+    let value_bytes = Facts::<LOW, HIGH, CODES, HEAD>::VALUE_BYTES;
+    let blocks = task.cols / BLOCK;
+    let panel_bytes = task.format.panel_bytes(task.cols);
+    let mut scratch = MaybeUninit::<Scratch>::uninit();
+    let scratch = scratch.as_mut_ptr();
+    let all = task.outputs.div_ceil(ROWS);
+    for first in (0..all).step_by(PANELS / bytes) {
+        let panels = (all - first).min(PANELS / bytes);
+        for from in (0..blocks).step_by(SLICE) {
+            let count = (blocks - from).min(SLICE);
+            let slice = Slice { task, scratch, panel: first, from, count };
+            for panel in 0..panels {
+                // SAFETY: panel and block are within the task, and their places within the scratch, which is written before it is read.
+                unsafe {
+                    let values = task.panels.as_ptr().add((first + panel) * panel_bytes);
+                    let heads = values.add(blocks * value_bytes);
+                    for block in 0..count {
+                        fetch::<LOW, HIGH>(task, values, from + block);
+                        let at = values.add((from + block) * value_bytes);
+                        for byte in 0..bytes {
+                            let lines = &mut (*scratch).values[block][panel * bytes + byte];
+                            for (i, line) in lines.iter_mut().enumerate() {
+                                *line = value::<LOW, HIGH, CODES>(at, byte, i);
+                            }
+                        }
+                        let (scales, mins) = scales::<HEAD>(heads, from + block);
+                        (*scratch).scales[block][panel] = scales;
+                        if Facts::<LOW, HIGH, CODES, HEAD>::MINS {
+                            (*scratch).mins[block][panel] = mins;
+                        }
+                    }
+                }
+            }
+            let whole = task.rows - task.rows % TILE;
+            // SAFETY: the scratch holds the slice, and the rows are the task's.
+            unsafe {
+                for row in (0..whole).step_by(TILE) {
+                    (0..panels).for_each(|panel| slice.tile::<LOW, HIGH, CODES, HEAD, TILE>(panel, row));
+                }
+                if whole < task.rows {
+                    (0..panels).for_each(|panel| slice.tile::<LOW, HIGH, CODES, HEAD, 1>(panel, whole));
+                }
+            }
         }
     }
 }
+
+/// The slice in a scratch.
+struct Slice<'a, 'b> {
+    task: &'a PanelTask<'b>,
+    scratch: *mut Scratch,
+    /// First panel.
+    panel: usize,
+    /// First block.
+    from: usize,
+    /// Number of blocks.
+    count: usize,
+}
+
+impl Slice<'_, '_> {
+    /// `MR` rows times one panel's slice.
+    ///
+    /// # Safety
+    /// As [`run`]; the scratch holds the slice of panel `panel`, and there are `MR` rows from `row` on.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn tile<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
+        &self,
+        panel: usize,
+        row: usize,
+    ) {
+        let Slice { task, scratch, panel: first, from, count } = *self;
+        let bytes = Facts::<LOW, HIGH, CODES, HEAD>::BYTES;
+        let start = input::start(&task.format).unwrap_or(0);
+        let mut sums = [[_mm256_setzero_ps(); WIDTH]; MR];
+        // SAFETY: rows, panels and blocks are within the task and the scratch.
+        unsafe {
+            if from > 0 {
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    *sums = (&(*scratch).sums)[row + m][panel];
+                }
+            }
+            let records = task.records.slice(from / SLICE, row).as_ptr();
+            for block in 0..count {
+                // By address, not by index: a compiler that sees at most 8 blocks unrolls them all.
+                let values = &*(&raw const (*scratch).values).cast::<[[Line; LINES]; PANELS]>().add(block);
+                let values = &values[panel * bytes..][..bytes];
+                let scales = &*(&raw const (*scratch).scales).cast::<[[Wide; 2]; PANELS]>().add(block);
+                let mins = &*(&raw const (*scratch).mins).cast::<[[Wide; 2]; PANELS]>().add(block);
+                let weights = |byte: usize, line: usize| values[byte][line];
+                let record = |m| records.add(m * count + block);
+                let factors = (&scales[panel], &mins[panel]);
+                multiply::<LOW, HIGH, CODES, HEAD, MR>(&mut sums, record, start, weights, factors);
+            }
+            for (m, sums) in sums.into_iter().enumerate() {
+                if from + count < task.cols / BLOCK {
+                    (&mut (*scratch).sums)[row + m][panel] = sums;
+                } else {
+                    store(task, first + panel, row + m, sums);
+                }
+            }
+        }
+    }
+}
+
+/// Adds `MR` rows times a block of a panel to their sums: `record` says where a row's block lies, `weights` gives a line of the values or
+/// of their low and high nibbles, `factors` are scales and mins.
+///
+/// # Safety
+/// The CPU has the instructions; `record` gives records for all rows below `MR`, and `start` is the format's.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
+    sums: &mut [Wide; MR],
+    record: impl Fn(usize) -> *const Record,
+    start: usize,
+    weights: impl Fn(usize, usize) -> Line,
+    (scales, mins): (&[Wide; 2], &[Wide; 2]),
+) {
+    type F<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> = Facts<LOW, HIGH, CODES, HEAD>;
+    let halves = F::<LOW, HIGH, CODES, HEAD>::HALVES;
+    let fit = F::<LOW, HIGH, CODES, HEAD>::FIT.min(LINES / halves);
+    for half in 0..halves {
+        let mut integers = [[_mm256_setzero_si256(); WIDTH]; MR];
+        for byte in 0..F::<LOW, HIGH, CODES, HEAD>::BYTES {
+            // High nibbles count sixteen times.
+            let place = _mm256_set1_epi16(if byte == 0 { 1 } else { 16 });
+            for from in (half * LINES / halves..(half + 1) * LINES / halves).step_by(fit) {
+                let mut words = [[_mm256_setzero_si256(); WIDTH]; MR];
+                for line in from..from + fit {
+                    let weights = weights(byte, line);
+                    for (m, words) in words.iter_mut().enumerate() {
+                        // SAFETY: the four bytes are within the record.
+                        let x = unsafe { _mm256_set1_epi32(record(m).cast::<i32>().add(line).read()) };
+                        for (word, weight) in words.iter_mut().zip(weights) {
+                            *word = _mm256_add_epi16(*word, _mm256_maddubs_epi16(weight, x));
+                            pin(word);
+                        }
+                    }
+                }
+                for (integers, words) in integers.iter_mut().zip(words) {
+                    for (integer, word) in integers.iter_mut().zip(words) {
+                        *integer = _mm256_add_epi32(*integer, _mm256_madd_epi16(word, place));
+                    }
+                }
+            }
+        }
+        for (m, integers) in integers.into_iter().enumerate() {
+            // SAFETY: within the record.
+            let rest = |index: usize| unsafe { _mm256_broadcast_ss(&*record(m).cast::<f32>().add(REST + index)) };
+            let factor = rest(SCALE);
+            for (p, integer) in integers.into_iter().enumerate() {
+                let sum = &mut sums[m][p];
+                let integer = if F::<LOW, HIGH, CODES, HEAD>::MINS {
+                    *sum = _mm256_fmadd_ps(mins[half][p], rest(SCALED_SUM + half), *sum);
+                    integer
+                } else {
+                    _mm256_add_epi32(integer, _mm256_castps_si256(rest(start + half)))
+                };
+                *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integer), _mm256_mul_ps(scales[half][p], factor), *sum);
+            }
+        }
+    }
+}
+
+/// Where a record's rest begins, in numbers.
+const REST: usize = offset_of!(Record, rest) / 4;
+
+/// Keeps the compiler from computing `x` in another order, or later, than it is written: no instruction.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn pin(x: &mut __m256i) {
+    // SAFETY: nothing is done.
+    unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) * x, options(pure, nomem, nostack, preserves_flags)) }
+}
+
+/// Line `line` of a block's values, one byte each; of 8-bit ones and codes the low (`byte` 0) or the high nibbles.
+///
+/// # Safety
+/// `values` points to a block of these planes; `line` is below 8.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn value<const LOW: usize, const HIGH: usize, const CODES: bool>(values: *const u8, byte: usize, line: usize) -> Line {
+    // SAFETY: the table has sixteen bytes.
+    let codes = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(NIBBLES_OF_CODES[byte].as_ptr().cast())) };
+    let low = |x: __m256i| _mm256_and_si256(x, _mm256_set1_epi8(15));
+    let high = |x: __m256i| low(_mm256_srli_epi16::<4>(x));
+    let mut parts = [_mm256_setzero_si256(); WIDTH];
+    for (part, value) in parts.iter_mut().enumerate() {
+        // SAFETY: a block has `LOW + HIGH` lines.
+        let load = |line: usize| unsafe { _mm256_load_si256(values.add(line * LINE + part * 32).cast()) };
+        *value = match LOW {
+            8 if byte == 0 => low(load(line)),
+            8 => high(load(line)),
+            4 => {
+                let pair = load(line % 4);
+                let nibble = if line < 4 { low(pair) } else { high(pair) };
+                if CODES { _mm256_shuffle_epi8(codes, nibble) } else { nibble }
+            }
+            _ => {
+                let quartet = load(line / 4);
+                let pair = match line % 4 {
+                    0 => quartet,
+                    1 => _mm256_srli_epi16::<2>(quartet),
+                    2 => _mm256_srli_epi16::<4>(quartet),
+                    _ => _mm256_srli_epi16::<6>(quartet),
+                };
+                _mm256_and_si256(pair, _mm256_set1_epi8(3))
+            }
+        };
+        if HIGH > 0 {
+            // To the place above the low bits, where `mask` keeps them.
+            let (plane, from, mask) =
+                if HIGH == 1 { (load(LOW), line, 1 << LOW) } else { (load(LOW + line / 4), line % 4 * 2, 3 << LOW) };
+            let moved = match LOW as i32 - from as i32 {
+                -5 => _mm256_srli_epi16::<5>(plane),
+                -4 => _mm256_srli_epi16::<4>(plane),
+                -3 => _mm256_srli_epi16::<3>(plane),
+                -2 => _mm256_srli_epi16::<2>(plane),
+                -1 => _mm256_srli_epi16::<1>(plane),
+                0 => plane,
+                1 => _mm256_slli_epi16::<1>(plane),
+                2 => _mm256_slli_epi16::<2>(plane),
+                3 => _mm256_slli_epi16::<3>(plane),
+                _ => _mm256_slli_epi16::<4>(plane),
+            };
+            *value = _mm256_or_si256(*value, _mm256_and_si256(moved, _mm256_set1_epi8(mask as i8)));
+        }
+    }
+    parts
+}
+
+/// The low and the high nibbles of what four-bit codes mean.
+const NIBBLES_OF_CODES: [[u8; 16]; 2] = {
+    let (mut nibbles, mut i) = ([[0; 16]; 2], 0);
+    while i < 16 {
+        nibbles[0][i] = UNSIGNED_CODES[i] & 15;
+        nibbles[1][i] = UNSIGNED_CODES[i] >> 4;
+        i += 1;
+    }
+    nibbles
+};
 
 /// Scales and mins of a block, for both halves where they differ.
 ///
