@@ -16,6 +16,8 @@ pub const LOG2_E: f32 = std::f32::consts::LOG2_E;
 pub const LN2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
 /// Below this `exp` is 0, above its negation infinity, well past what `f32` holds.
 pub const EXP_FLOOR: f32 = -104.0;
+/// `1.5 * 2^23`: a small number added to it loses its fraction.
+const ROUND: f32 = 12_582_912.0;
 /// `exp`'s polynomial on ±ln(2)/2, from the constant up.
 pub const EXP: [f32; 7] = [1.0, 1.0, 0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_717_5, 0.001_381_459_6];
 
@@ -61,10 +63,12 @@ pub fn exp(x: f32) -> f32 {
         return x;
     }
     let x = x.clamp(EXP_FLOOR, -EXP_FLOOR);
-    let n = (x * LOG2_E).round_ties_even();
-    let r = (x - n * LN2[0]) - n * LN2[1];
+    // Rounds to an integer, ties to even, whose bits are the last ones of the sum: a cast, which saturates, would be done lane by lane.
+    let shifted = x * LOG2_E + ROUND;
+    let (whole, n) = (shifted - ROUND, shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32);
+    let r = (x - whole * LN2[0]) - whole * LN2[1];
     // In two steps, because 2^n alone may be out of range where the product is not.
-    let (half, n) = (n as i32 / 2, n as i32);
+    let half = n / 2;
     let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
     polynomial(&EXP, r) * power(half) * power(n - half)
 }

@@ -1,7 +1,8 @@
 //! The inner steps of attention: tiles of up to 6 lines times 16 positions, or times 16 dimensions of the values.
 
 use super::LANES;
-use crate::kernels::attention::{BLOCK, Cached, Scores, Visible, Weigh};
+use crate::kernels::attention::{BLOCK, Cached, Scores, Softmax, Visible, Weigh};
+use crate::kernels::math;
 use crate::kernels::rows::LANES as GROUP;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -116,6 +117,69 @@ unsafe fn scores_tile<T: Stored, const M: usize>(task: &mut Scores, keys: &[T], 
             }
         }
     }
+}
+
+/// # Safety
+/// The CPU has the instructions of this folder; the task's parts have the lengths that [`Softmax`] states.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn softmax(task: &mut Softmax) {
+    let lowest = _mm256_set1_ps(f32::NEG_INFINITY);
+    for (line, scores) in task.scores.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate().take(task.visible.len()) {
+        let Range { start, end } = task.visible[line];
+        let (first, last) = (_mm256_set1_epi32(start as i32 - 1), _mm256_set1_epi32(end as i32));
+        let (mut x, mut seen) = ([lowest; BLOCK / LANES], [lowest; BLOCK / LANES]);
+        let mut highest = lowest;
+        for n in 0..BLOCK / LANES {
+            let position = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((n * LANES) as i32));
+            let inside = _mm256_and_si256(_mm256_cmpgt_epi32(position, first), _mm256_cmpgt_epi32(last, position));
+            seen[n] = _mm256_castsi256_ps(inside);
+            // SAFETY: a line has 64 scores.
+            x[n] = unsafe { _mm256_loadu_ps(scores.as_ptr().add(n * LANES)) };
+            // The second operand is the outcome if the first is no number.
+            highest = _mm256_max_ps(_mm256_blendv_ps(lowest, x[n], seen[n]), highest);
+        }
+        let old = task.max[line];
+        let max = lanes(highest).into_iter().fold(old, f32::max);
+        // Nothing seen so far: any finite reference does.
+        let reference = if max == f32::NEG_INFINITY { 0.0 } else { max };
+        for (n, x) in x.iter_mut().enumerate() {
+            *x = _mm256_and_ps(exp(_mm256_sub_ps(*x, _mm256_set1_ps(reference))), seen[n]);
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_ps(scores.as_mut_ptr().add(n * LANES), *x) };
+        }
+        let pair = |n: usize| _mm256_add_ps(_mm256_add_ps(x[n], x[n + 1]), _mm256_add_ps(x[n + 2], x[n + 3]));
+        let [a, b, c, d, e, f, g, h] = lanes(_mm256_add_ps(pair(0), pair(4)));
+        let correction = math::exp(old - reference);
+        task.sum[line] = task.sum[line] * correction + (((a + e) + (c + g)) + ((b + f) + (d + h)));
+        task.max[line] = max;
+        task.correction[line] = correction;
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn lanes(x: __m256) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    // SAFETY: the array has eight numbers.
+    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), x) };
+    lanes
+}
+
+/// [`math::exp`], step by step, with the products and sums of its polynomial rounded together.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn exp(x: __m256) -> __m256 {
+    let set = |x: f32| _mm256_set1_ps(x);
+    let clamped = _mm256_min_ps(_mm256_max_ps(x, set(math::EXP_FLOOR)), set(-math::EXP_FLOOR));
+    let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm256_mul_ps(clamped, set(math::LOG2_E)));
+    let r = _mm256_fnmadd_ps(n, set(math::LN2[1]), _mm256_fnmadd_ps(n, set(math::LN2[0]), clamped));
+    let polynomial = math::EXP.iter().rev().fold(set(0.0), |sum, &c| _mm256_fmadd_ps(sum, r, set(c)));
+    let n = _mm256_cvtps_epi32(n);
+    let half = _mm256_srai_epi32::<1>(n);
+    let power = |n: __m256i| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
+    let result = _mm256_mul_ps(_mm256_mul_ps(polynomial, power(half)), power(_mm256_sub_epi32(n, half)));
+    // NaN stays one.
+    _mm256_blendv_ps(result, x, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x))
 }
 
 /// # Safety

@@ -1,15 +1,7 @@
 //! The reference's element-wise code, compiled for AVX2.
 
-use crate::kernels::attention::Softmax;
 use crate::kernels::scalar;
 use crate::spec::Activation;
-
-/// # Safety
-/// The CPU has the instructions of this folder.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn softmax(task: &mut Softmax) {
-    scalar::softmax(task);
-}
 
 /// # Safety
 /// The CPU has the instructions of this folder.

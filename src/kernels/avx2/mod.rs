@@ -1,6 +1,6 @@
 //! AVX2 with FMA and F16C: every x86 server and desktop since Haswell and Zen.
 //!
-//! Products and attention are written out; norms, rope and activations are the reference's code, which the compiler vectorises well once
+//! Products and attention, softmax included, are written out; norms, rope and activations are the reference's code, which the compiler vectorises well once
 //! it may use these instructions.
 
 mod attention;
@@ -20,7 +20,7 @@ pub static KERNELS: Kernels = Kernels {
     floats: float::floats,
     to_f16: quantise::to_f16,
     scores: attention::scores,
-    softmax: element::softmax,
+    softmax: attention::softmax,
     weigh: attention::weigh,
     rms_norm: element::rms_norm,
     layer_norm: element::layer_norm,

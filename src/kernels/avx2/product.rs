@@ -20,7 +20,7 @@ use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
 /// Rows from which unfolding to a scratch pays.
-const UNFOLD: usize = 5;
+const UNFOLD: usize = TILE + 1;
 /// Panels whose slices are unfolded side by side; half as many where each value takes two bytes.
 const PANELS: usize = 4;
 /// Rows in a tile.
@@ -139,6 +139,7 @@ unsafe fn store(task: &PanelTask, panel: usize, row: usize, sums: Wide) {
 /// # Safety
 /// As [`run`]; panel `panel` is the task's, and so are `MR` rows from `row` on.
 #[target_feature(enable = "avx2,fma,f16c")]
+#[inline(never)]
 unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
     task: &PanelTask,
     panel: usize,
@@ -259,6 +260,7 @@ impl Slice<'_, '_> {
     /// # Safety
     /// As [`run`]; the scratch holds the slice of panel `panel`, and there are `MR` rows from `row` on.
     #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline(never)]
     unsafe fn tile<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
         &self,
         panel: usize,
