@@ -316,28 +316,31 @@ unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const
 ) {
     type F<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> = Facts<LOW, HIGH, CODES, HEAD>;
     let halves = F::<LOW, HIGH, CODES, HEAD>::HALVES;
+    let bytes = F::<LOW, HIGH, CODES, HEAD>::BYTES;
     let fit = F::<LOW, HIGH, CODES, HEAD>::FIT.min(LINES / halves);
     for half in 0..halves {
         let mut integers = [[_mm256_setzero_si256(); WIDTH]; MR];
-        for byte in 0..F::<LOW, HIGH, CODES, HEAD>::BYTES {
-            // High nibbles count sixteen times.
-            let place = _mm256_set1_epi16(if byte == 0 { 1 } else { 16 });
-            for from in (half * LINES / halves..(half + 1) * LINES / halves).step_by(fit) {
-                let mut words = [[_mm256_setzero_si256(); WIDTH]; MR];
-                for line in from..from + fit {
-                    let weights = weights(byte, line);
-                    for (m, words) in words.iter_mut().enumerate() {
-                        // SAFETY: the four bytes are within the record.
-                        let x = unsafe { _mm256_set1_epi32(record(m).cast::<i32>().add(line).read()) };
-                        for (word, weight) in words.iter_mut().zip(weights) {
-                            *word = _mm256_add_epi16(*word, _mm256_maddubs_epi16(weight, x));
-                            pin(word);
+        for from in (half * LINES / halves..(half + 1) * LINES / halves).step_by(fit) {
+            let mut words = [[[_mm256_setzero_si256(); WIDTH]; MR]; 2];
+            for line in from..from + fit {
+                // SAFETY: the four bytes are within the record.
+                let quad = |m: usize| unsafe { _mm256_set1_epi32(record(m).cast::<i32>().add(line).read()) };
+                let mut x = [_mm256_setzero_si256(); MR];
+                x.iter_mut().enumerate().for_each(|(m, x)| *x = quad(m));
+                for (byte, words) in words.iter_mut().enumerate().take(bytes) {
+                    for (p, weight) in weights(byte, line).into_iter().enumerate() {
+                        for (words, x) in words.iter_mut().zip(x) {
+                            words[p] = _mm256_add_epi16(words[p], _mm256_maddubs_epi16(weight, x));
+                            pin(&mut words[p]);
                         }
                     }
                 }
+            }
+            // High nibbles count sixteen times.
+            for (words, place) in words.into_iter().zip([1, 16]).take(bytes) {
                 for (integers, words) in integers.iter_mut().zip(words) {
                     for (integer, word) in integers.iter_mut().zip(words) {
-                        *integer = _mm256_add_epi32(*integer, _mm256_madd_epi16(word, place));
+                        *integer = _mm256_add_epi32(*integer, _mm256_madd_epi16(word, _mm256_set1_epi16(place)));
                     }
                 }
             }
