@@ -20,6 +20,8 @@ const SLICE: usize = 512;
 const MANY: usize = 12;
 /// Bytes that are fetched ahead of a panel that is read as it lies.
 const AHEAD: usize = 2048;
+/// Columns that a tile goes through in a turn of its loop.
+const UNROLLED: usize = 4;
 /// Numbers in the largest scratch: a slice of four panels.
 const SCRATCH: usize = 4 * SLICE * ROWS;
 
@@ -183,21 +185,15 @@ unsafe fn tile<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, con
     unsafe {
         let x = task.x.as_ptr().add(row * task.cols + slice.at);
         let mut sums = [[L::zero(); N]; T];
-        for k in 0..columns {
-            let column = slice.start.add(k * slice.column);
-            let mut weights = [L::zero(); N];
-            for n in 0..N {
-                if STORED {
-                    L::prefetch(column.wrapping_add(n * slice.panel + AHEAD));
-                }
-                weights[n] = load::<L, TYPE>(column.add(n * slice.panel));
+        // Some columns a turn: finding a column's activations takes as many instructions as multiplying them.
+        let whole = columns - columns % UNROLLED;
+        for k in (0..whole).step_by(UNROLLED) {
+            for k in k..k + UNROLLED {
+                column::<L, TYPE, STORED, N, T>(slice, k, x.add(k), task.cols, &mut sums);
             }
-            for m in 0..T {
-                let x = L::splat(x.add(m * task.cols + k));
-                for n in 0..N {
-                    sums[m][n] = weights[n].mul_add(x, sums[m][n]);
-                }
-            }
+        }
+        for k in whole..columns {
+            column::<L, TYPE, STORED, N, T>(slice, k, x.add(k), task.cols, &mut sums);
         }
         let last = slice.at + columns == task.cols;
         for (m, sums) in sums.into_iter().enumerate() {
@@ -224,6 +220,37 @@ unsafe fn tile<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, con
         }
     }
     T
+}
+
+/// Column `k` of a slice times one activation of `T` rows, `stride` numbers apart from `x` on.
+///
+/// # Safety
+/// As [`tile`]; `x` points to the first row's activation of that column.
+#[inline(always)]
+unsafe fn column<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, const T: usize>(
+    slice: &Slice,
+    k: usize,
+    x: *const f32,
+    stride: usize,
+    sums: &mut [[L; N]; T],
+) {
+    // SAFETY: rows and columns are within the task; fetching ahead is harmless.
+    unsafe {
+        let column = slice.start.add(k * slice.column);
+        let mut weights = [L::zero(); N];
+        for n in 0..N {
+            if STORED {
+                L::prefetch(column.wrapping_add(n * slice.panel + AHEAD));
+            }
+            weights[n] = load::<L, TYPE>(column.add(n * slice.panel));
+        }
+        for m in 0..T {
+            let x = L::splat(x.add(m * stride));
+            for n in 0..N {
+                sums[m][n] = weights[n].mul_add(x, sums[m][n]);
+            }
+        }
+    }
 }
 
 /// Adds the sum of a slice, and the bias, to what the slices before have left in `out`.
