@@ -453,6 +453,30 @@ fn help_and_version_succeed_on_stdout() {
     }
 }
 
+#[test]
+fn help_and_usage_errors_are_coloured_when_the_flag_says_so_and_else_on_a_terminal_only() {
+    // What is printed is no terminal here.
+    let coloured = |args: &[&str], no_color: bool| {
+        let mut command = tallow(args);
+        command.env_remove("CLICOLOR_FORCE").env_remove("NO_COLOR");
+        if no_color {
+            command.env("NO_COLOR", "1");
+        }
+        let output = command.output().unwrap();
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        assert!(printed.contains("Usage:"), "{printed}");
+        printed.contains('\u{1b}')
+    };
+    for wrong in [&["--help"][..], &["run", "--help"], &["show", "--nonsense"]] {
+        let with = |flag: &[&'static str], no_color| coloured(&[wrong, flag].concat(), no_color);
+        assert!(!with(&[], false), "{wrong:?}");
+        assert!(with(&["--color", "always"], false) && with(&["--color=always"], true), "{wrong:?}");
+        assert!(!with(&["--color=never"], false), "{wrong:?}");
+    }
+    let (code, error) = failure(output(&["--color", "sometimes", "show"]));
+    assert!(code == 2 && error.contains("auto, always, never"), "{error}");
+}
+
 // --- logits, tokens, templates --------------------------------------------------------------------------------------------
 
 /// README of tests/golden: |difference| <= 2e-4 + 1e-4 |expected|.
