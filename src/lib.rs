@@ -53,8 +53,8 @@ pub use embed::{EmbedIter, Embedder, Embedding, Embeddings, Truncated};
 pub use engine::{DoneReason, GenerateBatch, Generation, Logprobs, Model, Perplexity, Piece, Session, Usage};
 pub use error::{Error, Result};
 pub use load::{
-    Checkpoint, Cost, Dense, EmbedSpec, Glance, Located, ModelInfo, Place, Remote, Similarity, cost, find, find_with, glance,
-    not_here, reference_of,
+    BeyondWindow, Checkpoint, Cost, Dense, EmbedSpec, Glance, Located, ModelInfo, Place, Remote, Similarity, cost, find,
+    find_with, glance, not_here, reference_of,
 };
 #[cfg(feature = "hub")]
 pub use load::{Prepared, prepare};

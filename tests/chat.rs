@@ -36,6 +36,11 @@ fn folder(test: &str) -> PathBuf {
 impl Terminal {
     /// `tallow run` with these arguments; `None`, with a word about it, where there is no `script`.
     fn run(test: &str, args: &[&str]) -> Option<Terminal> {
+        Terminal::run_with(test, &[], args)
+    }
+
+    /// The same with some environment variables.
+    fn run_with(test: &str, variables: &[(&str, &str)], args: &[&str]) -> Option<Terminal> {
         if Command::new("script").arg("--version").output().is_err() {
             eprintln!("skipped: there is no `script` here to make a terminal");
             return None;
@@ -48,7 +53,7 @@ impl Terminal {
         command.env("SHELL", "/bin/sh").env("TERM", "xterm").env_remove("TALLOW_LOG").env_remove("NO_COLOR");
         command.env("TALLOW_MODELS", Path::new(env!("CARGO_MANIFEST_DIR")).join("models"));
         command.env("TALLOW_HISTORY", folder(test).join("below").join("history"));
-        command.env("HF_HOME", folder(test).join("hub"));
+        command.env("HF_HOME", folder(test).join("hub")).envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let (keys, mut out) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let (send, screen) = channel();
@@ -212,6 +217,25 @@ fn blocks_and_pastes_are_one_message_and_the_history_is_its_owners() {
     assert_eq!(std::fs::metadata(history.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
     let history = std::fs::read_to_string(history).unwrap();
     assert!(history.contains("\"\"\"one\\n/bye\\nthree\"\"\"\n") && history.contains("one\\n/bye\\nthree\n"), "{history}");
+}
+
+#[test]
+fn the_placeholder_is_grey_unless_no_color_or_the_flag_says_otherwise() {
+    let model = golden("llama-gqa-tied");
+    for (variables, args, coloured) in [
+        (&[][..], &[][..], true),
+        (&[("NO_COLOR", "1")], &[], false),
+        (&[], &["--color", "never"], false),
+        (&[("NO_COLOR", "1")], &["--color", "always"], true),
+    ] {
+        let Some(mut chat) = Terminal::run_with("colours", variables, &[&["-m", &model, "--raw"], args].concat()) else {
+            return;
+        };
+        let shown = chat.expect(PROMPT);
+        assert_eq!(shown.contains("\u{1b}[90m"), coloured, "{variables:?} {args:?}: {shown:?}");
+        chat.press(CTRL_D);
+        assert_eq!(chat.code(), 0);
+    }
 }
 
 #[test]

@@ -453,6 +453,30 @@ fn help_and_version_succeed_on_stdout() {
     }
 }
 
+#[test]
+fn help_and_usage_errors_are_coloured_when_the_flag_says_so_and_else_on_a_terminal_only() {
+    // What is printed is no terminal here.
+    let coloured = |args: &[&str], no_color: bool| {
+        let mut command = tallow(args);
+        command.env_remove("CLICOLOR_FORCE").env_remove("NO_COLOR");
+        if no_color {
+            command.env("NO_COLOR", "1");
+        }
+        let output = command.output().unwrap();
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        assert!(printed.contains("Usage:"), "{printed}");
+        printed.contains('\u{1b}')
+    };
+    for wrong in [&["--help"][..], &["run", "--help"], &["show", "--nonsense"]] {
+        let with = |flag: &[&'static str], no_color| coloured(&[wrong, flag].concat(), no_color);
+        assert!(!with(&[], false), "{wrong:?}");
+        assert!(with(&["--color", "always"], false) && with(&["--color=always"], true), "{wrong:?}");
+        assert!(!with(&["--color=never"], false), "{wrong:?}");
+    }
+    let (code, error) = failure(output(&["--color", "sometimes", "show"]));
+    assert!(code == 2 && error.contains("auto, always, never"), "{error}");
+}
+
 // --- logits, tokens, templates --------------------------------------------------------------------------------------------
 
 /// README of tests/golden: |difference| <= 2e-4 + 1e-4 |expected|.
@@ -606,6 +630,36 @@ fn an_encoder_is_shown_as_one_and_generates_nothing() {
     assert!(shown.contains("embedding") && !shown.contains("temperature") && !shown.contains("cache per 1k"), "{shown}");
     let (code, error) = failure(output(&["run", &folder, "hello"]));
     assert!(code == 1 && error.contains("bert, an encoder") && error.contains("tallow embed"), "{error}");
+}
+
+#[test]
+fn show_says_where_the_cache_grows_more_slowly_because_layers_with_a_window_are_full() {
+    let (model, _) = golden("gemma3-text");
+    let memory = json(output(&["show", &model, "--json"]))["memory"].clone();
+    let per_token = memory["cache_per_token"].as_u64().unwrap();
+    let beyond = &memory["beyond_window"];
+    // One layer of four has no window.
+    assert_eq!(beyond["cache_per_token"].as_u64().unwrap() * 4, per_token);
+    // This model's own context is shorter than its windows' caches; a longer one is not.
+    let row = |model: &str| {
+        let shown = ok(output(&["show", model]));
+        shown.lines().find_map(|line| Some(line.trim().strip_prefix("cache per 1k tokens")?.trim().to_owned())).unwrap()
+    };
+    assert_eq!((row(&model), per_token), ("1.0 MB".to_owned(), 1024));
+    let long = scratch("a longer gemma");
+    std::fs::create_dir_all(&long).unwrap();
+    for file in std::fs::read_dir(folder("gemma3-text")).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), long.join(file.file_name())).unwrap();
+    }
+    let config = std::fs::read_to_string(long.join("config.json")).unwrap();
+    let longer = config.replace("\"max_position_embeddings\": 256", "\"max_position_embeddings\": 4096");
+    assert_ne!(config, longer);
+    std::fs::write(long.join("config.json"), longer).unwrap();
+    let expected = format!("1.0 MB up to {} tokens, 262.1 kB beyond", beyond["tokens"]);
+    assert_eq!(row(long.to_str().unwrap()), expected);
+
+    let (other, _) = golden("llama-gqa-tied");
+    assert_eq!(json(output(&["show", &other, "--json"]))["memory"]["beyond_window"], Value::Null);
 }
 
 #[test]

@@ -156,7 +156,8 @@ fn a_seed_gives_the_same_text_at_any_number_of_threads() {
 
 #[test]
 fn texts_that_are_written_together_have_the_same_bits_as_alone() {
-    for case in ["llama-gqa-tied", "mistral-window8", "gguf-q4_0-bpe/model-q4_0.gguf", "gguf-gpt2-f16/model-f16.gguf"] {
+    let files = ["gguf-q4_0-bpe/model-q4_0.gguf", "gguf-gpt2-f16/model-f16.gguf", "gguf-mixtral-q4_0/model-q4_0.gguf"];
+    for case in ["llama-gqa-tied", "mistral-window8"].into_iter().chain(files) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case);
         let model = load(&folder, DeviceChoice::Cpu, 2);
         let prompts = ["The river runs", "a", "Once upon a time there was a river, and it ran north", "1, 2, 3"];

@@ -106,6 +106,7 @@ fn a_dry_run_tells_files_bytes_and_memory_from_headers_alone() {
     .unwrap();
     assert_eq!(told["memory"]["context_length"], shown["model"]["context_length"]);
     assert_eq!(told["memory"]["contexts"], shown["memory"]["contexts"]);
+    assert_eq!(told["memory"].get("beyond_window"), Some(&Value::Null), "no layer of it has a window");
 }
 
 #[test]

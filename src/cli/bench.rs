@@ -89,7 +89,9 @@ pub struct Args {
 /// llama-bench writes `-pg`, which would be `-p g` here: `tallow bench -pg 512,128` is read as `--pg`.
 pub fn with_llama_bench_flags(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let args: Vec<OsString> = args.collect();
-    let command = args.iter().skip(1).find(|arg| !arg.to_string_lossy().starts_with('-'));
+    // The first word that is neither a flag nor the value of one: of the flags before a command only --color has a value.
+    let words = args.iter().zip(args.iter().skip(1)).filter(|(before, _)| *before != "--color").map(|(_, word)| word);
+    let command = words.into_iter().find(|word| !word.to_string_lossy().starts_with('-'));
     if command.is_none_or(|command| command != "bench") {
         return args;
     }
@@ -321,6 +323,7 @@ mod tests {
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         for (line, expected) in [
             ("tallow -v bench -pg 1,2", "tallow -v bench --pg 1,2"),
+            ("tallow --color never bench -pg 1,2", "tallow --color never bench --pg 1,2"),
             ("tallow run -pg", "tallow run -pg"),
             ("tallow run bench -pg", "tallow run bench -pg"),
         ] {

@@ -9,6 +9,7 @@ mod answer;
 mod args;
 mod bench;
 mod chat;
+mod color;
 mod complete;
 mod detokenize;
 mod devices;
@@ -39,8 +40,9 @@ mod template;
 mod time;
 mod tokenize;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::CompleteEnv;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// The model that is used where none is named.
@@ -76,6 +78,9 @@ struct Cli {
     /// Print more: settings, timings, details
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// When help, usage errors and the chat's prompt are coloured; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
 }
 
 #[derive(Subcommand)]
@@ -133,22 +138,28 @@ enum Detail {
 /// Parses the arguments, runs the command, and turns what went wrong into lines on stderr and an exit code.
 pub fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
-    let cli = Cli::parse_from(bench::with_llama_bench_flags(std::env::args_os()));
+    let args = bench::with_llama_bench_flags(std::env::args_os());
+    let cli = parsed(Cli::command().color(color::asked(&args)), args).unwrap_or_else(|error| error.exit());
     let detail = match (cli.quiet, cli.verbose) {
         (true, _) => Detail::Quiet,
         (false, true) => Detail::Verbose,
         (false, false) => Detail::Normal,
     };
     logger::start(detail);
-    match command(cli.command, detail) {
+    match command(cli.command, detail, cli.color) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
     }
 }
 
-fn command(command: Command, detail: Detail) -> anyhow::Result<()> {
+fn parsed(mut program: clap::Command, args: Vec<OsString>) -> clap::error::Result<Cli> {
+    let mut matches = program.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut program))
+}
+
+fn command(command: Command, detail: Detail, color: ColorChoice) -> anyhow::Result<()> {
     match command {
-        Command::Run(args) => run::run(*args, detail),
+        Command::Run(args) => run::run(*args, detail, color),
         Command::Embed(args) => embed::run(*args, detail),
         Command::Logits(args) => logits::run(args, detail),
         Command::Tokenize(args) => tokenize::run(args, detail),
@@ -199,7 +210,7 @@ mod tests {
 
     #[test]
     fn flags_that_are_not_built_yet_are_refused() {
-        for flag in ["--dtype=f32", "--color=never", "--mirostat=1", "--option"] {
+        for flag in ["--dtype=f32", "--mirostat=1", "--option"] {
             assert!(Cli::try_parse_from(["tallow", "run", "m", "p", flag]).is_err(), "{flag}");
         }
         for command in ["cp", "create", "help"] {

@@ -171,8 +171,9 @@ fn planned(name: &str, prepared: &Prepared) -> Value {
             "context_length": cost.context,
             "weights": cost.weights,
             "cache_per_token": cost.cache_per_token,
+            "beyond_window": memory::beyond_window(cost),
             "available": cost.available,
-            "contexts": memory::json(cost),
+            "contexts": memory::contexts(cost),
         })
     });
     json!({

@@ -12,6 +12,7 @@ use super::input::{self, Request};
 use super::parameters::{self, Parameters, Seed};
 use super::{Detail, complete, interrupt, output};
 use anyhow::Context;
+use clap::ColorChoice;
 use clap_complete::ArgValueCompleter;
 use std::hash::{BuildHasher, Hasher};
 use std::io::IsTerminal;
@@ -79,7 +80,7 @@ enum Task {
 }
 
 /// Runs the command.
-pub fn run(mut args: Args, detail: Detail) -> anyhow::Result<()> {
+pub fn run(mut args: Args, detail: Detail, color: ColorChoice) -> anyhow::Result<()> {
     let (parameters, threads) = std::mem::take(&mut args.parameters).over_options(&args.options)?;
     let (request, prompt) = match asked(&args, detail)? {
         Task::Answer(request, prompt) => (request, Some(prompt)),
@@ -108,7 +109,7 @@ pub fn run(mut args: Args, detail: Detail) -> anyhow::Result<()> {
     let Some(prompt) = prompt else {
         let name = request.model;
         return chat::run(
-            chat::Setup { name, system: args.system, raw: args.raw, parameters, options, detail, load_time },
+            chat::Setup { name, system: args.system, raw: args.raw, parameters, options, detail, color, load_time },
             &model,
         );
     };

@@ -7,9 +7,6 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use tallow::{Checkpoint, Error, Place, SampleOptions};
 
-/// Tokens that the cache's size is stated for.
-const TOKENS: u64 = 1024;
-
 /// Arguments of `show`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -112,11 +109,12 @@ fn blocks(checkpoint: &Checkpoint, verbose: bool) -> String {
     if let Some(text) = &info.intended_use {
         block(&mut out, "Intended use", &wrapped(text).iter().map(|line| row(line, String::new())).collect::<Vec<_>>());
     }
-    let cache = row("cache per 1k tokens", bytes(TOKENS * info.cache_bytes_per_token));
+    let cost = checkpoint.cost();
+    let cache = row("cache per 1k tokens", memory::cache(&cost));
     let sizes: Vec<_> =
         std::iter::once(row("weights", bytes(info.bytes))).chain((!spec.is_encoder()).then_some(cache)).collect();
     block(&mut out, "Memory", &sizes);
-    let rows = memory::text(&checkpoint.cost());
+    let rows = memory::text(&cost);
     // Writing to a string can not fail.
     let _ = writeln!(out, "{}", rows.lines().map(|line| format!("    {line}\n")).collect::<String>());
     if verbose {
@@ -130,7 +128,7 @@ fn blocks(checkpoint: &Checkpoint, verbose: bool) -> String {
 
 /// Everything for a script.
 fn object(checkpoint: &Checkpoint, verbose: bool) -> Value {
-    let (info, spec) = (checkpoint.info(), checkpoint.spec());
+    let (info, spec, cost) = (checkpoint.info(), checkpoint.spec(), checkpoint.cost());
     let mut object = json!({
         "model": {
             "name": info.name,
@@ -146,8 +144,12 @@ fn object(checkpoint: &Checkpoint, verbose: bool) -> Value {
         "license": info.license,
         "intended_use": info.intended_use,
         "template": info.template,
-        "memory": { "weights": info.bytes, "cache_per_token": info.cache_bytes_per_token,
-            "contexts": memory::json(&checkpoint.cost()) },
+        "memory": {
+            "weights": cost.weights,
+            "cache_per_token": cost.cache_per_token,
+            "beyond_window": memory::beyond_window(&cost),
+            "contexts": memory::contexts(&cost),
+        },
         "spec": spec::json(spec),
     });
     if verbose {

@@ -37,7 +37,7 @@ pub struct Cost {
     pub weights: u64,
     /// Of these, bytes that must be held in memory; the others may stay in the pages of the mapped file.
     pub held: u64,
-    /// Bytes of key/value cache for one position.
+    /// Bytes of key/value cache for one position that all layers hold; [`Cost::beyond_window`] is of the others.
     pub cache_per_token: u64,
     /// Positions the model was made for.
     pub context: usize,
@@ -46,6 +46,15 @@ pub struct Cost {
     /// What the cache of a context is reckoned from: layers with a window stop growing.
     spec: Spec,
     cache_type: CacheType,
+}
+
+/// The growth of a cache whose layers with a window hold all that they ever will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BeyondWindow {
+    /// The length of a text from which it is so.
+    pub tokens: usize,
+    /// Bytes of cache for each further position.
+    pub cache_per_token: u64,
 }
 
 impl Cost {
@@ -69,6 +78,13 @@ impl Cost {
     /// Bytes of weights and cache with a context of so many positions.
     pub fn need(&self, context: usize) -> u64 {
         self.weights.saturating_add(self.cache(context))
+    }
+
+    /// What a long text's positions cost; `None` where no layer has a window, so that each costs the same.
+    pub fn beyond_window(&self) -> Option<BeyondWindow> {
+        let tokens = info::window_limit(&self.spec)?;
+        let cache_per_token = self.cache(tokens.saturating_add(1)).saturating_sub(self.cache(tokens));
+        Some(BeyondWindow { tokens, cache_per_token })
     }
 
     /// Whether [`Cost::need`] is available; `None` where the system does not tell.
@@ -316,5 +332,20 @@ mod tests {
     fn layers_with_a_window_stop_growing() {
         let cost = Checkpoint::open(golden("mistral-window8").to_str().unwrap()).unwrap().cost();
         assert!(cost.need(1_000_000) == cost.need(500_000) && cost.need(8) > cost.need(4));
+    }
+
+    #[test]
+    fn what_is_beyond_the_windows_costs_the_share_of_the_layers_without_one() {
+        let cost = |case: &str| Checkpoint::open(golden(case).to_str().unwrap()).unwrap().cost();
+        // Three of four layers have a window of 8 in Gemma 3, two in Gemma 2; in Mistral's all have one.
+        for (case, whole, share) in [("gemma3-text", 1, 4), ("gemma2", 2, 4), ("mistral-window8", 0, 2)] {
+            let cost = cost(case);
+            let beyond = cost.beyond_window().unwrap();
+            assert_eq!(beyond.cache_per_token * share, cost.cache_per_token * whole, "{case}");
+            let at = beyond.tokens;
+            assert_eq!(cost.need(at) - cost.need(at - 7), 7 * cost.cache_per_token, "{case}");
+            assert_eq!(cost.need(at + 1000) - cost.need(at), 1000 * beyond.cache_per_token, "{case}");
+        }
+        assert_eq!(cost("mistral-no-window").beyond_window(), None);
     }
 }

@@ -32,7 +32,7 @@ pub struct ModelInfo {
     pub intended_use: Option<String>,
     /// The chat template's source, if there is one.
     pub template: Option<String>,
-    /// Bytes of key/value cache for one position.
+    /// Bytes of key/value cache for one position that all layers hold; those with a window do not hold every one.
     pub cache_bytes_per_token: u64,
     /// Device in use; `Auto` before loading.
     pub device: DeviceChoice,
@@ -97,8 +97,17 @@ pub(super) fn cache_bytes(spec: &Spec, cache_type: CacheType, positions: usize) 
     let position = [attention.kv_heads, attention.head_dim, cache_type.bytes()]
         .into_iter()
         .fold(2, |bytes: u64, n| bytes.saturating_mul(n as u64));
-    let held = |layer| attention.window_of(layer).map_or(positions, |window| positions.min(window + WINDOW_SLACK));
+    let held = |layer| attention.window_of(layer).map_or(positions, |window| positions.min(most_held(window)));
     (0..spec.layers).fold(0, |bytes: u64, layer| bytes.saturating_add(position.saturating_mul(held(layer) as u64)))
+}
+
+/// The positions that layers with a window may hold, if there are such layers: they take no more memory in a longer text.
+pub(super) fn window_limit(spec: &Spec) -> Option<usize> {
+    (0..spec.layers).find_map(|layer| spec.attention.window_of(layer)).map(most_held)
+}
+
+fn most_held(window: usize) -> usize {
+    window.saturating_add(WINDOW_SLACK)
 }
 
 /// A metadata value, long arrays and texts cut.

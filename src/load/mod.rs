@@ -28,7 +28,7 @@ use crate::weights::{Gguf, Hparams, Weights, safetensors, vocab};
 use serde_json::Value as Json;
 use std::path::Path;
 
-pub use cost::{Cost, Remote, cost};
+pub use cost::{BeyondWindow, Cost, Remote, cost};
 pub use fetch::not_here;
 pub(crate) use fetch::ready;
 #[cfg(feature = "hub")]

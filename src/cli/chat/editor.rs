@@ -7,6 +7,7 @@
 use super::command::HELP;
 use super::entry::{Entry, Input};
 use crate::cli::parameters;
+use clap::ColorChoice;
 use rustyline::completion::{Completer, FilenameCompleter};
 use rustyline::config::{Behavior, BellStyle, CompletionType, Config};
 use rustyline::error::ReadlineError;
@@ -14,7 +15,7 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::{Hint, Hinter};
 use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
-use rustyline::{Context, Editor as LineEditor, Helper};
+use rustyline::{ColorMode, Context, Editor as LineEditor, Helper};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -43,12 +44,17 @@ pub struct Editor {
 
 impl Editor {
     /// An editor on the terminal, with the history of earlier chats.
-    pub fn new() -> anyhow::Result<Editor> {
+    pub fn new(color: ColorChoice) -> anyhow::Result<Editor> {
         let to_stdout = std::io::stdout().is_terminal();
         let config = Config::builder()
             .max_history_size(HISTORY)?
             .completion_type(CompletionType::List)
             .bell_style(BellStyle::None)
+            .color_mode(match color {
+                ColorChoice::Auto => ColorMode::Enabled,
+                ColorChoice::Always => ColorMode::Forced,
+                ColorChoice::Never => ColorMode::Disabled,
+            })
             .behavior(if to_stdout { Behavior::Stdio } else { Behavior::PreferTerm })
             .build();
         let mut lines = LineEditor::with_config(config)?;

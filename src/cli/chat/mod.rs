@@ -12,6 +12,7 @@ use super::answer::Times;
 use super::interrupt::{self, Target};
 use super::parameters::{self, Parameters};
 use super::{Detail, failure, output, run};
+use clap::ColorChoice;
 use command::{Command, Show};
 use editor::{Editor, Read};
 use entry::Input;
@@ -34,6 +35,8 @@ pub struct Setup {
     pub options: GenerateOptions,
     /// How much is said.
     pub detail: Detail,
+    /// Whether the prompt is coloured.
+    pub color: ColorChoice,
     /// How long the model took to load.
     pub load_time: Duration,
 }
@@ -57,7 +60,7 @@ pub fn run(setup: Setup, model: &Model) -> anyhow::Result<()> {
     if !templated && setup.system.is_some() {
         return Err(failure::usage("--system needs a chat template, and the model has none; give one with --chat-template"));
     }
-    let Setup { name, system, raw, parameters, options, detail, load_time } = setup;
+    let Setup { name, system, raw, parameters, options, detail, color, load_time } = setup;
     options.validate()?;
     if !templated && !raw {
         log::warn!("the model has no chat template; what you write is continued as it stands, as with --raw");
@@ -67,7 +70,7 @@ pub fn run(setup: Setup, model: &Model) -> anyhow::Result<()> {
     }
     let talk = Talk::new(model, system, templated)?;
     let mut chat = Chat { model, name, talk, parameters, options, detail, load_time, attached: None };
-    let mut editor = Editor::new()?;
+    let mut editor = Editor::new(color)?;
     // Without a line editor a terminal sends Ctrl-C as a signal, and it can only mean the program.
     let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
     loop {
