@@ -1,5 +1,6 @@
 //! Every set of kernels against definitions in `f64`, and the promise of equal bits.
 
+mod append;
 mod attention;
 mod packed;
 

@@ -257,11 +257,9 @@ impl Compute for Host {
             let layer = &mut cache.layers[layer];
             layer.forget_before(first);
             let Held::Host { keys, values } = &mut layer.held else { return Err(foreign_cache()) };
-            let kv = &qkv[rows.start * width + q_width..];
-            for (place, cache) in keys.iter_mut().chain(values).enumerate() {
-                cache.truncate(first - layer.start);
-                cache.append(self.kernels, &kv[place * head_dim..], width, rows.len());
-            }
+            keys.iter_mut().chain(&mut *values).for_each(|held| held.truncate(first - layer.start));
+            let kv = qkv[rows.start * width..rows.end * width].get(q_width..).unwrap_or_default();
+            kernels::append(self.kernels, &self.pool, keys, values, kv, width, rows.len());
         }
         let mut out = self.buffer(qkv.rows(), q_width);
         let job = |i: usize| {
