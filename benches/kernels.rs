@@ -9,6 +9,7 @@
 //! minutes. Weights are taken in turn from a pool larger than the caches, as a model's layers are.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::slice::from_ref;
 use std::time::Duration;
 use tallow::bench::Roofline;
 use tallow::kernels::{AttentionJob, Input, Kernels, Matrix, Pool, Precision, Rows, attention, matmul};
@@ -66,11 +67,11 @@ fn products(c: &mut Criterion) {
                                 weights = matrices(kernels, &pool, dtype, outputs, cols, (COLD / bytes).clamp(1, 64));
                             }
                             let mut input = Input::new();
-                            input.prepare(kernels, &pool, &x, rows, cols, &[&weights[0]]);
+                            input.prepare(kernels, &pool, &x, rows, cols, from_ref(&weights[0]));
                             let mut turn = 0;
                             bencher.iter(|| {
                                 turn += 1;
-                                matmul(kernels, &pool, &x, &input, &[&weights[turn % weights.len()]], &[None], &mut out);
+                                matmul(kernels, &pool, &x, &input, from_ref(&weights[turn % weights.len()]), &[None], &mut out);
                             });
                         });
                     }
@@ -132,10 +133,8 @@ fn attentions(c: &mut Criterion) {
                                     keys: &keys,
                                     values: &values,
                                     cache_start: 0,
-                                    out: &mut out,
-                                    out_stride: width,
                                 };
-                                attention(kernels, &pool, &mut [job]);
+                                attention(kernels, &pool, 1, &|_| job, &mut out);
                             });
                         });
                     }

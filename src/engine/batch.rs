@@ -32,6 +32,8 @@ pub struct GenerateBatch {
     model: Model,
     /// By number; `None` once it has left.
     members: Vec<Option<Member>>,
+    /// What the last forward read; the next one uses its memory.
+    batch: Batch,
     logits: Vec<f32>,
 }
 
@@ -44,7 +46,7 @@ struct Member {
 
 impl GenerateBatch {
     pub(super) fn new(model: Model) -> GenerateBatch {
-        GenerateBatch { model, members: Vec::new(), logits: Vec::new() }
+        GenerateBatch { model, members: Vec::new(), batch: Batch::default(), logits: Vec::new() }
     }
 
     /// Reads `prompt` in a session of its own and lets it take part; returns its number, the first is 0.
@@ -112,7 +114,8 @@ impl GenerateBatch {
         let mut running: Vec<(usize, &mut Member)> =
             self.members.iter_mut().enumerate().filter_map(|(i, member)| Some((i, member.as_mut()?))).collect();
         running.retain_mut(|(_, member)| member.writer.done_reason().is_none());
-        let (mut batch, mut caches) = (Batch::default(), Vec::new());
+        self.batch.clear();
+        let mut caches = Vec::with_capacity(running.len());
         for (_, member) in &mut running {
             let Member { session, writer, first } = &mut **member;
             if !writer.goes_on(session.has_room()) {
@@ -122,15 +125,12 @@ impl GenerateBatch {
                 session.step(first)?;
             }
             if let Some((token, cache)) = session.pending() {
-                let row = batch.tokens.len();
-                batch.tokens.push(token);
-                batch.starts.push(row);
-                batch.outputs.push(row);
+                self.batch.add(&[token], true);
                 caches.push(cache);
             }
         }
         if !caches.is_empty() {
-            self.model.inner().network.logits(&batch, &mut caches, &mut self.logits)?;
+            self.model.inner().network.logits(&self.batch, &mut caches, &mut self.logits)?;
         }
         let mut failed = None;
         let mut rows = self.logits.chunks_exact(self.model.spec().vocab);

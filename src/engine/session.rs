@@ -32,6 +32,8 @@ pub struct Session {
     tokens: Vec<u32>,
     /// The last generated token, which no forward has read yet.
     pending: Option<u32>,
+    /// What the last forward read; the next one uses its memory.
+    batch: Batch,
 }
 
 /// How long a reading may go on after it was cancelled, about.
@@ -52,7 +54,7 @@ impl Session {
     pub(super) fn new(model: Model) -> Result<Session> {
         let network = &model.inner().network;
         let cache = network.cache(network.cache_limit(0, model.context()))?;
-        Ok(Session { model, cache, tokens: Vec::new(), pending: None })
+        Ok(Session { model, cache, tokens: Vec::new(), pending: None, batch: Batch::default() })
     }
 
     /// The model.
@@ -82,7 +84,8 @@ impl Session {
 
     /// An independent copy, cache included: the way to try several continuations of one text.
     pub fn fork(&self) -> Result<Session> {
-        Ok(Session { model: self.model.clone(), cache: self.cache.fork()?, tokens: self.tokens.clone(), pending: self.pending })
+        let (model, cache, tokens) = (self.model.clone(), self.cache.fork()?, self.tokens.clone());
+        Ok(Session { model, cache, tokens, pending: self.pending, batch: Batch::default() })
     }
 
     /// Continues the text with `prompt`, as it stands: no chat template. The first prompt of a session gets the tokenizer's
@@ -196,9 +199,8 @@ impl Session {
             }
             let rest = &all[self.tokens.len()..];
             let next = &rest[..chunk.min(rest.len())];
-            let outputs = if next.len() == rest.len() { vec![next.len() - 1] } else { Vec::new() };
             let clock = Instant::now();
-            self.feed(Batch { tokens: next.to_vec(), starts: vec![0], outputs }, logits)?;
+            self.feed(next, next.len() == rest.len(), logits)?;
             if cancel.is_some() {
                 let fits = PATIENCE.as_secs_f64() / clock.elapsed().as_secs_f64().max(1e-6) * chunk as f64;
                 chunk = (fits as usize).clamp(FIRST_CHUNK, CHUNK);
@@ -212,9 +214,12 @@ impl Session {
         self.model.inner().network.cache_limit(len, self.model.context()) != self.cache.limit()
     }
 
-    fn feed(&mut self, batch: Batch, logits: &mut Vec<f32>) -> Result<()> {
-        self.model.inner().network.logits(&batch, &mut [&mut self.cache], logits)?;
-        self.tokens.extend_from_slice(&batch.tokens);
+    /// Reads `next`, and gives the logits of its last position if they are wanted.
+    fn feed(&mut self, next: &[u32], wanted: bool, logits: &mut Vec<f32>) -> Result<()> {
+        self.batch.clear();
+        self.batch.add(next, wanted);
+        self.model.inner().network.logits(&self.batch, &mut [&mut self.cache], logits)?;
+        self.tokens.extend_from_slice(next);
         Ok(())
     }
 
@@ -250,7 +255,7 @@ impl Session {
                 if self.starts_over() {
                     self.hold(&self.tokens(), None, logits)?;
                 } else {
-                    self.feed(Batch::last(&[token]), logits)?;
+                    self.feed(&[token], true, logits)?;
                 }
                 self.pending = None;
                 Ok(())

@@ -15,7 +15,7 @@ use super::input::Parts;
 use super::rows::{self, LANES, Rows};
 use super::{Kernels, Pool, math};
 use half::f16;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 pub use packed::{PackedAttention, packed_attention};
@@ -30,6 +30,7 @@ const LINES: usize = 96;
 const TASKS: usize = 4;
 
 /// One sequence's attention in one layer.
+#[derive(Clone, Copy)]
 pub struct AttentionJob<'a> {
     /// Queries: head `h` of row `t` is at `t * q_stride + h * head_dim`.
     pub q: &'a [f32],
@@ -59,10 +60,6 @@ pub struct AttentionJob<'a> {
     pub values: &'a [Rows],
     /// Absolute position of the cache's first row, a multiple of 256.
     pub cache_start: usize,
-    /// Results, laid out as the queries are.
-    pub out: &'a mut [f32],
-    /// Numbers between two rows of results.
-    pub out_stride: usize,
 }
 
 /// Positions of a block that a line sees, relative to the block's start.
@@ -142,8 +139,20 @@ struct Scratch {
     total: State,
 }
 
+/// How a call is cut.
+#[derive(Default)]
+struct Plan {
+    pieces: Vec<Piece>,
+    /// Where segments are tasks: a piece by its number, and one of its segments.
+    tasks: Vec<(usize, usize)>,
+    /// The outcome of each of these tasks.
+    states: Vec<State>,
+}
+
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// The calling thread's, for its next call; taken out while it is in use.
+    static PLAN: Cell<Plan> = Cell::default();
 }
 
 /// Some rows of queries of one KV head of one job.
@@ -153,66 +162,82 @@ struct Piece {
     rows: Range<usize>,
     /// Segments that its lines see, by absolute number.
     segments: Range<usize>,
+    /// Where the job's results begin.
+    out: usize,
 }
 
-/// Computes attention for every job.
+/// The jobs by their numbers. One is made whenever it is needed: a list of them would be memory for every layer of every token.
+type Jobs<'f, 'a> = &'f (dyn Fn(usize) -> AttentionJob<'a> + Sync);
+
+/// Computes attention for every job below `count`. Their results lie one after the other in `out`, (rows, heads * head_dim) each.
 ///
 /// A query that sees nothing gets zeroes.
 ///
 /// # Panics
-/// If a job's shapes do not fit each other.
-pub fn attention(kernels: &'static Kernels, pool: &Pool, jobs: &mut [AttentionJob]) {
-    jobs.iter().for_each(check);
-    let outs: Vec<(Parts<f32>, usize)> =
-        jobs.iter_mut().map(|job| (Parts::new(std::mem::take(&mut job.out)), job.out_stride)).collect();
-    let jobs = &*jobs;
-    let pieces: Vec<Piece> = jobs.iter().enumerate().flat_map(|(index, job)| pieces(index, job)).collect();
+/// If a job's shapes do not fit each other, or `out` has another length than all results.
+pub fn attention(kernels: &'static Kernels, pool: &Pool, count: usize, jobs: Jobs, out: &mut [f32]) {
+    let mut plan = PLAN.take();
+    let end = plan.cut(count, jobs);
+    assert_eq!(out.len(), end, "results of {count} jobs");
+    let out = Parts::new(out);
+    let pieces = &plan.pieces;
     let segments: usize = pieces.iter().map(|piece| piece.segments.len()).sum();
     if pieces.len() < TASKS * pool.threads() && pool.threads() > 1 && segments > pieces.len() {
-        return by_segments(kernels, pool, jobs, &pieces, &outs);
-    }
-    // Later rows see more: begin with them, so that the threads finish together.
-    pool.run(pieces.len(), &|task| {
-        let piece = &pieces[pieces.len() - 1 - task];
-        let job = &jobs[piece.job];
-        SCRATCH.with_borrow_mut(|scratch| {
-            gather(job, piece, scratch);
-            let lines = piece.lines(job);
-            scratch.total.reset(lines, job.padded());
-            for segment in piece.segments.clone() {
-                run(kernels, job, piece, segment, scratch);
-                scratch.total.merge(&scratch.segment, lines, job.padded());
-            }
-            finish(job, piece, &scratch.total, &outs[piece.job]);
+        by_segments(kernels, pool, jobs, &mut plan, &out);
+    } else {
+        // Later rows see more: begin with them, so that the threads finish together.
+        pool.run(pieces.len(), &|task| {
+            let piece = &pieces[pieces.len() - 1 - task];
+            let job = &jobs(piece.job);
+            SCRATCH.with_borrow_mut(|scratch| {
+                gather(job, piece, scratch);
+                let lines = piece.lines(job);
+                scratch.total.reset(lines, job.padded());
+                for segment in piece.segments.clone() {
+                    run(kernels, job, piece, segment, scratch);
+                    scratch.total.merge(&scratch.segment, lines, job.padded());
+                }
+                finish(job, piece, &scratch.total, &out.from(piece.out), job.width());
+            });
         });
-    });
+    }
+    PLAN.set(plan);
 }
 
 /// The same with a task for each segment: one token against a long cache.
-fn by_segments(kernels: &'static Kernels, pool: &Pool, jobs: &[AttentionJob], pieces: &[Piece], outs: &[(Parts<f32>, usize)]) {
-    let tasks: Vec<(&Piece, usize)> =
-        pieces.iter().flat_map(|piece| piece.segments.clone().map(move |segment| (piece, segment))).collect();
-    let mut states: Vec<State> = tasks.iter().map(|_| State::default()).collect();
-    let slots = Parts::new(&mut states);
+fn by_segments(kernels: &'static Kernels, pool: &Pool, jobs: Jobs, plan: &mut Plan, out: &Parts<f32>) {
+    let Plan { pieces, tasks, states } = plan;
+    tasks.clear();
+    for (number, piece) in pieces.iter().enumerate() {
+        tasks.extend(piece.segments.clone().map(|segment| (number, segment)));
+    }
+    states.resize_with(tasks.len().max(states.len()), State::default);
+    let slots = Parts::new(states);
     pool.run(tasks.len(), &|task| {
-        let (piece, segment) = tasks[task];
+        let (piece, segment) = (&pieces[tasks[task].0], tasks[task].1);
+        let job = &jobs(piece.job);
         SCRATCH.with_borrow_mut(|scratch| {
-            gather(&jobs[piece.job], piece, scratch);
-            run(kernels, &jobs[piece.job], piece, segment, scratch);
+            gather(job, piece, scratch);
+            run(kernels, job, piece, segment, scratch);
             // SAFETY: every task has its own slot.
             let slot = unsafe { slots.part(task..task + 1) };
-            slot[0] = std::mem::take(&mut scratch.segment);
+            std::mem::swap(&mut slot[0], &mut scratch.segment);
         });
     });
-    let mut states = states.iter();
-    let mut total = State::default();
-    for piece in pieces {
-        let job = &jobs[piece.job];
-        total.reset(piece.lines(job), job.padded());
-        for state in states.by_ref().take(piece.segments.len()) {
-            total.merge(state, piece.lines(job), job.padded());
+    SCRATCH.with_borrow_mut(|Scratch { total, .. }| {
+        let mut states = states.iter();
+        for piece in pieces.iter() {
+            let job = &jobs(piece.job);
+            total.reset(piece.lines(job), job.padded());
+            for state in states.by_ref().take(piece.segments.len()) {
+                total.merge(state, piece.lines(job), job.padded());
+            }
+            finish(job, piece, total, &out.from(piece.out), job.width());
         }
-        finish(job, piece, &total, &outs[piece.job]);
+    });
+    // A token's are small and come again with the next; a prompt's are not worth keeping.
+    if pieces.iter().any(|piece| piece.rows.len() > 1) {
+        states.clear();
     }
 }
 
@@ -228,18 +253,27 @@ fn check(job: &AttentionJob) {
     let width = heads * head_dim;
     let fits = |len: usize, stride: usize| rows == 0 || (stride >= width && len >= (rows - 1) * stride + width);
     assert!(fits(job.q.len(), job.q_stride), "{rows} rows of queries");
-    assert!(fits(job.out.len(), job.out_stride), "{rows} rows of results");
 }
 
-fn pieces(index: usize, job: &AttentionJob) -> Vec<Piece> {
-    let step = (LINES / job.group()).max(1);
-    let mut pieces = Vec::new();
-    for from in (0..job.rows).step_by(step) {
-        let rows = from..(from + step).min(job.rows);
-        let segments = segments(job, &rows);
-        pieces.extend((0..job.kv_heads).map(|head| Piece { job: index, head, rows: rows.clone(), segments: segments.clone() }));
+impl Plan {
+    /// Cuts the jobs into pieces, and says how many results they have.
+    fn cut(&mut self, count: usize, jobs: Jobs) -> usize {
+        self.pieces.clear();
+        let mut out = 0;
+        for index in 0..count {
+            let job = &jobs(index);
+            check(job);
+            let step = (LINES / job.group()).max(1);
+            for from in (0..job.rows).step_by(step) {
+                let rows = from..(from + step).min(job.rows);
+                let segments = segments(job, &rows);
+                let piece = |head| Piece { job: index, head, rows: rows.clone(), segments: segments.clone(), out };
+                self.pieces.extend((0..job.kv_heads).map(piece));
+            }
+            out += job.rows * job.width();
+        }
+        out
     }
-    pieces
 }
 
 /// The segments that some rows see between them.
@@ -252,6 +286,11 @@ impl AttentionJob<'_> {
     /// Query heads for each KV head.
     fn group(&self) -> usize {
         self.heads / self.kv_heads
+    }
+
+    /// Numbers in a row of results.
+    fn width(&self) -> usize {
+        self.heads * self.head_dim
     }
 
     /// Numbers in a row of values.
@@ -337,7 +376,8 @@ fn cached(rows: &Rows, start: usize) -> Cached<'_> {
     }
 }
 
-fn finish(job: &AttentionJob, piece: &Piece, total: &State, (out, stride): &(Parts<f32>, usize)) {
+/// Writes a piece's results; those of a job's rows are `stride` apart in `out`.
+fn finish(job: &AttentionJob, piece: &Piece, total: &State, out: &Parts<f32>, stride: usize) {
     let padded = job.padded();
     let mut line = 0;
     for row in piece.rows.clone() {

@@ -128,7 +128,7 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) fn of(weights: &[&Matrix]) -> Needs {
+    pub(super) fn of(weights: &[Matrix]) -> Needs {
         let mut needs = Needs::default();
         for weight in weights {
             match &weight.data {
@@ -158,15 +158,7 @@ impl Input {
     ///
     /// # Panics
     /// If `x` has another length, or a weight another number of columns.
-    pub fn prepare(
-        &mut self,
-        kernels: &'static Kernels,
-        pool: &Pool,
-        x: &[f32],
-        rows: usize,
-        cols: usize,
-        weights: &[&Matrix],
-    ) {
+    pub fn prepare(&mut self, kernels: &'static Kernels, pool: &Pool, x: &[f32], rows: usize, cols: usize, weights: &[Matrix]) {
         assert_eq!(x.len(), rows * cols, "activations of {rows}x{cols}");
         assert!(weights.iter().all(|w| w.cols() == cols), "activations of {cols} columns for {weights:?}");
         let needs = Needs::of(weights);

@@ -65,7 +65,11 @@ pub const MOST_ROWS: usize = 256;
 /// Tasks for each thread that are worth aiming at.
 const TASKS: usize = 4;
 
+/// The most matrices of a group: queries, keys and values, or gate and up, and some to spare.
+const MOST_WEIGHTS: usize = 8;
+
 /// How one matrix is cut: `outputs` of it times `rows` of the input in a task.
+#[derive(Clone, Copy, Default)]
 struct Cut {
     outputs: usize,
     rows: usize,
@@ -78,14 +82,14 @@ struct Cut {
 /// `out = x * weightsᵀ + biases`: (rows of x, sum of the weights' rows), the weights' outputs side by side. `input` was prepared from `x`.
 ///
 /// # Panics
-/// If a length does not fit, or `input` was not prepared for weights of these kinds.
+/// If a length does not fit, there are more than 8 weights, or `input` was not prepared for weights of these kinds.
 pub fn matmul(
     kernels: &'static Kernels,
     pool: &Pool,
     x: &[f32],
     input: &Input,
-    weights: &[&Matrix],
-    biases: &[Option<&[f32]>],
+    weights: &[Matrix],
+    biases: &[Option<Vec<f32>>],
     out: &mut [f32],
 ) {
     let stride: usize = weights.iter().map(|w| w.rows()).sum();
@@ -95,24 +99,22 @@ pub fn matmul(
     assert!(Needs::of(weights).within(input.has), "the input was prepared for other weights than {weights:?}");
     assert!(weights.iter().all(|w| !matches!(w.data, Data::Table(_))), "a table among {weights:?}");
     assert_eq!(biases.len(), weights.len());
-    assert!(weights.iter().zip(biases).all(|(w, b)| b.is_none_or(|b| b.len() == w.rows())), "biases of {weights:?}");
+    assert!(weights.iter().zip(biases).all(|(w, b)| b.as_ref().is_none_or(|b| b.len() == w.rows())), "biases of {weights:?}");
+    assert!(weights.len() <= MOST_WEIGHTS, "{} weights in one product", weights.len());
     if out.is_empty() {
         return;
     }
+    let mut cuts = [Cut::default(); MOST_WEIGHTS];
     let mut column = 0;
-    let cuts: Vec<Cut> = weights
-        .iter()
-        .map(|weight| {
-            let cut = cut(weight, input.rows, pool.threads(), column);
-            column += weight.rows();
-            cut
-        })
-        .collect();
+    for (slot, weight) in cuts.iter_mut().zip(weights) {
+        *slot = cut(weight, input.rows, pool.threads(), column);
+        column += weight.rows();
+    }
     let out = Parts::new(out);
     pool.run(cuts.iter().map(|cut| cut.tasks).sum(), &|mut task| {
         for ((weight, bias), cut) in weights.iter().zip(biases).zip(&cuts) {
             if task < cut.tasks {
-                return run(kernels, x, input, weight, *bias, cut, task, &out, stride);
+                return run(kernels, x, input, weight, bias.as_deref(), cut, task, &out, stride);
             }
             task -= cut.tasks;
         }

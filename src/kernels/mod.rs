@@ -16,6 +16,7 @@
 // Tiles run over several arrays by the same index; iterators over one of them say less. A table holds functions of many arguments.
 #![allow(clippy::needless_range_loop, clippy::type_complexity)]
 
+mod append;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -38,6 +39,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
+pub use append::append;
 pub use attention::{AttentionJob, PackedAttention, attention, packed_attention};
 pub use input::Input;
 pub use matmul::matmul;

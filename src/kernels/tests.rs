@@ -1,5 +1,6 @@
 //! Every set of kernels against definitions in `f64`, and the promise of equal bits.
 
+mod append;
 mod attention;
 mod packed;
 
@@ -8,6 +9,7 @@ use super::panel::{BLOCK, Format};
 use super::*;
 use crate::Bytes;
 use crate::quant::{Dtype, dequantise};
+use std::slice::from_ref;
 
 /// A small generator of test numbers (splitmix64).
 pub struct Random(pub u64);
@@ -97,8 +99,8 @@ fn product(
     pool: &Pool,
     x: &[f32],
     rows: usize,
-    weights: &[&Matrix],
-    biases: &[Option<&[f32]>],
+    weights: &[Matrix],
+    biases: &[Option<Vec<f32>>],
 ) -> Vec<f32> {
     let mut input = Input::new();
     input.prepare(kernels, pool, x, rows, weights[0].cols(), weights);
@@ -131,7 +133,7 @@ fn products_equal_the_definition_in_double_precision() {
                     for rows in [0, 1, 2, 3, 12, 13, 17, 64] {
                         let x = Random(rows as u64).floats(rows * cols);
                         let bias = Random(9).floats(outputs);
-                        let got = product(kernels, &pool, &x, rows, &[&matrix], &[Some(&bias)]);
+                        let got = product(kernels, &pool, &x, rows, from_ref(&matrix), &[Some(bias.clone())]);
                         let x = seen(dtype, &x);
                         for (i, got) in got.iter().enumerate() {
                             let (row, output) = (i / outputs, i % outputs);
@@ -163,7 +165,8 @@ fn products_have_the_same_bits_under_every_set() {
                     .into_iter()
                     .map(|kernels| {
                         let (matrix, _) = matrix(kernels, dtype, outputs, cols, 5);
-                        [1, 3, 9, 33].map(|rows| bits(&product(kernels, &pool, &x[..rows * cols], rows, &[&matrix], &[None])))
+                        [1, 3, 9, 33]
+                            .map(|rows| bits(&product(kernels, &pool, &x[..rows * cols], rows, from_ref(&matrix), &[None])))
                     })
                     .collect();
                 assert!(results.iter().all(|r| r == &results[0]), "{dtype} {cols}x{outputs}");
@@ -182,14 +185,14 @@ fn an_output_has_the_same_bits_whatever_is_computed_beside_it() {
             let (second, _) = matrix(kernels, Dtype::Q4_1, 50, 768, 2);
             let (third, _) = matrix(kernels, Dtype::F16, 10, cols, 3);
             let x = Random(4).floats(300 * cols);
-            let all = bits(&product(kernels, &pools[0], &x, 300, &[&first], &[None]));
+            let all = bits(&product(kernels, &pools[0], &x, 300, from_ref(&first), &[None]));
             for rows in [1, 2, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 47, 64, 100, 300] {
                 for pool in &pools {
-                    let got = product(kernels, pool, &x[..rows * cols], rows, &[&first], &[None]);
+                    let got = product(kernels, pool, &x[..rows * cols], rows, from_ref(&first), &[None]);
                     assert_eq!(bits(&got), all[..rows * 137], "{kernels:?} {dtype} {rows} rows, {} threads", pool.threads());
                 }
             }
-            let group: Vec<&Matrix> = if cols == 768 { vec![&second, &first, &third] } else { vec![&third, &first] };
+            let group = if cols == 768 { vec![second, first, third] } else { vec![third, first] };
             let before = group[0].rows();
             for rows in [1, 33] {
                 let got = product(kernels, &pools[2], &x[..rows * cols], rows, &group, &vec![None; group.len()]);
@@ -236,7 +239,7 @@ fn wrong_shapes_are_errors() {
         for dtype in Dtype::all().filter(|dtype| dtype.block() <= 32) {
             let matrix = new(dtype, rows, cols, 0).unwrap();
             let bias = vec![0.5; rows];
-            let got = product(kernels, &pool, &vec![1.0; 3 * cols], 3, &[&matrix], &[Some(&bias)]);
+            let got = product(kernels, &pool, &vec![1.0; 3 * cols], 3, from_ref(&matrix), &[Some(bias)]);
             assert_eq!(got, vec![0.5; 3 * rows]);
         }
     }
@@ -307,7 +310,7 @@ fn a_nan_or_infinity_comes_out_as_one() {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut x = Random(5).floats(20 * 256);
                 x[256 + 77] = bad;
-                let got = product(kernels, &pool, &x, 20, &[&matrix], &[None]);
+                let got = product(kernels, &pool, &x, 20, from_ref(&matrix), &[None]);
                 assert!(got[20..40].iter().all(|x| !x.is_finite()), "{kernels:?} {dtype} {bad}");
                 assert!(got[..20].iter().chain(&got[40..]).all(|x| x.is_finite()), "{kernels:?} {dtype} {bad}");
             }

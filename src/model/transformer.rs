@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::model::Forward;
 use crate::nn::mlp::{Dense, Experts};
-use crate::nn::{Batch, CacheType, Compute, FeedForward, Frequencies, Heads, KvCache, KvLayer, Place, Projection};
+use crate::nn::{Batch, CacheType, Compute, FeedForward, Frequencies, Heads, KvCache, Places, Projection};
 use crate::spec::{Activation, Head, Mlp, Norm, Position, QkNorm, Spec, Wiring};
 use crate::weights::{Stored, Weights};
 
@@ -15,7 +15,7 @@ pub struct Transformer<C: Compute> {
     compute: C,
     spec: Spec,
     cache_type: CacheType,
-    /// One for each way of rotating; a block knows its own.
+    /// One for each way of rotating, of which a model has two at most; a block knows its own.
     ropes: Vec<Frequencies>,
     embedding: C::Linear,
     types: Option<C::Linear>,
@@ -64,9 +64,10 @@ impl<C: Compute> Transformer<C> {
         };
         let embed_norm = spec.embed_norm.then(|| load.norm("token_embd_norm", spec.dim)).transpose()?;
         let ropes = match &spec.position {
-            Position::Rope(ropes) => ropes.iter().map(Frequencies::new).collect(),
+            Position::Rope(ropes) => ropes.iter().map(Frequencies::new).collect::<Vec<_>>(),
             Position::Learned { .. } => Vec::new(),
         };
+        assert!(ropes.len() <= 2, "a forward knows two ways of rotating");
         let blocks = (0..spec.layers).map(|layer| load.block(layer)).collect::<Result<_>>()?;
         let norm = (spec.wiring != Wiring::PostNorm).then(|| load.norm("output_norm", spec.dim)).transpose()?;
         let head = match spec.head {
@@ -106,25 +107,20 @@ impl<C: Compute> Transformer<C> {
         self.check(batch, caches)?;
         let c = &self.compute;
         let packed = caches.is_empty();
-        let firsts: Vec<usize> = caches.iter().map(|cache| cache.len()).collect();
-        let place = |i: usize, j: usize| match caches.get(i) {
-            Some(cache) => Place { position: firsts[i] + j, limit: cache.limit() },
-            None => Place { position: j, limit: batch.rows(i).len() },
-        };
-        let rows = (0..batch.sequences()).flat_map(|i| (0..batch.rows(i).len()).map(move |j| (i, j)));
-        let places: Vec<Place> = rows.map(|(i, j)| place(i, j)).collect();
-        let ropes = self.ropes.iter().map(|frequencies| c.rope(frequencies, &places)).collect::<Result<Vec<_>>>()?;
+        let mut places = Places::new(batch, caches);
+        let rope = |i: usize| self.ropes.get(i).map(|frequencies| c.rope(frequencies, places.as_slice())).transpose();
+        let ropes = [rope(0)?, rope(1)?];
 
         // Embedding.
         let mut x = self.scaled(c.embed(&self.embedding, &batch.tokens)?, self.spec.scale.embed)?;
         if let Some(types) = &self.types {
-            x = c.add(x, c.embed(types, &vec![0; places.len()])?)?;
+            x = c.add(x, c.embed(types, places.rows(|_| 0))?)?;
         }
         if let Some((table, offset)) = &self.positions {
-            let rows: Vec<u32> = places.iter().map(|place| (place.position + offset) as u32).collect();
-            x = c.add(x, c.embed(table, &rows)?)?;
+            x = c.add(x, c.embed(table, places.rows(|place| place.position + offset))?)?;
         }
         x = self.normed(&x, &self.embed_norm)?.unwrap_or(x);
+        places.free();
 
         for (i, block) in self.blocks.iter().enumerate() {
             // Attention.
@@ -133,12 +129,11 @@ impl<C: Compute> Transformer<C> {
             if let Some(norms) = &block.qk_norms {
                 qkv = c.norm_heads(qkv, &block.heads, norms)?;
             }
-            let rope = block.rope.map(|rope| &ropes[rope]);
+            let rope = block.rope.and_then(|rope| ropes[rope].as_ref());
             let mut h = if packed {
                 c.attend_packed(qkv, &block.heads, rope, batch)?
             } else {
-                let mut layers: Vec<&mut KvLayer> = caches.iter_mut().map(|cache| &mut cache.layers[i]).collect();
-                c.attend(qkv, &block.heads, rope, batch, &firsts, &mut layers)?
+                c.attend(qkv, &block.heads, rope, batch, i, caches)?
             };
             if i + 1 == self.blocks.len() {
                 // Behind the last attention only the wanted rows matter.

@@ -102,6 +102,14 @@ impl KvLayer {
         }
     }
 
+    /// Keys and values of each KV head; none if they are on another device.
+    pub(super) fn rows(&self) -> (&[Rows], &[Rows]) {
+        match &self.held {
+            Held::Host { keys, values } => (keys, values),
+            Held::Device(_) => (&[], &[]),
+        }
+    }
+
     fn clear(&mut self) {
         self.start = 0;
         if let Held::Host { keys, values } = &mut self.held {

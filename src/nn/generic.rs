@@ -5,7 +5,7 @@
 //! float activations and no rounding of its own.
 
 use super::cache::Held;
-use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Place, Projection, foreign_cache};
+use super::{Batch, CacheType, Compute, Frequencies, Heads, KvCache, KvLayer, Place, Projection, foreign_cache};
 use crate::error::{Error, Result};
 use crate::quant::Dtype;
 use crate::spec::{Activation, Norm, Pairing};
@@ -219,8 +219,9 @@ impl Compute for Generic {
     }
 
     fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<RopeRows> {
-        let (cos, sin) = frequencies.rows(places);
-        let shape = (places.len(), frequencies.inverse.len());
+        let shape = (places.len(), frequencies.pairs());
+        let (mut cos, mut sin) = (vec![0.0; shape.0 * shape.1], vec![0.0; shape.0 * shape.1]);
+        frequencies.rows(places, &mut cos, &mut sin);
         let tensor = |x| Ok::<_, Error>(Tensor::from_vec(x, shape, &self.device)?.to_dtype(self.dtype)?);
         Ok(RopeRows { cos: tensor(cos)?, sin: tensor(sin)?, pairing: frequencies.pairing })
     }
@@ -278,13 +279,14 @@ impl Compute for Generic {
         heads: &Heads,
         rope: Option<&RopeRows>,
         batch: &Batch,
-        firsts: &[usize],
-        layers: &mut [&mut KvLayer],
+        layer: usize,
+        caches: &mut [&mut KvCache],
     ) -> Result<Tensor> {
         let [q, k, v] = self.split(&qkv, heads, rope)?;
-        let mut outputs = Vec::with_capacity(layers.len());
-        for (i, layer) in layers.iter_mut().enumerate() {
-            let (first, rows) = (firsts[i], batch.rows(i));
+        let mut outputs = Vec::with_capacity(caches.len());
+        for (i, cache) in caches.iter_mut().enumerate() {
+            let (first, rows) = (cache.len(), batch.rows(i));
+            let layer = &mut cache.layers[layer];
             let (keys, values) = append(layer, &own(&k, &rows)?, &own(&v, &rows)?, first)?;
             let places = (first..first + rows.len(), layer.start);
             outputs.push(self.attention(&own(&q, &rows)?, &keys, &values, heads, places)?);

@@ -5,7 +5,7 @@
 //! free list when they are dropped: a token allocates nothing once the first has been read.
 
 use super::cache::Held;
-use super::{Batch, CacheType, Compute, Frequencies, Heads, KvLayer, Place, Projection, foreign_cache};
+use super::{Batch, CacheType, Compute, Frequencies, Heads, KvCache, KvLayer, Place, Projection, foreign_cache};
 use crate::error::Result;
 use crate::kernels::{self, AttentionJob, Input, Kernels, Matrix, PackedAttention, Pool, Precision, Rows};
 use crate::spec::{Activation, Norm, Pairing};
@@ -87,16 +87,15 @@ impl NormWeights {
 
 /// Cosines and sines, `(rows, pairs)`.
 pub struct RopeRows {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    pairs: usize,
+    cos: Buffer,
+    sin: Buffer,
     interleaved: bool,
 }
 
 impl RopeRows {
     /// Rotates the heads that lie side by side in `heads` for row `row` of the batch.
     fn rotate(&self, kernels: &Kernels, row: usize, heads: &mut [f32], head_dim: usize) {
-        let at = row * self.pairs..(row + 1) * self.pairs;
+        let at = row * self.cos.width..(row + 1) * self.cos.width;
         for head in heads.chunks_exact_mut(head_dim) {
             kernels.rope(head, &self.cos[at.clone()], &self.sin[at.clone()], self.interleaved);
         }
@@ -194,9 +193,10 @@ impl Compute for Host {
     }
 
     fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<RopeRows> {
-        let (cos, sin) = frequencies.rows(places);
-        let interleaved = frequencies.pairing == Pairing::Interleaved;
-        Ok(RopeRows { cos, sin, pairs: frequencies.inverse.len(), interleaved })
+        let buffer = || self.buffer(places.len(), frequencies.pairs());
+        let (mut cos, mut sin) = (buffer(), buffer());
+        frequencies.rows(places, &mut cos, &mut sin);
+        Ok(RopeRows { cos, sin, interleaved: frequencies.pairing == Pairing::Interleaved })
     }
 
     fn embed(&self, table: &Group, rows: &[u32]) -> Result<Buffer> {
@@ -232,11 +232,10 @@ impl Compute for Host {
             let mut inputs = self.free.inputs.lock().unwrap_or_else(|e| e.into_inner());
             inputs.pop().unwrap_or_default()
         };
-        let matrices: Vec<&Matrix> = linear.matrices.iter().collect();
-        let biases: Vec<Option<&[f32]>> = linear.biases.iter().map(Option::as_deref).collect();
-        let mut out = self.buffer(x.rows(), matrices.iter().map(|m| m.rows()).sum());
-        input.prepare(self.kernels, &self.pool, x, x.rows(), x.width, &matrices);
-        kernels::matmul(self.kernels, &self.pool, x, &input, &matrices, &biases, &mut out);
+        let Group { matrices, biases } = linear;
+        let mut out = self.buffer(x.rows(), matrices.iter().map(Matrix::rows).sum());
+        input.prepare(self.kernels, &self.pool, x, x.rows(), x.width, matrices);
+        kernels::matmul(self.kernels, &self.pool, x, &input, matrices, biases, &mut out);
         self.free.inputs.lock().unwrap_or_else(|e| e.into_inner()).push(input);
         Ok(out)
     }
@@ -247,32 +246,28 @@ impl Compute for Host {
         heads: &Heads,
         rope: Option<&RopeRows>,
         batch: &Batch,
-        firsts: &[usize],
-        layers: &mut [&mut KvLayer],
+        layer: usize,
+        caches: &mut [&mut KvCache],
     ) -> Result<Buffer> {
         let Heads { heads: query_heads, kv_heads, head_dim, scale, cap, causal, window } = *heads;
-        let (q_width, kv_width) = (query_heads * head_dim, kv_heads * head_dim);
+        let (width, q_width) = (qkv.width, query_heads * head_dim);
         self.rotate(&mut qkv, heads, rope);
-        let width = qkv.width;
-        let mut out = self.buffer(qkv.rows(), q_width);
-        let mut out_rest = &mut *out;
-        let mut jobs = Vec::with_capacity(layers.len());
-        for (i, layer) in layers.iter_mut().enumerate() {
-            layer.forget_before(firsts[i]);
-            let cache_start = layer.start;
+        for (i, cache) in caches.iter_mut().enumerate() {
+            let (first, rows) = (cache.len(), batch.rows(i));
+            let layer = &mut cache.layers[layer];
+            layer.forget_before(first);
             let Held::Host { keys, values } = &mut layer.held else { return Err(foreign_cache()) };
-            let rows = batch.rows(i);
-            let qkv = &qkv[rows.start * width..rows.end * width];
-            for head in 0..kv_heads {
-                for (cache, at) in [(&mut keys[head], q_width), (&mut values[head], q_width + kv_width)] {
-                    cache.truncate(firsts[i] - cache_start);
-                    cache.append(self.kernels, &qkv[at + head * head_dim..], width, rows.len());
-                }
-            }
-            let (out, rest) = std::mem::take(&mut out_rest).split_at_mut(rows.len() * q_width);
-            out_rest = rest;
-            jobs.push(AttentionJob {
-                q: qkv,
+            keys.iter_mut().chain(&mut *values).for_each(|held| held.truncate(first - layer.start));
+            let kv = qkv[rows.start * width..rows.end * width].get(q_width..).unwrap_or_default();
+            kernels::append(self.kernels, &self.pool, keys, values, kv, width, rows.len());
+        }
+        let mut out = self.buffer(qkv.rows(), q_width);
+        let job = |i: usize| {
+            let (cache, rows) = (&caches[i], batch.rows(i));
+            let layer = &cache.layers[layer];
+            let (keys, values) = layer.rows();
+            AttentionJob {
+                q: &qkv[rows.start * width..rows.end * width],
                 q_stride: width,
                 rows: rows.len(),
                 heads: query_heads,
@@ -280,18 +275,15 @@ impl Compute for Host {
                 head_dim,
                 scale,
                 cap,
-                first: firsts[i],
+                first: cache.len(),
                 causal,
                 window,
                 keys,
                 values,
-                cache_start,
-                out,
-                out_stride: q_width,
-            });
-        }
-        kernels::attention(self.kernels, &self.pool, &mut jobs);
-        drop(jobs);
+                cache_start: layer.start,
+            }
+        };
+        kernels::attention(self.kernels, &self.pool, caches.len(), &job, &mut out);
         Ok(out)
     }
 

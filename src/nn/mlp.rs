@@ -8,6 +8,7 @@
 use super::Compute;
 use crate::error::Result;
 use crate::spec::Activation;
+use std::cell::Cell;
 
 /// A feed-forward sub-layer with its weights on device `C`.
 pub enum FeedForward<C: Compute> {
@@ -59,37 +60,62 @@ impl<C: Compute> Dense<C> {
     }
 }
 
+/// Which tokens go to which experts.
+#[derive(Default)]
+struct Routes {
+    /// A score for each token and expert.
+    scores: Vec<f32>,
+    /// The experts of one token, best first.
+    best: Vec<usize>,
+    /// An expert, a token that goes to it, and the expert's weight.
+    all: Vec<(usize, usize, f32)>,
+    /// Those of one expert.
+    rows: Vec<usize>,
+    weights: Vec<f32>,
+}
+
+thread_local! {
+    /// Memory that the next mixture uses again: a token allocates nothing.
+    static ROUTES: Cell<Routes> = Cell::default();
+}
+
 impl<C: Compute> Experts<C> {
     fn forward(&self, c: &C, x: &C::Tensor) -> Result<C::Tensor> {
-        let mut scores = Vec::new();
-        c.read(c.project(x, &self.router)?, &mut scores)?;
-        let mut chosen: Vec<(Vec<usize>, Vec<f32>)> = self.experts.iter().map(|_| Default::default()).collect();
+        let mut routes = ROUTES.take();
+        let Routes { scores, best, all, rows, weights } = &mut routes;
+        c.read(c.project(x, &self.router)?, scores)?;
+        all.clear();
         for (row, scores) in scores.chunks_exact(self.experts.len()).enumerate() {
-            for (expert, weight) in route(scores, self.used, self.renormalise) {
-                chosen[expert].0.push(row);
-                chosen[expert].1.push(weight);
-            }
+            all.extend(route(scores, self.used, self.renormalise, best).map(|(expert, weight)| (expert, row, weight)));
         }
+        all.sort_unstable_by_key(|(expert, row, _)| (*expert, *row));
         let mut out = c.zeros_like(x)?;
-        for (expert, (rows, weights)) in self.experts.iter().zip(&chosen).filter(|(_, chosen)| !chosen.0.is_empty()) {
-            let h = expert.forward(c, &c.select(x, rows)?)?;
+        for same in all.chunk_by(|a, b| a.0 == b.0) {
+            rows.clear();
+            rows.extend(same.iter().map(|route| route.1));
+            weights.clear();
+            weights.extend(same.iter().map(|route| route.2));
+            let h = self.experts[same[0].0].forward(c, &c.select(x, rows)?)?;
             out = c.add_rows(out, h, rows, weights)?;
         }
+        ROUTES.set(routes);
         Ok(out)
     }
 }
 
 /// The experts of one token with their weights: the softmax over all scores, of which the `used` largest are kept. Of equal
 /// scores the first counts.
-fn route(scores: &[f32], used: usize, renormalise: bool) -> Vec<(usize, f32)> {
+fn route(scores: &[f32], used: usize, renormalise: bool, best: &mut Vec<usize>) -> impl Iterator<Item = (usize, f32)> {
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f32> = scores.iter().map(|score| (score - max).exp()).collect();
-    let all: f32 = weights.iter().sum();
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-    order.truncate(used);
-    let total = if renormalise { order.iter().map(|expert| weights[*expert]).sum() } else { all };
-    order.into_iter().map(|expert| (expert, weights[expert] / total)).collect()
+    let weight = move |score: f32| (score - max).exp();
+    best.clear();
+    best.extend(0..scores.len());
+    best.sort_unstable_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+    best.truncate(used);
+    let chosen = best.iter().map(move |expert| (*expert, weight(scores[*expert])));
+    let total: f32 =
+        if renormalise { chosen.clone().map(|(_, weight)| weight).sum() } else { scores.iter().copied().map(weight).sum() };
+    chosen.map(move |(expert, weight)| (expert, weight / total))
 }
 
 #[cfg(test)]
@@ -103,9 +129,9 @@ mod tests {
             assert_eq!(got.len(), expected.len());
             got.iter().zip(expected).for_each(|(a, b)| assert!(a.0 == b.0 && (a.1 - b.1).abs() < 1e-6, "{got:?}"));
         };
-        near(route(&scores, 2, false), &[(1, 0.5), (2, 0.25)]);
-        near(route(&scores, 2, true), &[(1, 2.0 / 3.0), (2, 1.0 / 3.0)]);
-        near(route(&scores, 3, true), &[(1, 4.0 / 7.0), (2, 2.0 / 7.0), (0, 1.0 / 7.0)]);
-        near(route(&scores, 9, true), &[(1, 0.5), (2, 0.25), (0, 0.125), (3, 0.125)]);
+        near(route(&scores, 2, false, &mut vec![]).collect(), &[(1, 0.5), (2, 0.25)]);
+        near(route(&scores, 2, true, &mut vec![]).collect(), &[(1, 2.0 / 3.0), (2, 1.0 / 3.0)]);
+        near(route(&scores, 3, true, &mut vec![]).collect(), &[(1, 4.0 / 7.0), (2, 2.0 / 7.0), (0, 1.0 / 7.0)]);
+        near(route(&scores, 9, true, &mut vec![]).collect(), &[(1, 0.5), (2, 0.25), (0, 0.125), (3, 0.125)]);
     }
 }

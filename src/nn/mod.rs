@@ -10,6 +10,7 @@ pub mod cache;
 pub mod generic;
 pub mod host;
 pub mod mlp;
+pub mod places;
 pub mod rope;
 
 use crate::error::{Error, Result};
@@ -17,7 +18,8 @@ use crate::spec::{Activation, Attention, Norm, ScoreScale};
 use crate::weights::Stored;
 pub use cache::{CacheType, KvCache, KvLayer, WINDOW_SLACK};
 pub use mlp::FeedForward;
-pub use rope::{Frequencies, Place};
+pub use places::{Place, Places};
+pub use rope::Frequencies;
 
 /// Several sequences laid end to end, without padding.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,7 +35,25 @@ pub struct Batch {
 impl Batch {
     /// One sequence of which the last position's result is wanted.
     pub fn last(tokens: &[u32]) -> Batch {
-        Batch { tokens: tokens.to_vec(), starts: vec![0], outputs: tokens.len().checked_sub(1).into_iter().collect() }
+        let mut batch = Batch::default();
+        batch.add(tokens, true);
+        batch
+    }
+
+    /// Forgets all sequences; the memory is kept.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.starts.clear();
+        self.outputs.clear();
+    }
+
+    /// One sequence more, and whether the result of its last position is wanted.
+    pub fn add(&mut self, tokens: &[u32], wanted: bool) {
+        self.starts.push(self.tokens.len());
+        self.tokens.extend_from_slice(tokens);
+        if wanted && !tokens.is_empty() {
+            self.outputs.push(self.tokens.len() - 1);
+        }
     }
 
     /// The rows of sequence `i`.
@@ -132,16 +152,17 @@ pub trait Compute: Send + Sync {
     fn norm_heads(&self, qkv: Self::Tensor, heads: &Heads, norms: &(Self::Norm, Self::Norm)) -> Result<Self::Tensor>;
     /// `x W^T + b` for each of the grouped projections.
     fn project(&self, x: &Self::Tensor, linear: &Self::Linear) -> Result<Self::Tensor>;
-    /// Rotates queries and keys, appends keys and values to the caches, and attends; `qkv` is `(rows, qkv_width)`, the
-    /// result `(rows, heads * head_dim)`. Sequence i of the batch starts at position `firsts[i]` and owns `layers[i]`.
+    /// Rotates queries and keys, appends keys and values to layer `layer` of the caches, and attends; `qkv` is
+    /// `(rows, qkv_width)`, the result `(rows, heads * head_dim)`. Sequence i of the batch continues `caches[i]`, whose length
+    /// counts the new rows only when every layer has them.
     fn attend(
         &self,
         qkv: Self::Tensor,
         heads: &Heads,
         rope: Option<&Self::Rope>,
         batch: &Batch,
-        firsts: &[usize],
-        layers: &mut [&mut KvLayer],
+        layer: usize,
+        caches: &mut [&mut KvCache],
     ) -> Result<Self::Tensor>;
     /// The same without caches: each sequence attends to itself alone, and nothing is kept.
     fn attend_packed(&self, qkv: Self::Tensor, heads: &Heads, rope: Option<&Self::Rope>, batch: &Batch)

@@ -3,18 +3,9 @@
 //! Computed like transformers' `modeling_rope_utils.py`: frequencies and angles in f32, so that long contexts round alike.
 //! There is no table over the whole context, which may be 131,072 positions long.
 
+use super::Place;
 use crate::spec::{Pairing, Rope, RopeScaling};
 use std::f64::consts::TAU;
-
-/// Where a row of a batch is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Its position in the text.
-    pub position: usize,
-    /// The most positions that its text may come to. A text's keys must all be rotated alike, so which of two sets of
-    /// frequencies it has can not depend on how long it happens to be so far.
-    pub limit: usize,
-}
 
 /// The angles per position of one model.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,13 +76,20 @@ impl Frequencies {
         Frequencies { inverse: narrow(inverse), beyond, factor: factor as f32, pairing: rope.pairing }
     }
 
-    /// Cosines and sines, each `(places, pairs)`.
-    pub fn rows(&self, places: &[Place]) -> (Vec<f32>, Vec<f32>) {
+    /// Dimensions that are rotated together, by one angle: half of those that are rotated.
+    pub fn pairs(&self) -> usize {
+        self.inverse.len()
+    }
+
+    /// Writes cosines and sines, each `(places, pairs)`.
+    pub fn rows(&self, places: &[Place], cos: &mut [f32], sin: &mut [f32]) {
         let set = |limit: usize| match &self.beyond {
             Some((original, long)) if limit > *original => long,
             Some(_) | None => &self.inverse,
         };
         let angles = places.iter().flat_map(|place| set(place.limit).iter().map(|f| place.position as f32 * f));
-        angles.map(|a| (a.cos() * self.factor, a.sin() * self.factor)).unzip()
+        for (angle, (cos, sin)) in angles.zip(cos.iter_mut().zip(sin)) {
+            (*cos, *sin) = (angle.cos() * self.factor, angle.sin() * self.factor);
+        }
     }
 }

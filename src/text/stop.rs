@@ -32,7 +32,11 @@ impl Stops {
         if self.stops.is_empty() {
             return text;
         }
-        self.held.push_str(&text);
+        if self.held.is_empty() {
+            self.held = text;
+        } else {
+            self.held.push_str(&text);
+        }
         let matches = self.stops.iter().enumerate().filter_map(|(which, stop)| {
             let start = self.held.find(stop.as_str())?;
             Some((start + stop.len(), start, which))

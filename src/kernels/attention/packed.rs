@@ -130,14 +130,13 @@ fn one_head(
         keys: std::slice::from_ref(keys),
         values: std::slice::from_ref(values),
         cache_start: start,
-        out: &mut [],
-        out_stride: batch.heads * dim,
     };
-    let out = (outs.from(task.sequence.start * job.out_stride + head * group * dim), job.out_stride);
+    let out_width = batch.heads * dim;
+    let out = outs.from(task.sequence.start * out_width + head * group * dim);
     let step = (LINES / group).max(1);
     for from in task.rows.clone().step_by(step) {
         let rows = from..(from + step).min(task.rows.end);
-        let piece = Piece { job: 0, head: 0, segments: segments(&job, &rows), rows };
+        let piece = Piece { job: 0, head: 0, segments: segments(&job, &rows), rows, out: 0 };
         SCRATCH.with_borrow_mut(|scratch| {
             gather(&job, &piece, scratch);
             let lines = piece.lines(&job);
@@ -146,7 +145,7 @@ fn one_head(
                 run(kernels, &job, &piece, segment, scratch);
                 scratch.total.merge(&scratch.segment, lines, job.padded());
             }
-            finish(&job, &piece, &scratch.total, &out);
+            finish(&job, &piece, &scratch.total, &out, out_width);
         });
     }
 }

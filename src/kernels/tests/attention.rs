@@ -48,13 +48,11 @@ struct Shape {
     cap: Option<f32>,
 }
 
-/// Attention of the last `rows` positions of a cache.
-fn attend(kernels: &'static Kernels, pool: &Pool, shape: Shape, cache: &Cache, q: &[f32], rows: usize) -> Vec<f32> {
-    let width = shape.heads * shape.dim;
-    let mut out = vec![f32::NAN; rows * width];
-    let job = AttentionJob {
+/// The last `rows` positions of a cache.
+fn job<'a>(shape: Shape, cache: &'a Cache, q: &'a [f32], rows: usize) -> AttentionJob<'a> {
+    AttentionJob {
         q,
-        q_stride: width,
+        q_stride: shape.heads * shape.dim,
         rows,
         heads: shape.heads,
         kv_heads: shape.kv_heads,
@@ -67,10 +65,13 @@ fn attend(kernels: &'static Kernels, pool: &Pool, shape: Shape, cache: &Cache, q
         keys: &cache.keys,
         values: &cache.values,
         cache_start: 0,
-        out: &mut out,
-        out_stride: width,
-    };
-    attention(kernels, pool, &mut [job]);
+    }
+}
+
+/// Their attention.
+fn attend(kernels: &'static Kernels, pool: &Pool, shape: Shape, cache: &Cache, q: &[f32], rows: usize) -> Vec<f32> {
+    let mut out = vec![f32::NAN; rows * shape.heads * shape.dim];
+    attention(kernels, pool, 1, &|_| job(shape, cache, q, rows), &mut out);
     out
 }
 
@@ -149,6 +150,26 @@ fn attention_has_the_same_bits_whatever_is_computed_beside_it() {
 }
 
 #[test]
+fn jobs_of_any_shape_have_their_results_one_after_the_other() {
+    let rows = [1, 40, 0, 7];
+    for kernels in sets() {
+        let caches: Vec<Cache> =
+            SHAPES.iter().map(|shape| cache(kernels, Precision::F32, shape.kv_heads, shape.len, shape.dim)).collect();
+        let q = Random(4).floats(40 * 800);
+        let mut expected = Vec::new();
+        for i in 0..rows.len() {
+            expected.extend(attend(kernels, &Pool::new(1), SHAPES[i], &caches[i], &q, rows[i]));
+        }
+        for threads in [1, 2, 5] {
+            let mut out = vec![f32::NAN; expected.len()];
+            let jobs = |i: usize| job(SHAPES[i], &caches[i], &q, rows[i]);
+            attention(kernels, &Pool::new(threads), rows.len(), &jobs, &mut out);
+            assert_eq!(bits(&out), bits(&expected), "{kernels:?} {threads} threads");
+        }
+    }
+}
+
+#[test]
 fn a_cache_without_its_dropped_front_gives_the_same_bits() {
     let shape = SHAPES[6];
     for kernels in sets() {
@@ -158,25 +179,8 @@ fn a_cache_without_its_dropped_front_gives_the_same_bits() {
         let before = attend(kernels, &pool, shape, &cache, &q, 1);
         cache.keys.iter_mut().chain(&mut cache.values).for_each(|rows| rows.drop_front(256));
         let mut after = vec![0.0; before.len()];
-        let job = AttentionJob {
-            q: &q,
-            q_stride: before.len(),
-            rows: 1,
-            heads: shape.heads,
-            kv_heads: shape.kv_heads,
-            head_dim: shape.dim,
-            scale: 0.3,
-            cap: shape.cap,
-            first: shape.len - 1,
-            causal: true,
-            window: shape.window,
-            keys: &cache.keys,
-            values: &cache.values,
-            cache_start: 256,
-            out: &mut after,
-            out_stride: before.len(),
-        };
-        attention(kernels, &pool, &mut [job]);
+        let job = AttentionJob { cache_start: 256, ..job(shape, &cache, &q, 1) };
+        attention(kernels, &pool, 1, &|_| job, &mut after);
         assert_eq!(bits(&before), bits(&after));
     }
 }

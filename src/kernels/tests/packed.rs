@@ -61,10 +61,8 @@ fn cached(kernels: &'static Kernels, shape: Shape, qkv: &[f32], len: usize) -> V
         keys: &keys,
         values: &values,
         cache_start: 0,
-        out: &mut out,
-        out_stride: heads * head_dim,
     };
-    attention(kernels, &Pool::new(1), &mut [job]);
+    attention(kernels, &Pool::new(1), 1, &|_| job, &mut out);
     out
 }
 
