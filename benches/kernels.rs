@@ -94,7 +94,7 @@ fn attentions(c: &mut Criterion) {
         for pool in pools() {
             let mut group = c.benchmark_group(format!("{}/{}/attention", kernels.name(), pool.threads()));
             for (heads, kv_heads, dim) in [(9, 3, 64), (32, 8, 128), (12, 12, 32)] {
-                for precision in [Precision::F16, Precision::F32] {
+                for precision in [Precision::F16, Precision::F32, Precision::Q8_0] {
                     for (rows, depth) in [(1, 512), (1, 4096), (512, 512), (512, 4096)] {
                         let numbers: Vec<f32> = (0..depth * dim).map(|i| (i as f32 * 0.3).cos()).collect();
                         let cache = |make: fn(usize, Precision) -> Rows| -> Vec<Rows> {

@@ -15,6 +15,7 @@ use super::input::Parts;
 use super::rows::{self, LANES, Rows};
 use super::{Kernels, Pool, math};
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
@@ -65,13 +66,24 @@ pub struct AttentionJob<'a> {
 /// Positions of a block that a line sees, relative to the block's start.
 pub type Visible = Range<usize>;
 
-/// Numbers of the cache, from a block's first on.
+/// A block of the cache.
 #[derive(Clone, Copy)]
 pub enum Cached<'a> {
     /// In single precision.
-    F32(&'a [f32]),
+    F32(Numbers<'a, f32>),
     /// In half precision.
-    F16(&'a [f16]),
+    F16(Numbers<'a, f16>),
+    /// In int8, with scales.
+    Q8_0(Numbers<'a, i8>),
+}
+
+/// Numbers of the cache, from a block's first on.
+#[derive(Clone, Copy)]
+pub struct Numbers<'a, T> {
+    /// As they are stored.
+    pub stored: &'a [T],
+    /// Of int8 what numbers are multiplied by, in the order of [`Rows`], else nothing.
+    pub scales: &'a [f32],
 }
 
 /// Scores of some lines against a block of keys.
@@ -132,6 +144,8 @@ struct Scratch {
     q: Vec<f32>,
     scores: Vec<f32>,
     correction: Vec<f32>,
+    /// Scales of a block's keys and of its values, where the cache has some.
+    scales: [Vec<f32>; 2],
     /// Absolute positions that each line sees.
     seen: Vec<Range<usize>>,
     visible: Vec<Visible>,
@@ -334,7 +348,7 @@ fn gather(job: &AttentionJob, piece: &Piece, scratch: &mut Scratch) {
 /// One segment for one piece, from the queries in `scratch` to `scratch.segment`.
 fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scratch: &mut Scratch) {
     let (lines, dim, padded) = (piece.lines(job), job.head_dim, job.padded());
-    let Scratch { q, scores, correction, seen, visible, segment: state, .. } = scratch;
+    let Scratch { q, scores, correction, scales, seen, visible, segment: state, .. } = scratch;
     state.reset(lines, padded);
     scores.resize(lines * BLOCK, 0.0);
     correction.resize(lines, 0.0);
@@ -350,7 +364,8 @@ fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scr
         }
         // What is visible lies in the cache, so the block's start does too.
         let start = block - job.cache_start;
-        let (keys, values) = (cached(keys, start), cached(values, start));
+        let [key_scales, value_scales] = &mut *scales;
+        let (keys, values) = (cached(keys, start, key_scales), cached(values, start, value_scales));
         let mut task = Scores { q, dim, keys, visible, out: scores };
         // SAFETY: the CPU has the instructions; `check` and the resizing above make the lengths what they have to be.
         unsafe { (kernels.scores)(&mut task) }
@@ -367,12 +382,20 @@ fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scr
     }
 }
 
-/// The cache from position `start`, a multiple of 16, on.
-fn cached(rows: &Rows, start: usize) -> Cached<'_> {
+/// The block that begins at position `start`, a multiple of 16; its scales are widened into `scales`.
+fn cached<'a>(rows: &'a Rows, start: usize, scales: &'a mut Vec<f32>) -> Cached<'a> {
     let at = start * rows.stride();
     match &rows.data {
-        rows::Data::F32(data) => Cached::F32(&data[at..]),
-        rows::Data::F16(data) => Cached::F16(&data[at..]),
+        rows::Data::F32(data) => Cached::F32(Numbers { stored: &data[at..], scales: &[] }),
+        rows::Data::F16(data) => Cached::F16(Numbers { stored: &data[at..], scales: &[] }),
+        rows::Data::Q8_0(data) => {
+            let blocks = rows::blocks(rows.dim());
+            let halves = &data.scales[start * blocks..];
+            let halves = &halves[..halves.len().min(BLOCK * blocks)];
+            scales.resize(halves.len(), 0.0);
+            halves.convert_to_f32_slice(scales);
+            Cached::Q8_0(Numbers { stored: &data.numbers[at..], scales })
+        }
     }
 }
 

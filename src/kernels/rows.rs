@@ -4,7 +4,11 @@
 //! positions, dimension after dimension, so that one register holds one dimension of 16 positions and scores need no sums across
 //! lanes: number `(d, lane)` of group `g` is at `(g * dim + d) * 16 + lane`.
 
+mod blocks;
+
 use super::Kernels;
+pub use blocks::{BLOCK, blocks};
+use blocks::{Blocks, Layout};
 use half::f16;
 
 /// Positions that share a register.
@@ -17,6 +21,8 @@ pub enum Precision {
     F32,
     /// In half precision.
     F16,
+    /// In int8, with a scale in half precision for each 32 numbers: GGML's Q8_0.
+    Q8_0,
 }
 
 /// The keys or the values of one head, (positions, head_dim).
@@ -28,15 +34,18 @@ pub struct Rows {
     len: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
+    Q8_0(Blocks),
 }
 
 impl Rows {
     /// Memory grows by this number of positions at a time, and [`Rows::drop_front`] drops multiples of it.
     pub const STEP: usize = 256;
+    /// Numbers of a row that share a scale, where the precision has scales.
+    pub const BLOCK: usize = BLOCK;
 
     /// Space for keys of `dim` numbers.
     pub fn keys(dim: usize, precision: Precision) -> Rows {
@@ -52,6 +61,7 @@ impl Rows {
         let data = match precision {
             Precision::F32 => Data::F32(Vec::new()),
             Precision::F16 => Data::F16(Vec::new()),
+            Precision::Q8_0 => Data::Q8_0(Blocks::default()),
         };
         Rows { data, keys, dim, len: 0 }
     }
@@ -76,6 +86,7 @@ impl Rows {
         match self.data {
             Data::F32(_) => Precision::F32,
             Data::F16(_) => Precision::F16,
+            Data::Q8_0(_) => Precision::Q8_0,
         }
     }
 
@@ -89,6 +100,7 @@ impl Rows {
         match &self.data {
             Data::F32(data) => data.capacity() * 4,
             Data::F16(data) => data.capacity() * 2,
+            Data::Q8_0(blocks) => blocks.bytes(),
         }
     }
 
@@ -97,12 +109,18 @@ impl Rows {
         if self.keys { self.dim } else { self.dim.next_multiple_of(LANES) }
     }
 
+    fn layout(&self) -> Layout {
+        Layout { keys: self.keys, dim: self.dim, stride: self.stride() }
+    }
+
     /// Makes room for `positions` in all, in steps of 256.
     pub fn reserve(&mut self, positions: usize) {
-        let numbers = positions.next_multiple_of(Self::STEP) * self.stride();
+        let (layout, positions) = (self.layout(), positions.next_multiple_of(Self::STEP));
+        let numbers = positions * layout.stride;
         match &mut self.data {
             Data::F32(data) => data.reserve_exact(numbers.saturating_sub(data.len())),
             Data::F16(data) => data.reserve_exact(numbers.saturating_sub(data.len())),
+            Data::Q8_0(blocks) => blocks.reserve(layout, positions),
         }
     }
 
@@ -119,7 +137,7 @@ impl Rows {
         let (from, to) = (self.len, self.len + count);
         self.reserve(to);
         let numbers = to.next_multiple_of(LANES) * self.stride();
-        let (dim, padded) = (self.dim, self.stride());
+        let (dim, padded, layout) = (self.dim, self.stride(), self.layout());
         self.len = to;
         let source = |position: usize| &x[(position - from) * stride..][..dim];
         match &mut self.data {
@@ -139,16 +157,22 @@ impl Rows {
                     (from..to).for_each(|p| kernels.to_f16(source(p), &mut data[p * padded..][..dim]));
                 }
             }
+            Data::Q8_0(blocks) => {
+                blocks.resize(layout, to.next_multiple_of(LANES));
+                blocks.store(kernels, layout, from..to, source);
+            }
         }
     }
 
     /// Forgets all positions from `positions` on; the memory is kept.
     pub fn truncate(&mut self, positions: usize) {
         self.len = self.len.min(positions);
-        let numbers = self.len.next_multiple_of(LANES) * self.stride();
+        let (layout, positions) = (self.layout(), self.len.next_multiple_of(LANES));
+        let numbers = positions * layout.stride;
         match &mut self.data {
             Data::F32(data) => data.truncate(numbers),
             Data::F16(data) => data.truncate(numbers),
+            Data::Q8_0(blocks) => blocks.resize(layout, positions),
         }
     }
 
@@ -159,10 +183,11 @@ impl Rows {
     pub fn drop_front(&mut self, positions: usize) {
         assert!(positions.is_multiple_of(Self::STEP), "{positions} positions to drop");
         let positions = positions.min(self.len.next_multiple_of(Self::STEP));
-        let numbers = positions * self.stride();
+        let (layout, numbers) = (self.layout(), positions * self.stride());
         match &mut self.data {
             Data::F32(data) => drop(data.drain(..numbers.min(data.len()))),
             Data::F16(data) => drop(data.drain(..numbers.min(data.len()))),
+            Data::Q8_0(blocks) => blocks.drop_front(layout, positions),
         }
         self.len = self.len.saturating_sub(positions);
     }
@@ -173,14 +198,12 @@ impl Rows {
     /// If there is no such position, or `out` has another length.
     pub fn get(&self, position: usize, out: &mut [f32]) {
         assert!(position < self.len && out.len() == self.dim, "position {position} of {}", self.len);
-        let at = |d: usize| match self.keys {
-            true => (position / LANES * self.dim + d) * LANES + position % LANES,
-            false => position * self.stride() + d,
-        };
+        let layout = self.layout();
         for (d, out) in out.iter_mut().enumerate() {
             *out = match &self.data {
-                Data::F32(data) => data[at(d)],
-                Data::F16(data) => data[at(d)].to_f32(),
+                Data::F32(data) => data[layout.number(position, d)],
+                Data::F16(data) => data[layout.number(position, d)].to_f32(),
+                Data::Q8_0(blocks) => blocks.get(layout, position, d),
             };
         }
     }

@@ -3,13 +3,13 @@
 //! Quantised products repeat the vector units' arithmetic step by step and have the same bits. Elsewhere sums run in [`LANES`] lanes
 //! that are added pairwise at the end, which compilers turn into whatever vectors there are.
 
-use super::attention::{BLOCK as POSITIONS, Cached, Scores, Softmax, Weigh};
+use super::attention::{BLOCK as POSITIONS, Cached, Numbers, Scores, Softmax, Weigh};
 use super::float::{Lanes, products};
 use super::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use super::matmul::{FloatTask, PanelTask};
 use super::matrix;
 use super::panel::{self, BLOCK, Expanded, ROWS};
-use super::{Kernels, math, peak};
+use super::{Kernels, math, peak, rows};
 use crate::quant::Dtype;
 use crate::spec::Activation;
 use half::f16;
@@ -175,12 +175,40 @@ fn to_f16(x: &[f32], out: &mut [f16]) {
     out.iter_mut().zip(x).for_each(|(out, x)| *out = f16::from_f32(*x));
 }
 
-/// `from..to` of the cache, widened.
-fn widen(cached: &Cached, from: usize, out: &mut [f32]) {
+/// Numbers of the cache from `from` on, widened but not scaled; gives the scales.
+fn widen<'a>(cached: &Cached<'a>, from: usize, out: &mut [f32]) -> &'a [f32] {
     match cached {
-        Cached::F32(data) => out.copy_from_slice(&data[from..][..out.len()]),
-        Cached::F16(data) => out.iter_mut().zip(&data[from..]).for_each(|(out, x)| *out = x.to_f32()),
+        Cached::F32(Numbers { stored, scales }) => {
+            out.copy_from_slice(&stored[from..][..out.len()]);
+            scales
+        }
+        Cached::F16(Numbers { stored, scales }) => {
+            out.iter_mut().zip(&stored[from..]).for_each(|(out, x)| *out = x.to_f32());
+            scales
+        }
+        Cached::Q8_0(Numbers { stored, scales }) => {
+            out.iter_mut().zip(&stored[from..]).for_each(|(out, x)| *out = f32::from(*x));
+            scales
+        }
     }
+}
+
+/// A group of keys, (dim, 16).
+fn widen_keys(cached: &Cached, group: usize, out: &mut [f32]) {
+    let scales = widen(cached, group * out.len(), out).as_chunks::<LANES>().0;
+    let blocks = out.chunks_mut(rows::BLOCK * LANES);
+    let scales = scales.iter().skip(group * blocks.len());
+    for (block, scales) in blocks.zip(scales) {
+        block.as_chunks_mut::<LANES>().0.iter_mut().for_each(|keys| (0..LANES).for_each(|i| keys[i] *= scales[i]));
+    }
+}
+
+/// A row of values.
+fn widen_values(cached: &Cached, position: usize, out: &mut [f32]) {
+    let scales = widen(cached, position * out.len(), out);
+    let blocks = out.chunks_mut(rows::BLOCK);
+    let scales = scales.iter().skip(position * blocks.len());
+    blocks.zip(scales).for_each(|(block, scale)| block.iter_mut().for_each(|x| *x *= scale));
 }
 
 fn scores(task: &mut Scores) {
@@ -188,7 +216,7 @@ fn scores(task: &mut Scores) {
     let end = task.visible.iter().map(|seen| seen.end).max().unwrap_or(0);
     let mut keys = vec![0.0; dim * LANES];
     for group in 0..end.div_ceil(LANES) {
-        widen(&task.keys, group * dim * LANES, &mut keys);
+        widen_keys(&task.keys, group, &mut keys);
         for (q, out) in task.q.chunks_exact(dim).zip(task.out.chunks_exact_mut(POSITIONS)) {
             let mut sums = [0.0; LANES];
             for (q, keys) in q.iter().zip(keys.as_chunks::<LANES>().0) {
@@ -226,7 +254,7 @@ fn weigh(task: &mut Weigh) {
     let mut values = vec![0.0; padded];
     let end = task.visible.iter().map(|seen| seen.end).max().unwrap_or(0);
     for position in 0..end {
-        widen(&task.values, position * padded, &mut values);
+        widen_values(&task.values, position, &mut values);
         for (line, sums) in task.sums.chunks_exact_mut(padded).enumerate() {
             if task.visible[line].contains(&position) {
                 let weight = task.weights[line * POSITIONS + position];

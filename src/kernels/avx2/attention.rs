@@ -1,9 +1,9 @@
 //! The inner steps of attention: tiles of up to 6 lines times 16 positions, or times 16 dimensions of the values.
 
 use super::LANES;
-use crate::kernels::attention::{BLOCK, Cached, Scores, Softmax, Visible, Weigh};
+use crate::kernels::attention::{BLOCK, Cached, Numbers, Scores, Softmax, Visible, Weigh};
 use crate::kernels::math;
-use crate::kernels::rows::LANES as GROUP;
+use crate::kernels::rows::{BLOCK as SCALED, LANES as GROUP, blocks};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -12,8 +12,11 @@ const TILE: usize = 6;
 /// Registers across a tile.
 const WIDTH: usize = GROUP / LANES;
 
-/// Numbers of a cache in either width.
+/// Numbers of a cache in any width.
 trait Stored: Copy {
+    /// Whether they have scales.
+    const SCALES: bool = false;
+
     /// Eight numbers, widened.
     ///
     /// # Safety
@@ -37,6 +40,39 @@ impl Stored for half::f16 {
         // SAFETY: the caller's word.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
     }
+}
+
+impl Stored for i8 {
+    const SCALES: bool = true;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(from: *const i8) -> __m256 {
+        // SAFETY: the caller's word.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+}
+
+/// Eight numbers times a scale each.
+///
+/// # Safety
+/// As [`Stored::load`]; if there are scales, `scales` points to eight.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn load_each<T: Stored>(from: *const T, scales: *const f32) -> __m256 {
+    // SAFETY: the caller's word.
+    unsafe { if T::SCALES { _mm256_mul_ps(T::load(from), _mm256_loadu_ps(scales)) } else { T::load(from) } }
+}
+
+/// Eight numbers times one scale.
+///
+/// # Safety
+/// As [`Stored::load`]; if there are scales, `scale` points to one.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn load_all<T: Stored>(from: *const T, scale: *const f32) -> __m256 {
+    // SAFETY: the caller's word.
+    unsafe { if T::SCALES { _mm256_mul_ps(T::load(from), _mm256_set1_ps(*scale)) } else { T::load(from) } }
 }
 
 /// From the first position that any of the lines sees to behind the last.
@@ -69,6 +105,7 @@ pub unsafe fn scores(task: &mut Scores) {
         match task.keys {
             Cached::F32(keys) => scores_of(task, keys),
             Cached::F16(keys) => scores_of(task, keys),
+            Cached::Q8_0(keys) => scores_of(task, keys),
         }
     }
 }
@@ -76,14 +113,15 @@ pub unsafe fn scores(task: &mut Scores) {
 /// # Safety
 /// As [`scores`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scores_of<T: Stored>(task: &mut Scores, keys: &[T]) {
+unsafe fn scores_of<T: Stored>(task: &mut Scores, keys: Numbers<T>) {
     let lines = task.visible.len();
     assert!(task.q.len() >= lines * task.dim && task.out.len() >= lines * BLOCK);
     for line in (0..lines).step_by(TILE) {
         let count = (lines - line).min(TILE);
         let seen = span(&task.visible[line..line + count]);
         let groups = seen.start / GROUP..seen.end.div_ceil(GROUP);
-        assert!(keys.len() >= groups.end * GROUP * task.dim);
+        assert!(keys.stored.len() >= groups.end * GROUP * task.dim);
+        assert!(!T::SCALES || keys.scales.len() >= groups.end * GROUP * blocks(task.dim));
         for group in groups {
             // SAFETY: lines and groups are there, as just checked.
             unsafe { tiles!(count, scores_tile, T, task, keys, line, group) }
@@ -95,15 +133,17 @@ unsafe fn scores_of<T: Stored>(task: &mut Scores, keys: &[T]) {
 /// The CPU has the instructions; there are `M` lines from `line` on, and keys for `group`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn scores_tile<T: Stored, const M: usize>(task: &mut Scores, keys: &[T], line: usize, group: usize) {
+unsafe fn scores_tile<T: Stored, const M: usize>(task: &mut Scores, keys: Numbers<T>, line: usize, group: usize) {
     let dim = task.dim;
     let mut sums = [[_mm256_setzero_ps(); WIDTH]; M];
     // SAFETY: the caller's word.
     unsafe {
         let q = task.q.as_ptr().add(line * dim);
-        let keys = keys.as_ptr().add(group * dim * GROUP);
+        let scales = keys.scales.as_ptr().wrapping_add(group * blocks(dim) * GROUP);
+        let keys = keys.stored.as_ptr().add(group * dim * GROUP);
         for d in 0..dim {
-            let k = [T::load(keys.add(d * GROUP)), T::load(keys.add(d * GROUP + LANES))];
+            let (keys, scales) = (keys.add(d * GROUP), scales.wrapping_add(d / SCALED * GROUP));
+            let k = [load_each(keys, scales), load_each(keys.add(LANES), scales.wrapping_add(LANES))];
             for (m, sums) in sums.iter_mut().enumerate() {
                 let q = _mm256_set1_ps(*q.add(m * dim + d));
                 for (sum, k) in sums.iter_mut().zip(k) {
@@ -191,6 +231,7 @@ pub unsafe fn weigh(task: &mut Weigh) {
         match task.values {
             Cached::F32(values) => weigh_of(task, values),
             Cached::F16(values) => weigh_of(task, values),
+            Cached::Q8_0(values) => weigh_of(task, values),
         }
     }
 }
@@ -198,13 +239,14 @@ pub unsafe fn weigh(task: &mut Weigh) {
 /// # Safety
 /// As [`weigh`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn weigh_of<T: Stored>(task: &mut Weigh, values: &[T]) {
+unsafe fn weigh_of<T: Stored>(task: &mut Weigh, values: Numbers<T>) {
     let (lines, padded) = (task.visible.len(), task.padded);
     assert!(task.weights.len() >= lines * BLOCK && task.sums.len() >= lines * padded && task.correction.len() >= lines);
     for line in (0..lines).step_by(TILE) {
         let count = (lines - line).min(TILE);
         let seen = span(&task.visible[line..line + count]);
-        assert!(values.len() >= seen.end * padded);
+        assert!(values.stored.len() >= seen.end * padded);
+        assert!(!T::SCALES || values.scales.len() >= seen.end * blocks(padded));
         for first in (0..padded).step_by(GROUP) {
             // SAFETY: lines and positions are there, as just checked.
             unsafe { tiles!(count, weigh_tile, T, task, values, line, seen.clone(), first) }
@@ -216,7 +258,13 @@ unsafe fn weigh_of<T: Stored>(task: &mut Weigh, values: &[T]) {
 /// The CPU has the instructions; there are `M` lines from `line` on, values for all positions `seen`, and 16 numbers from `first` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn weigh_tile<T: Stored, const M: usize>(task: &mut Weigh, values: &[T], line: usize, seen: Range<usize>, first: usize) {
+unsafe fn weigh_tile<T: Stored, const M: usize>(
+    task: &mut Weigh,
+    values: Numbers<T>,
+    line: usize,
+    seen: Range<usize>,
+    first: usize,
+) {
     let padded = task.padded;
     let mut sums = [[_mm256_setzero_ps(); WIDTH]; M];
     // SAFETY: the caller's word.
@@ -230,8 +278,9 @@ unsafe fn weigh_tile<T: Stored, const M: usize>(task: &mut Weigh, values: &[T], 
         }
         let weights = task.weights.as_ptr().add(line * BLOCK);
         for position in seen {
-            let values = values.as_ptr().add(position * padded + first);
-            let v = [T::load(values), T::load(values.add(LANES))];
+            let scale = values.scales.as_ptr().wrapping_add(position * blocks(padded) + first / SCALED);
+            let values = values.stored.as_ptr().add(position * padded + first);
+            let v = [load_all(values, scale), load_all(values.add(LANES), scale)];
             for (m, sums) in sums.iter_mut().enumerate() {
                 let weight = _mm256_set1_ps(*weights.add(m * BLOCK + position));
                 for (sum, v) in sums.iter_mut().zip(v) {

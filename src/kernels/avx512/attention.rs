@@ -1,7 +1,8 @@
 //! The inner steps of attention: tiles of up to 6 lines times 64 positions, or times 64 dimensions of the values.
 
 use super::{LANES, element::exp, total};
-use crate::kernels::attention::{BLOCK, Cached, Scores, Softmax, Visible, Weigh};
+use crate::kernels::attention::{BLOCK, Cached, Numbers, Scores, Softmax, Visible, Weigh};
+use crate::kernels::rows::{BLOCK as SCALED, blocks};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -16,20 +17,54 @@ const MANY: usize = 3 * TILE;
 /// Numbers of a block that are widened at most: 32 KiB.
 const WIDENED: usize = BLOCK * 128;
 
-/// The first `count` numbers, widened into `out`.
+/// Room for the numbers of a block, widened.
+type Widened = [MaybeUninit<f32>; WIDENED];
+
+/// The first groups of some keys, widened into `out`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-fn widen<'a>(numbers: &[half::f16], count: usize, out: &'a mut [MaybeUninit<f32>; WIDENED]) -> &'a [f32] {
-    assert!(count <= numbers.len() && count <= WIDENED && count.is_multiple_of(LANES));
-    for at in (0..count).step_by(LANES) {
-        // SAFETY: sixteen numbers are left on both sides.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr().add(at).cast(), half::f16::load(numbers.as_ptr().add(at))) };
+fn widen_keys<'a, T: Stored>(keys: Numbers<T>, groups: usize, dim: usize, out: &'a mut Widened) -> Numbers<'a, f32> {
+    let count = groups * dim * LANES;
+    assert!(count <= keys.stored.len() && count <= WIDENED);
+    assert!(!T::SCALES || keys.scales.len() >= groups * blocks(dim) * LANES);
+    for group in 0..groups {
+        for d in 0..dim {
+            let (at, scales) = ((group * dim + d) * LANES, (group * blocks(dim) + d / SCALED) * LANES);
+            // SAFETY: sixteen numbers, and scales if there are any, are there, as just checked.
+            unsafe {
+                let x = load_each(keys.stored.as_ptr().add(at), keys.scales.as_ptr().wrapping_add(scales));
+                _mm512_storeu_ps(out.as_mut_ptr().add(at).cast(), x);
+            }
+        }
     }
     // SAFETY: the first `count` have just been written.
-    unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }
+    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, scales: &[] }
 }
 
-/// Numbers of a cache in either width.
+/// The first rows of some values, widened into `out`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+fn widen_values<'a, T: Stored>(values: Numbers<T>, rows: usize, padded: usize, out: &'a mut Widened) -> Numbers<'a, f32> {
+    let count = rows * padded;
+    assert!(count <= values.stored.len() && count <= WIDENED && padded.is_multiple_of(LANES));
+    assert!(!T::SCALES || values.scales.len() >= rows * blocks(padded));
+    for row in 0..rows {
+        for d in (0..padded).step_by(LANES) {
+            let (at, scale) = (row * padded + d, row * blocks(padded) + d / SCALED);
+            // SAFETY: sixteen numbers, and a scale if there is one, are there, as just checked.
+            unsafe {
+                let x = load_all(values.stored.as_ptr().add(at), values.scales.as_ptr().wrapping_add(scale));
+                _mm512_storeu_ps(out.as_mut_ptr().add(at).cast(), x);
+            }
+        }
+    }
+    // SAFETY: the first `count` have just been written.
+    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, scales: &[] }
+}
+
+/// Numbers of a cache in any width.
 trait Stored: Copy {
+    /// Whether they have scales.
+    const SCALES: bool = false;
+
     /// Sixteen numbers, widened.
     ///
     /// # Safety
@@ -55,6 +90,39 @@ impl Stored for half::f16 {
     }
 }
 
+impl Stored for i8 {
+    const SCALES: bool = true;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+    #[inline]
+    unsafe fn load(from: *const i8) -> __m512 {
+        // SAFETY: the caller's word.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+}
+
+/// Sixteen numbers times a scale each.
+///
+/// # Safety
+/// As [`Stored::load`]; if there are scales, `scales` points to sixteen.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn load_each<T: Stored>(from: *const T, scales: *const f32) -> __m512 {
+    // SAFETY: the caller's word.
+    unsafe { if T::SCALES { _mm512_mul_ps(T::load(from), _mm512_loadu_ps(scales)) } else { T::load(from) } }
+}
+
+/// Sixteen numbers times one scale.
+///
+/// # Safety
+/// As [`Stored::load`]; if there are scales, `scale` points to one.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+unsafe fn load_all<T: Stored>(from: *const T, scale: *const f32) -> __m512 {
+    // SAFETY: the caller's word.
+    unsafe { if T::SCALES { _mm512_mul_ps(T::load(from), _mm512_set1_ps(*scale)) } else { T::load(from) } }
+}
+
 /// From the first position that any of the lines sees to behind the last.
 fn span(visible: &[Visible]) -> Range<usize> {
     let seen = visible.iter().filter(|seen| !seen.is_empty());
@@ -70,13 +138,27 @@ pub unsafe fn scores(task: &mut Scores) {
     unsafe {
         match task.keys {
             Cached::F32(keys) => scores_of(task, keys),
-            Cached::F16(keys) if task.visible.len() >= MANY && task.dim * BLOCK <= WIDENED => {
-                let groups = span(task.visible).end.div_ceil(LANES);
-                let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
-                let keys = widen(keys, groups * LANES * task.dim, &mut numbers);
-                scores_of(task, keys)
-            }
-            Cached::F16(keys) => scores_of(task, keys),
+            Cached::F16(keys) => scores_widened(task, keys),
+            Cached::Q8_0(keys) => scores_widened(task, keys),
+        }
+    }
+}
+
+/// The same, of keys that are widened first where it pays.
+///
+/// # Safety
+/// As [`scores`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+unsafe fn scores_widened<T: Stored>(task: &mut Scores, keys: Numbers<T>) {
+    let many = task.visible.len() >= MANY && task.dim * BLOCK <= WIDENED;
+    // SAFETY: the caller's word.
+    unsafe {
+        if many {
+            let groups = span(task.visible).end.div_ceil(LANES);
+            let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
+            scores_of(task, widen_keys(keys, groups, task.dim, &mut numbers))
+        } else {
+            scores_of(task, keys)
         }
     }
 }
@@ -84,14 +166,15 @@ pub unsafe fn scores(task: &mut Scores) {
 /// # Safety
 /// As [`scores`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-unsafe fn scores_of<T: Stored>(task: &mut Scores, keys: &[T]) {
+unsafe fn scores_of<T: Stored>(task: &mut Scores, keys: Numbers<T>) {
     let lines = task.visible.len();
     assert!(task.q.len() >= lines * task.dim && task.out.len() >= lines * BLOCK);
     for line in (0..lines).step_by(TILE) {
         let count = (lines - line).min(TILE);
         let seen = span(&task.visible[line..line + count]);
         let groups = seen.start / LANES..seen.end.div_ceil(LANES);
-        assert!(keys.len() >= groups.end * LANES * task.dim);
+        assert!(keys.stored.len() >= groups.end * LANES * task.dim);
+        assert!(!T::SCALES || keys.scales.len() >= groups.end * LANES * blocks(task.dim));
         // SAFETY: lines and groups are there, as just checked.
         unsafe {
             match count {
@@ -110,7 +193,7 @@ unsafe fn scores_of<T: Stored>(task: &mut Scores, keys: &[T]) {
 /// The CPU has the instructions; there are `M` lines from `line` on, and keys for all `groups`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn scores_wide<T: Stored, const M: usize>(task: &mut Scores, keys: &[T], line: usize, groups: Range<usize>) {
+unsafe fn scores_wide<T: Stored, const M: usize>(task: &mut Scores, keys: Numbers<T>, line: usize, groups: Range<usize>) {
     // SAFETY: the caller's word.
     unsafe {
         match groups.len() {
@@ -127,17 +210,24 @@ unsafe fn scores_wide<T: Stored, const M: usize>(task: &mut Scores, keys: &[T], 
 /// As [`scores_wide`], with `N` groups from `group` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn scores_tile<T: Stored, const M: usize, const N: usize>(task: &mut Scores, keys: &[T], line: usize, group: usize) {
+unsafe fn scores_tile<T: Stored, const M: usize, const N: usize>(
+    task: &mut Scores,
+    keys: Numbers<T>,
+    line: usize,
+    group: usize,
+) {
     let dim = task.dim;
     let mut sums = [[_mm512_setzero_ps(); N]; M];
     // SAFETY: the caller's word.
     unsafe {
         let q = task.q.as_ptr().add(line * dim);
-        let keys = keys.as_ptr().add(group * dim * LANES);
+        let scales = keys.scales.as_ptr().wrapping_add(group * blocks(dim) * LANES);
+        let keys = keys.stored.as_ptr().add(group * dim * LANES);
         for d in 0..dim {
             let mut k = [_mm512_setzero_ps(); N];
             for (n, k) in k.iter_mut().enumerate() {
-                *k = T::load(keys.add((n * dim + d) * LANES));
+                let scales = scales.wrapping_add((n * blocks(dim) + d / SCALED) * LANES);
+                *k = load_each(keys.add((n * dim + d) * LANES), scales);
             }
             for (m, sums) in sums.iter_mut().enumerate() {
                 let q = _mm512_set1_ps(*q.add(m * dim + d));
@@ -236,12 +326,26 @@ pub unsafe fn weigh(task: &mut Weigh) {
     unsafe {
         match task.values {
             Cached::F32(values) => weigh_of(task, values),
-            Cached::F16(values) if task.visible.len() >= MANY && task.padded * BLOCK <= WIDENED => {
-                let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
-                let values = widen(values, span(task.visible).end * task.padded, &mut numbers);
-                weigh_of(task, values)
-            }
-            Cached::F16(values) => weigh_of(task, values),
+            Cached::F16(values) => weigh_widened(task, values),
+            Cached::Q8_0(values) => weigh_widened(task, values),
+        }
+    }
+}
+
+/// The same, of values that are widened first where it pays.
+///
+/// # Safety
+/// As [`weigh`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+unsafe fn weigh_widened<T: Stored>(task: &mut Weigh, values: Numbers<T>) {
+    let many = task.visible.len() >= MANY && task.padded * BLOCK <= WIDENED;
+    // SAFETY: the caller's word.
+    unsafe {
+        if many {
+            let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
+            weigh_of(task, widen_values(values, span(task.visible).end, task.padded, &mut numbers))
+        } else {
+            weigh_of(task, values)
         }
     }
 }
@@ -249,7 +353,7 @@ pub unsafe fn weigh(task: &mut Weigh) {
 /// # Safety
 /// As [`weigh`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-unsafe fn weigh_of<T: Stored>(task: &mut Weigh, values: &[T]) {
+unsafe fn weigh_of<T: Stored>(task: &mut Weigh, values: Numbers<T>) {
     let (lines, padded) = (task.visible.len(), task.padded);
     assert!(task.weights.len() >= lines * BLOCK && task.sums.len() >= lines * padded && task.correction.len() >= lines);
     for line in (0..lines).step_by(TILE) {
@@ -258,7 +362,8 @@ unsafe fn weigh_of<T: Stored>(task: &mut Weigh, values: &[T]) {
         if seen.is_empty() {
             continue;
         }
-        assert!(values.len() >= seen.end * padded);
+        assert!(values.stored.len() >= seen.end * padded);
+        assert!(!T::SCALES || values.scales.len() >= seen.end * blocks(padded));
         // SAFETY: lines and positions are there, as just checked.
         unsafe {
             match count {
@@ -277,7 +382,7 @@ unsafe fn weigh_of<T: Stored>(task: &mut Weigh, values: &[T]) {
 /// The CPU has the instructions; there are `M` lines from `line` on, and values for all positions `seen`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn weigh_wide<T: Stored, const M: usize>(task: &mut Weigh, values: &[T], line: usize, seen: Range<usize>) {
+unsafe fn weigh_wide<T: Stored, const M: usize>(task: &mut Weigh, values: Numbers<T>, line: usize, seen: Range<usize>) {
     let registers = task.padded / LANES;
     for first in (0..registers).step_by(WIDTH) {
         // SAFETY: the caller's word.
@@ -298,7 +403,7 @@ unsafe fn weigh_wide<T: Stored, const M: usize>(task: &mut Weigh, values: &[T], 
 #[inline]
 unsafe fn weigh_tile<T: Stored, const M: usize, const N: usize>(
     task: &mut Weigh,
-    values: &[T],
+    values: Numbers<T>,
     line: usize,
     seen: Range<usize>,
     first: usize,
@@ -316,10 +421,11 @@ unsafe fn weigh_tile<T: Stored, const M: usize, const N: usize>(
         }
         let weights = task.weights.as_ptr().add(line * BLOCK);
         for position in seen {
-            let values = values.as_ptr().add(position * padded + first * LANES);
+            let scales = values.scales.as_ptr().wrapping_add(position * blocks(padded));
+            let values = values.stored.as_ptr().add(position * padded + first * LANES);
             let mut v = [_mm512_setzero_ps(); N];
             for (n, v) in v.iter_mut().enumerate() {
-                *v = T::load(values.add(n * LANES));
+                *v = load_all(values.add(n * LANES), scales.wrapping_add((first + n) * LANES / SCALED));
             }
             for (m, sums) in sums.iter_mut().enumerate() {
                 let weight = _mm512_set1_ps(*weights.add(m * BLOCK + position));
