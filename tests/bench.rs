@@ -122,6 +122,10 @@ fn bytes_per_token_are_the_weights_without_what_is_only_looked_up() {
     let rows = rows(bench(&path, "-p 0 -n 1 -d 6 -r 1 --no-warmup --cache-type f32 -o json"));
     let cache = 7 * (2 * checkpoint.spec().layers * checkpoint.spec().dim * 4) as u64;
     assert_eq!(rows[0]["bytes_per_token"].as_f64(), Some((info.bytes - unread + cache) as f64));
+    // Heads of 16 numbers: 18 bytes each, and the words that llama-bench has for it.
+    let rows = self::rows(bench(&path, "-p 0 -n 1 -d 6 -r 1 --no-warmup --cache-type q8_0 -o json"));
+    assert_eq!(rows[0]["bytes_per_token"].as_f64(), Some((info.bytes - unread + cache / 64 * 18) as f64));
+    assert_eq!((&rows[0]["type_k"], &rows[0]["type_v"]), (&"q8_0".into(), &"q8_0".into()));
 }
 
 #[test]

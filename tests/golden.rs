@@ -25,9 +25,16 @@ fn cases(kind: &str) -> Vec<(PathBuf, Value)> {
 }
 
 fn load(folder: &Path, device: DeviceChoice, threads: usize) -> Model {
-    let options = LoadOptions { device, threads: Some(threads), cache_type: CacheType::F32, ..LoadOptions::default() };
+    load_with(folder, device, threads, CacheType::F32)
+}
+
+fn load_with(folder: &Path, device: DeviceChoice, threads: usize, cache_type: CacheType) -> Model {
+    let options = LoadOptions { device, threads: Some(threads), cache_type, ..LoadOptions::default() };
     Model::load_with(folder.to_str().unwrap(), &options).unwrap()
 }
+
+/// Every type that a cache on the CPU can have.
+const CACHES: [CacheType; 3] = [CacheType::F32, CacheType::F16, CacheType::Q8_0];
 
 fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
@@ -126,10 +133,12 @@ fn logits_are_bit_identical_for_any_number_of_threads() {
     for kind in ["causal", "gguf"] {
         for (folder, expected) in cases(kind) {
             let tokens = ids(&expected["prompts"][1]["input_ids"]);
-            let one = load(&folder, DeviceChoice::Cpu, 1).logits(&tokens, true).unwrap();
-            for threads in [2, 3, 5] {
-                let more = load(&folder, DeviceChoice::Cpu, threads).logits(&tokens, true).unwrap();
-                assert!(one.iter().zip(&more).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", folder.display());
+            for cache in CACHES {
+                let one = load_with(&folder, DeviceChoice::Cpu, 1, cache).logits(&tokens, true).unwrap();
+                for threads in [2, 3, 5] {
+                    let more = load_with(&folder, DeviceChoice::Cpu, threads, cache).logits(&tokens, true).unwrap();
+                    assert!(one.iter().zip(&more).all(|(a, b)| a.to_bits() == b.to_bits()), "{} {cache}", folder.display());
+                }
             }
         }
     }
@@ -157,9 +166,10 @@ fn a_seed_gives_the_same_text_at_any_number_of_threads() {
 #[test]
 fn texts_that_are_written_together_have_the_same_bits_as_alone() {
     let files = ["gguf-q4_0-bpe/model-q4_0.gguf", "gguf-gpt2-f16/model-f16.gguf", "gguf-mixtral-q4_0/model-q4_0.gguf"];
-    for case in ["llama-gqa-tied", "mistral-window8"].into_iter().chain(files) {
+    let cases = ["llama-gqa-tied", "mistral-window8"].into_iter().chain(files);
+    for (case, cache) in cases.flat_map(|case| CACHES.map(|cache| (case, cache))) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case);
-        let model = load(&folder, DeviceChoice::Cpu, 2);
+        let model = load_with(&folder, DeviceChoice::Cpu, 2, cache);
         let prompts = ["The river runs", "a", "Once upon a time there was a river, and it ran north", "1, 2, 3"];
         let options = |i: usize| GenerateOptions {
             seed: Some(i as u64),
@@ -181,16 +191,17 @@ fn texts_that_are_written_together_have_the_same_bits_as_alone() {
             let mut session = model.session().unwrap();
             let alone: Vec<_> = session.generate(prompt, &options(i)).unwrap().map(|piece| piece.unwrap()).collect();
             assert!(alone.len() >= 12 + 5 * i);
-            assert_eq!(together[i], alone, "{case}, {prompt:?}");
+            assert_eq!(together[i], alone, "{case}, cache {cache}, {prompt:?}");
         }
     }
 }
 
 #[test]
 fn a_session_that_reads_token_by_token_gives_the_same_bits_as_one_that_reads_at_once() {
-    for kind in ["causal", "gguf"] {
-        for (folder, expected) in cases(kind) {
-            let model = load(&folder, DeviceChoice::Cpu, 2);
+    let cases = ["causal", "gguf"].into_iter().flat_map(cases);
+    for (folder, expected) in cases {
+        for cache in CACHES {
+            let model = load_with(&folder, DeviceChoice::Cpu, 2, cache);
             let tokens = ids(&expected["prompts"][1]["input_ids"]);
             let options = GenerateOptions { logprobs: Some(3), ..greedy(4, true) };
             let pieces = |session: &mut tallow::Session, tokens: &[u32]| -> Vec<_> {
@@ -203,8 +214,8 @@ fn a_session_that_reads_token_by_token_gives_the_same_bits_as_one_that_reads_at_
                 drop(session.generate_tokens(&[*token], &options).unwrap());
             }
             let last = &tokens[tokens.len() - 1..];
-            assert_eq!(pieces(&mut session.fork().unwrap(), last), at_once, "{}: a fork", folder.display());
-            assert_eq!(pieces(&mut session, last), at_once, "{}", folder.display());
+            assert_eq!(pieces(&mut session.fork().unwrap(), last), at_once, "{} {cache}: a fork", folder.display());
+            assert_eq!(pieces(&mut session, last), at_once, "{} {cache}", folder.display());
         }
     }
 }

@@ -107,6 +107,11 @@ fn a_dry_run_tells_files_bytes_and_memory_from_headers_alone() {
     assert_eq!(told["memory"]["context_length"], shown["model"]["context_length"]);
     assert_eq!(told["memory"]["contexts"], shown["memory"]["contexts"]);
     assert_eq!(told["memory"].get("beyond_window"), Some(&Value::Null), "no layer of it has a window");
+    let dry = ["pull", "org/large:f16", "--dry-run", "--json", "--cache-type", "q8_0"];
+    let narrow: Value = serde_json::from_str(&ok(&run(&home, &hub, &dry))).unwrap();
+    let per_token = |told: &Value| told["memory"]["cache_per_token"].as_u64().unwrap();
+    // Heads of 16 numbers, which take 18 bytes; as f32, which float weights have, 64.
+    assert_eq!(per_token(told) * 18, per_token(&narrow["models"][0]) * 64);
 }
 
 #[test]

@@ -37,12 +37,20 @@ impl Peer {
     }
 
     fn command(&self, test: Test) -> Command {
-        let cache_type = if self.cache_type == CacheType::F16 { "f16" } else { "f32" };
+        let cache_type = self.cache_type.to_string();
         let mut command = Command::new(&self.program);
-        command
-            .arg("-m")
-            .arg(&self.model)
-            .args(["-r", "1", "-o", "jsonl", "-ngl", "0", "-ctk", cache_type, "-ctv", cache_type]);
+        command.arg("-m").arg(&self.model).args([
+            "-r",
+            "1",
+            "-o",
+            "jsonl",
+            "-ngl",
+            "0",
+            "-ctk",
+            &cache_type,
+            "-ctv",
+            &cache_type,
+        ]);
         let batch = self.batch.to_string();
         command.args(["-t", &self.threads.to_string(), "-d", &test.depth.to_string(), "-b", &batch, "-ub", &batch]);
         match (test.prompt, test.generate) {
@@ -98,6 +106,10 @@ mod tests {
         let test = |prompt, generate, depth| Test { prompt, generate, depth, texts: 0 };
         assert_eq!(words(test(8, 0, 0)), format!("{base} 0 -b 512 -ub 512 -p 8 -n 0"));
         assert_eq!(words(test(0, 4, 16)), format!("{base} 16 -b 512 -ub 512 -p 0 -n 4"));
+        let narrow = Peer { cache_type: CacheType::Q8_0, ..peer.clone() };
+        let words_of = narrow.command(test(8, 0, 0));
+        let words_of: Vec<_> = words_of.get_args().collect();
+        assert!(words_of.windows(4).any(|words| words == ["-ctk", "q8_0", "-ctv", "q8_0"]), "{words_of:?}");
         assert_eq!(words(test(8, 4, 0)), format!("{base} 0 -b 512 -ub 512 -p 0 -n 0 -pg 8,4"));
     }
 }

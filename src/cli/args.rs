@@ -51,7 +51,7 @@ fn quantised(name: &str) -> Result<Dtype, String> {
 /// The key/value cache.
 #[derive(Debug, clap::Args)]
 pub struct Cache {
-    /// Element type of the key/value cache: auto (f32 for float weights, f16 for quantised ones), f32, f16
+    /// Element type of the key/value cache: auto (f32 for float weights, f16 for quantised ones), f32, f16, q8_0 (8.5 bits)
     #[arg(long, alias = "cache_type", value_name = "TYPE", default_value = "auto")]
     pub cache_type: CacheType,
 }

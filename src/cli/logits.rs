@@ -1,6 +1,6 @@
 //! `tallow logits`: the numbers behind the next token, exactly.
 //!
-//! The cache is always f32 here, so that nothing is rounded on the way.
+//! The cache is f32 here unless another is asked for, so that nothing is rounded on the way.
 
 use super::args::{Device, Tokens};
 use super::fetch::Network;
@@ -39,6 +39,9 @@ pub struct Args {
     /// Write the logits to a NumPy file of shape (positions, vocabulary)
     #[arg(long, value_name = "FILE")]
     npy: Option<PathBuf>,
+    /// Element type of the key/value cache: f32, which rounds nothing, or auto, f16, q8_0 to see what they do
+    #[arg(long, alias = "cache_type", value_name = "TYPE", default_value_t = CacheType::F32)]
+    cache_type: CacheType,
     #[command(flatten)]
     device: Device,
     #[command(flatten)]
@@ -47,7 +50,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
-    let options = LoadOptions { cache_type: CacheType::F32, ..args.device.options() };
+    let options = LoadOptions { cache_type: args.cache_type, ..args.device.options() };
     let model = args.network.load(&args.model, &options, detail)?;
     let tokens = match (args.tokens, args.prompt) {
         (Some(Tokens(tokens)), _) => tokens,

@@ -1,5 +1,6 @@
 //! `tallow pull`: fetch models into the cache that `hf` shares, or only say what that would bring and cost.
 
+use super::args::Cache;
 use super::fetch::Network;
 use super::progress::Bars;
 use super::show::{bytes, count};
@@ -36,6 +37,8 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    cache: Cache,
+    #[command(flatten)]
     network: Network,
     /// Print one JSON object
     #[arg(long)]
@@ -55,15 +58,15 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let mut report = Vec::new();
     for name in &args.models {
         let reference = reference(name, args.revision.as_deref(), &hub)?;
+        let mut prepared = prepare(&reference, &hub, &pull, detail)?;
+        prepared.cost = prepared.cost.map(|cost| cost.with_cache(args.cache.cache_type));
         if args.dry_run {
-            let prepared = prepare(&reference, &hub, &pull, detail)?;
             match args.json {
                 true => report.push(planned(name, &prepared)),
                 false => output::text(&described(name, &reference, &prepared))?,
             }
             continue;
         }
-        let prepared = prepare(&reference, &hub, &pull, detail)?;
         if let Some(cost) = &prepared.cost {
             warn_of_memory(name, cost);
         }

@@ -1,5 +1,6 @@
 //! `tallow show`: what a model is, without loading its weights. The layout is Ollama's.
 
+use super::args::Cache;
 use super::fetch::Network;
 use super::{DEFAULT_MODEL, Detail, complete, memory, output, spec};
 use clap_complete::ArgValueCompleter;
@@ -15,6 +16,8 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     part: Part,
+    #[command(flatten)]
+    cache: Cache,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -43,7 +46,7 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let hub = Network::default().hub();
     // A look at a model is no reason to fetch gigabytes.
     let checkpoint = match tallow::find_with(&args.model, &hub)? {
-        Place::Here(located) => Checkpoint::at(located)?,
+        Place::Here(located) => Checkpoint::at(located)?.with_cache(args.cache.cache_type),
         Place::Hub(reference) => return Err(tallow::not_here(&args.model, &reference, &hub).into()),
     };
     let verbose = detail == Detail::Verbose;

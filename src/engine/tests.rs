@@ -387,8 +387,12 @@ fn many_threads_share_one_model_and_each_session_is_its_own() {
 
 /// A golden case with a context of 4,096.
 fn golden(name: &str, device: DeviceChoice) -> Model {
+    golden_with(name, device, CacheType::Auto)
+}
+
+fn golden_with(name: &str, device: DeviceChoice, cache_type: CacheType) -> Model {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    let options = LoadOptions { context: Some(4096), device, ..LoadOptions::default() };
+    let options = LoadOptions { context: Some(4096), device, cache_type, ..LoadOptions::default() };
     Model::load_with(folder.to_str().unwrap(), &options).unwrap()
 }
 
@@ -473,4 +477,57 @@ fn a_cache_goes_back_to_the_last_forward_but_not_beyond_what_its_windows_hold() 
     assert_eq!(cache.truncate(800), 800);
     assert_eq!(cache.truncate(500), 0);
     assert_eq!(cache.len(), 0);
+}
+
+#[test]
+fn a_cache_of_any_type_forgets_goes_back_and_forks_without_a_trace_in_the_bits() {
+    let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for cache_type in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
+        let model = golden_with("gemma3-text", DeviceChoice::Cpu, cache_type);
+        let tokens = noise(1500);
+        let (logits, mut cache) = read_in_chunks(&model, &tokens, 512);
+        for chunk in [1, 7, 1500] {
+            assert_eq!(bits(&read_in_chunks(&model, &tokens, chunk).0), bits(&logits), "{cache_type}, chunks of {chunk}");
+        }
+        // The last forward began at 1,024, so its windows still hold what comes after.
+        assert_eq!(cache.truncate(1111), 1111);
+        let mut fork = cache.fork().unwrap();
+        for cache in [&mut cache, &mut fork] {
+            let mut again = Vec::new();
+            model.inner().network.logits(&Batch::last(&tokens[1111..]), &mut [cache], &mut again).unwrap();
+            assert_eq!(bits(&again), bits(&logits), "{cache_type}");
+        }
+    }
+}
+
+#[test]
+fn a_cache_takes_the_memory_that_is_reckoned_for_it() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let mut per_token = Vec::new();
+    for cache_type in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
+        let options = LoadOptions { cache_type, ..LoadOptions::default() };
+        let model = Model::load_with(file.to_str().unwrap(), &options).unwrap();
+        let (_, cache) = read_in_chunks(&model, &noise(3), 3);
+        // Memory grows by 256 positions at a time.
+        assert_eq!(cache.bytes() as u64, 256 * model.info().cache_bytes_per_token, "{cache_type}");
+        let cost = crate::Checkpoint::open(file.to_str().unwrap()).unwrap().with_cache(cache_type).cost();
+        assert_eq!(cost.cache_per_token, model.info().cache_bytes_per_token);
+        assert_eq!(cost.need(1000) - cost.need(0), 1000 * cost.cache_per_token);
+        per_token.push(cost.cache_per_token);
+    }
+    // 30 layers of three heads of 64, keys and values: 32, 16 and 8.5 bits a number.
+    assert_eq!(per_token, [46_080, 23_040, 12_240]);
+}
+
+#[test]
+fn a_narrow_cache_is_refused_where_candles_ops_compute() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama-gqa-tied");
+    for cache_type in [CacheType::F16, CacheType::Q8_0] {
+        let options = LoadOptions { device: DeviceChoice::CpuReference, cache_type, ..LoadOptions::default() };
+        let error = Model::load_with(folder.to_str().unwrap(), &options).err().unwrap();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("a cache of {cache_type} on the device cpu-reference")), "{text}");
+        assert!(text.contains("f32 there, f16 and q8_0 on cpu"), "{text}");
+    }
 }

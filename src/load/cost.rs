@@ -113,6 +113,14 @@ impl Cost {
         }
     }
 
+    /// The same with a cache of this type; [`CacheType::Auto`] leaves it as it is.
+    pub fn with_cache(self, cache_type: CacheType) -> Cost {
+        match cache_type {
+            CacheType::Auto => self,
+            chosen => Cost { cache_per_token: info::cache_bytes(&self.spec, chosen, 1), cache_type: chosen, ..self },
+        }
+    }
+
     fn cache(&self, context: usize) -> u64 {
         info::cache_bytes(&self.spec, self.cache_type, context)
     }

@@ -94,9 +94,7 @@ pub(super) fn cache_bytes(spec: &Spec, cache_type: CacheType, positions: usize) 
     }
     let attention = &spec.attention;
     // A damaged file may state any sizes; the tensors have not been compared with them yet.
-    let position = [attention.kv_heads, attention.head_dim, cache_type.bytes()]
-        .into_iter()
-        .fold(2, |bytes: u64, n| bytes.saturating_mul(n as u64));
+    let position = cache_type.bytes(attention.head_dim).saturating_mul(attention.kv_heads as u64).saturating_mul(2);
     let held = |layer| attention.window_of(layer).map_or(positions, |window| positions.min(most_held(window)));
     (0..spec.layers).fold(0, |bytes: u64, layer| bytes.saturating_add(position.saturating_mul(held(layer) as u64)))
 }

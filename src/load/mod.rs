@@ -154,6 +154,16 @@ impl Checkpoint {
         Cost::new(&self.spec, &self.info)
     }
 
+    /// The same, with a cache of this type in what [`Checkpoint::info`] and [`Checkpoint::cost`] tell; [`CacheType::Auto`] leaves
+    /// them as they are. What a model is loaded with is a matter of [`LoadOptions`].
+    pub fn with_cache(mut self, cache_type: CacheType) -> Checkpoint {
+        if cache_type != CacheType::Auto {
+            self.info.cache_type = cache_type;
+            self.info.cache_bytes_per_token = info::cache_bytes(&self.spec, cache_type, 1);
+        }
+        self
+    }
+
     fn gguf(gguf: Gguf) -> Result<Checkpoint> {
         let (spec, mut info) = gguf_outline(&gguf)?;
         let Gguf { mut metadata, weights } = gguf;
@@ -234,8 +244,9 @@ impl Checkpoint {
             self.info.count(&self.weights);
         }
         let cache_type = match options.cache_type {
-            CacheType::F16 if matches!(device, Resolved::Generic(_)) => {
-                return Err(Error::unsupported(format!("a cache of f16 on the device {choice}"), "f32 there, f16 on cpu"));
+            narrow @ (CacheType::F16 | CacheType::Q8_0) if matches!(device, Resolved::Generic(_)) => {
+                let what = format!("a cache of {narrow} on the device {choice}");
+                return Err(Error::unsupported(what, "f32 there, f16 and q8_0 on cpu"));
             }
             CacheType::Auto if matches!(device, Resolved::Generic(_)) => CacheType::F32,
             CacheType::Auto if self.info.quantisation.is_quantised() => CacheType::F16,

@@ -23,14 +23,22 @@ pub enum CacheType {
     F32,
     /// 2 bytes an element.
     F16,
+    /// One byte an element and a scale of two for each 32 of a head: GGML's Q8_0. On the CPU only.
+    Q8_0,
 }
 
+/// The types and the words for them.
+const NAMES: [(&str, CacheType); 4] =
+    [("auto", CacheType::Auto), ("f32", CacheType::F32), ("f16", CacheType::F16), ("q8_0", CacheType::Q8_0)];
+
 impl CacheType {
-    /// Bytes of one element; `Auto` counts as f32.
-    pub fn bytes(self) -> usize {
+    /// Bytes of the keys, or the values, of one head at one position; `Auto` counts as f32.
+    pub fn bytes(self, head_dim: usize) -> u64 {
+        let dim = head_dim as u64;
         match self {
-            CacheType::Auto | CacheType::F32 => 4,
-            CacheType::F16 => 2,
+            CacheType::Auto | CacheType::F32 => dim.saturating_mul(4),
+            CacheType::F16 => dim.saturating_mul(2),
+            CacheType::Q8_0 => dim.saturating_add(2 * dim.div_ceil(Rows::BLOCK as u64)),
         }
     }
 }
@@ -38,12 +46,14 @@ impl CacheType {
 impl std::str::FromStr for CacheType {
     type Err = Error;
     fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "auto" => Ok(CacheType::Auto),
-            "f32" => Ok(CacheType::F32),
-            "f16" => Ok(CacheType::F16),
-            _ => Err(Error::unsupported(format!("cache type {name:?}"), "auto, f32, f16")),
-        }
+        let found = NAMES.iter().find(|row| row.0 == name);
+        found.map(|row| row.1).ok_or_else(|| Error::unsupported(format!("cache type {name:?}"), "auto, f32, f16, q8_0"))
+    }
+}
+
+impl std::fmt::Display for CacheType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(NAMES.iter().find(|row| row.1 == *self).map_or("", |row| row.0))
     }
 }
 

@@ -214,8 +214,13 @@ impl Compute for Generic {
         Ok(NormWeights { norm, weight: self.vector(weight)?, bias: self.vector(bias)? })
     }
 
-    fn cache_layer(&self, heads: &Heads, _kind: CacheType) -> Result<KvLayer> {
-        Ok(KvLayer::new(heads.window, Held::Device(None)))
+    fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer> {
+        match kind {
+            CacheType::Auto | CacheType::F32 => Ok(KvLayer::new(heads.window, Held::Device(None))),
+            CacheType::F16 | CacheType::Q8_0 => {
+                Err(Error::unsupported(format!("a cache of {kind} in candle's ops"), "f32; f16 and q8_0 on the host"))
+            }
+        }
     }
 
     fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<RopeRows> {

@@ -186,7 +186,11 @@ impl Compute for Host {
     }
 
     fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer> {
-        let precision = if kind == CacheType::F16 { Precision::F16 } else { Precision::F32 };
+        let precision = match kind {
+            CacheType::Auto | CacheType::F32 => Precision::F32,
+            CacheType::F16 => Precision::F16,
+            CacheType::Q8_0 => Precision::Q8_0,
+        };
         let keys = (0..heads.kv_heads).map(|_| Rows::keys(heads.head_dim, precision)).collect();
         let values = (0..heads.kv_heads).map(|_| Rows::values(heads.head_dim, precision)).collect();
         Ok(KvLayer::new(heads.window, Held::Host { keys, values }))

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use tallow::DeviceChoice;
 use tallow::bench::{Measurement, Peer, Plan, Roofline, Summary, Work, cpu_name};
-use tallow::{CacheType, DeviceChoice};
 
 /// How a report is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -36,8 +36,8 @@ pub struct Row {
     model_n_params: u64,
     n_batch: usize,
     n_threads: usize,
-    type_k: &'static str,
-    type_v: &'static str,
+    type_k: String,
+    type_v: String,
     devices: String,
     n_prompt: usize,
     n_gen: usize,
@@ -89,7 +89,6 @@ impl Row {
         let share = |work: Option<f64>, of: Option<f64>| Some(100.0 * work? / of? / seconds.max(1e-9));
         let read = work.bytes_per_token.filter(|_| test.prompt == 0).map(|bytes| bytes * test.generate as f64);
         let multiplied = work.prompt_operations.filter(|_| test.generate == 0);
-        let cache_type = if info.cache_type == CacheType::F16 { "f16" } else { "f32" };
         let (backends, gpu) = backend(info.device);
         Row {
             build_commit: format!("tallow {}", env!("CARGO_PKG_VERSION")),
@@ -102,8 +101,8 @@ impl Row {
             model_n_params: info.parameters,
             n_batch: plan.batch,
             n_threads: info.threads,
-            type_k: cache_type,
-            type_v: cache_type,
+            type_k: info.cache_type.to_string(),
+            type_v: info.cache_type.to_string(),
             devices: info.device.to_string(),
             n_prompt: test.prompt,
             n_gen: test.generate,
