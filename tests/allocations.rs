@@ -3,8 +3,8 @@
 //! The allocator of this binary counts. What it counts are windows of tokens, after others that have warmed things up, and
 //! between the steps of 256 positions by which a cache grows: growing is what a step is for. The best of three windows counts,
 //! for now and then one of a text's two lists of tokens doubles, and the test harness has a thread of its own that may
-//! print; what a token costs is in all three. To tell the forward, the sampler and the loop from the text, a bias makes the model write special tokens, which
-//! have no text.
+//! print; what a token costs is in all three. To tell the forward, the sampler and the loop from the text, a bias makes the
+//! model write special tokens, which have no text.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
