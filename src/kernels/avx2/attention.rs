@@ -205,7 +205,7 @@ fn lanes(x: __m256) -> [f32; LANES] {
     lanes
 }
 
-/// [`math::exp`], step by step, with the products and sums of its polynomial rounded together.
+/// [`math::exp`], with products and sums rounded together where they follow one another.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn exp(x: __m256) -> __m256 {

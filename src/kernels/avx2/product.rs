@@ -2,7 +2,7 @@
 //!
 //! Pairs of products are summed in 16 bits, which must not overflow: with activations up to 127, eight lines of 4-bit weights fit
 //! (8 · 2 · 15 · 127 = 30480), four of 5-bit ones, two of 6-bit ones. 8-bit weights and codes do not fit at all: their low and their high
-//! nibbles are multiplied one after the other, as 4-bit weights are, which costs no more than moving signs would.
+//! nibbles are summed apart, as 4-bit weights are, and put together at the end, which costs no more than moving signs would.
 //!
 //! Two ways with the same arithmetic and the same bits, as under AVX-512: a few rows take the weights as they are unfolded in registers; for many
 //! rows a slice of some panels is unfolded once into a scratch in the first-level cache. A tile is one panel times 2 rows: with three, 16
