@@ -1,14 +1,16 @@
 //! How quantised weights lie in memory: panels of 16 rows, with the file's bits per weight (IQ4_XS: 1.5 % more).
 //!
 //! Every block format is seen as `w = scale * (u - zero)` or `w = scale * u + min`, with unsigned `u`, and scales (and mins)
-//! that hold for a group of 16 or 32 columns. A panel takes 16 rows and cuts the columns into blocks of 32. It has two streams:
+//! that hold for a group of 16 or 32 columns. A panel takes 16 rows and cuts the columns into blocks of 32:
 //!
-//! * **values**, block after block. Byte `4r + c` of line `i` (64 bytes) belongs to row `r` and column `4i + c` of the block: the
+//! * **values**, for each block. Byte `4r + c` of line `i` (64 bytes) belongs to row `r` and column `4i + c` of the block: the
 //!   four bytes that one lane of `vpdpbusd` eats lie together. Eight such lines make a block. In memory they are folded into bit
 //!   planes of 8, 4, 2 or 1 bits, see [`Format::low`] and [`Format::high`].
 //! * **heads**: what the scales are made of, for one block or for eight (the K formats), see [`Head`].
 //!
-//! The values stream starts every block on a cache line; a panel is padded to whole lines.
+//! A panel is a sequence of sections: as many heads as fill whole cache lines, then the values of the blocks that they serve. So it is read as
+//! one stream, whatever its length, and every block starts on a cache line. (With all heads behind all values, short panels were read at
+//! four fifths of the rate.)
 //!
 //! | format | bits per weight | values | head |
 //! |---|---|---|---|
@@ -92,6 +94,10 @@ pub enum Head {
 }
 
 impl Head {
+    /// All of them, each at the place of its number.
+    const ALL: [Head; 7] =
+        [Head::Scales, Head::ScalesMins, Head::Six, Head::SixSigned, Head::Bytes, Head::Nibbles, Head::BlockBytes];
+
     /// Bytes of one head.
     pub const fn bytes(self) -> usize {
         match self {
@@ -112,6 +118,65 @@ impl Head {
             Head::Six | Head::SixSigned | Head::Bytes | Head::Nibbles | Head::BlockBytes => 8,
         }
     }
+
+    /// Heads of a section: as many as fill whole lines.
+    const fn together(self) -> usize {
+        if self.bytes().is_multiple_of(LINE) { 1 } else { 2 }
+    }
+}
+
+/// What a panel consists of, see the head of this file.
+#[derive(Clone, Copy)]
+struct Section {
+    /// Bytes of its heads, whole lines.
+    heads: usize,
+    /// Blocks that they serve.
+    blocks: usize,
+    /// Bytes of a block's values.
+    values: usize,
+    head: Head,
+}
+
+impl Section {
+    #[inline(always)]
+    const fn new(low: usize, high: usize, head: Head) -> Section {
+        let together = head.together();
+        Section { heads: together * head.bytes(), blocks: together * head.blocks(), values: LINE * (low + high), head }
+    }
+
+    #[inline(always)]
+    const fn place(self, block: usize) -> Place {
+        let start = block / self.blocks * (self.heads + self.blocks * self.values);
+        let within = block % self.blocks;
+        Place {
+            values: start + self.heads + within * self.values,
+            head: start + within / self.head.blocks() * self.head.bytes(),
+        }
+    }
+}
+
+/// Where a block of a panel and the head that serves it lie, in bytes from the panel's start.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub values: usize,
+    pub head: usize,
+}
+
+/// [`Format::place`] of a format that the compiler knows.
+#[inline(always)]
+pub fn place<const LOW: usize, const HIGH: usize, const HEAD: u8>(block: usize) -> Place {
+    Section::new(LOW, HIGH, Head::ALL[HEAD as usize]).place(block)
+}
+
+/// Bytes that a kernel fetches ahead.
+const AHEAD: usize = 4096;
+
+/// Where a kernel at block `block` of a panel at `panel` will be [`AHEAD`] bytes later: it fetches `LOW + HIGH + 1` lines from there. Behind a
+/// panel its successor begins; behind the last there may be nothing, so the address is for fetching ahead only.
+#[inline(always)]
+pub fn ahead<const LOW: usize, const HIGH: usize, const HEAD: u8>(panel: *const u8, block: usize) -> *const u8 {
+    let section = Section::new(LOW, HIGH, Head::ALL[HEAD as usize]);
+    panel.wrapping_add(AHEAD + block * (section.values + section.heads / section.blocks))
 }
 
 impl Format {
@@ -137,33 +202,29 @@ impl Format {
         Some(Format { low, high, zero, group, mins, codes, head })
     }
 
-    /// Bytes of one block in the values stream.
-    pub const fn value_bytes(&self) -> usize {
-        LINE * (self.low + self.high)
+    #[inline(always)]
+    const fn section(&self) -> Section {
+        Section::new(self.low, self.high, self.head)
     }
 
-    /// Bytes of a panel of `cols` columns.
-    pub fn panel_bytes(&self, cols: usize) -> usize {
-        let blocks = cols / BLOCK;
-        let bytes = blocks * self.value_bytes() + blocks / self.head.blocks() * self.head.bytes();
-        bytes.next_multiple_of(LINE)
+    /// Where block `block` lies in a panel.
+    #[inline(always)]
+    pub const fn place(&self, block: usize) -> Place {
+        self.section().place(block)
     }
-}
 
-/// Bytes of values that a kernel fetches ahead.
-const AHEAD: usize = 4096;
+    /// Bytes of a panel of `cols` columns, whole lines.
+    pub const fn panel_bytes(&self, cols: usize) -> usize {
+        let (section, blocks) = (self.section(), cols / BLOCK);
+        blocks * section.values + blocks.div_ceil(section.blocks) * section.heads
+    }
 
-/// What a kernel at block `block` of a panel at `panel` will need [`AHEAD`] bytes of values later: the addresses of those values and of their
-/// head. The heads lie behind the values, so they need a look ahead of their own; and past the panel's end the next panel begins.
-/// The addresses are for fetching ahead only: behind the last panel there may be nothing.
-#[inline(always)]
-pub fn ahead(format: &Format, panel: *const u8, blocks: usize, block: usize) -> (*const u8, *const u8) {
-    let head_bytes = format.head.bytes() / format.head.blocks();
-    let later = block + (AHEAD / format.value_bytes()).max(1);
-    let (panel, later) =
-        if later < blocks { (panel, later) } else { (panel.wrapping_add(format.panel_bytes(blocks * BLOCK)), later - blocks) };
-    let values = panel.wrapping_add(later * format.value_bytes());
-    (values, panel.wrapping_add(blocks * format.value_bytes() + later * head_bytes))
+    /// The values of block `block`, and the head that serves it.
+    #[inline(always)]
+    fn parts<'a>(&self, panel: &'a [u8], block: usize) -> (&'a [u8], &'a [u8]) {
+        let place = self.place(block);
+        (&panel[place.values..][..self.section().values], &panel[place.head..][..self.head.bytes()])
+    }
 }
 
 /// A block of a panel taken apart.
@@ -184,14 +245,13 @@ impl Expanded {
 }
 
 /// Takes block `block` of a panel apart.
-pub fn expand(format: &Format, panel: &[u8], cols: usize, block: usize, out: &mut Expanded) {
-    let values = &panel[block * format.value_bytes()..][..format.value_bytes()];
+pub fn expand(format: &Format, panel: &[u8], block: usize, out: &mut Expanded) {
+    let (values, head) = format.parts(panel, block);
     for row in 0..ROWS {
         for (line, quad) in out.values.iter_mut().zip(unfold(format, values, row)) {
             line[4 * row..4 * row + 4].copy_from_slice(&quad.to_le_bytes());
         }
     }
-    let head = head(format, panel, cols, block);
     for half in 0..2 {
         let group = (block % format.head.blocks()) * BLOCK / format.group + if format.group == 16 { half } else { 0 };
         for row in 0..ROWS {
@@ -202,10 +262,8 @@ pub fn expand(format: &Format, panel: &[u8], cols: usize, block: usize, out: &mu
 
 /// Row `row` of a panel as floats, exactly.
 pub fn row(format: &Format, panel: &[u8], row: usize, out: &mut [f32]) {
-    let cols = out.len();
     for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
-        let values = &panel[block * format.value_bytes()..][..format.value_bytes()];
-        let head = head(format, panel, cols, block);
+        let (values, head) = format.parts(panel, block);
         let first = (block % format.head.blocks()) * BLOCK / format.group;
         let quads = unfold(format, values, row).map(u32::to_le_bytes);
         for ((k, out), quads) in out.chunks_exact_mut(format.group).enumerate().zip(quads.chunks_exact(format.group / 4)) {
@@ -253,12 +311,6 @@ fn unfold(format: &Format, values: &[u8], row: usize) -> [u32; LINES] {
         }
     }
     quads
-}
-
-/// The head that serves `block`.
-fn head<'a>(format: &Format, panel: &'a [u8], cols: usize, block: usize) -> &'a [u8] {
-    let start = cols / BLOCK * format.value_bytes() + block / format.head.blocks() * format.head.bytes();
-    &panel[start..][..format.head.bytes()]
 }
 
 /// Scale and min of group `group` (counted within the head) of row `row`.
@@ -324,16 +376,16 @@ fn pack_as(dtype: Dtype, format: &Format, rows: &[u8], cols: usize, panel: &mut 
     if row_bytes == 0 {
         return;
     }
-    let (values, heads) = panel.split_at_mut(cols / BLOCK * format.value_bytes());
     for (row, bytes) in rows.chunks_exact(row_bytes).enumerate() {
         for (index, stored) in bytes.chunks_exact(dtype.block_bytes()).enumerate() {
             let blocks = dtype.block() / BLOCK;
             for sub in 0..blocks {
                 let quads = read_values(dtype, stored, sub);
-                let out = &mut values[(index * blocks + sub) * format.value_bytes()..][..format.value_bytes()];
-                fold(format, &quads, row, out);
+                let at = format.place(index * blocks + sub).values;
+                fold(format, &quads, row, &mut panel[at..][..format.section().values]);
             }
-            write_head(dtype, stored, row, &mut heads[index * format.head.bytes()..][..format.head.bytes()]);
+            let at = format.place(index * blocks).head;
+            write_head(dtype, stored, row, &mut panel[at..][..format.head.bytes()]);
         }
     }
 }

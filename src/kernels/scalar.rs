@@ -85,7 +85,7 @@ pub unsafe fn panels(task: &PanelTask) {
         let panel = if blocks == 0 { &[] } else { &task.panels[first / ROWS * panel_bytes..][..panel_bytes] };
         out.fill([0.0; ROWS]);
         for block in 0..blocks {
-            panel::expand(format, panel, *cols, block, &mut expanded);
+            panel::expand(format, panel, block, &mut expanded);
             for (row, out) in out.iter_mut().enumerate() {
                 let records = task.records.slice(block / SLICE, row);
                 multiply(format, &expanded, &records[block % SLICE], out);

@@ -205,7 +205,7 @@ fn an_output_has_the_same_bits_whatever_is_computed_beside_it() {
 }
 
 #[test]
-fn every_row_comes_back_exactly_and_panels_are_no_larger_than_the_file() {
+fn every_row_comes_back_exactly_and_panels_are_hardly_larger_than_the_file() {
     for kernels in sets() {
         for dtype in Dtype::all() {
             for (rows, cols) in [(1, 256), (16, 512), (35, 768)] {
@@ -219,7 +219,9 @@ fn every_row_comes_back_exactly_and_panels_are_no_larger_than_the_file() {
                     assert_eq!(bits(&out), bits(&floats[row * cols..][..cols]), "{dtype} row {row} of a table");
                 }
                 let stored = dtype.bytes(rows.next_multiple_of(16) * cols).unwrap();
-                assert!(matrix.bytes() as f64 <= stored as f64 * 1.03, "{dtype}: {} for {stored}", matrix.bytes());
+                // A panel whose last section has one head in place of two leaves the other's place free: 288 bytes at most.
+                let bound = stored as f64 * 1.03 + (rows.div_ceil(16) * 288) as f64;
+                assert!(matrix.bytes() as f64 <= bound, "{dtype}: {} for {stored}", matrix.bytes());
             }
         }
     }

@@ -15,7 +15,7 @@ use super::LANES;
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES, ahead};
+use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES, ahead, place};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -60,7 +60,6 @@ pub unsafe fn panels(task: &PanelTask) {
 struct Facts<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>;
 
 impl<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> Facts<LOW, HIGH, CODES, HEAD> {
-    const VALUE_BYTES: usize = LINE * (LOW + HIGH);
     /// Parts of a block that have a scale of their own.
     const HALVES: usize =
         if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
@@ -146,38 +145,37 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const H
     row: usize,
 ) {
     let blocks = task.cols / BLOCK;
-    let value_bytes = Facts::<LOW, HIGH, CODES, HEAD>::VALUE_BYTES;
     let start = input::start(&task.format).unwrap_or(0);
     let mut sums = [[_mm256_setzero_ps(); WIDTH]; MR];
-    // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
+    // SAFETY: blocks, records and outputs are within the task.
     unsafe {
-        let values = task.panels.as_ptr().add(panel * task.format.panel_bytes(task.cols));
-        let heads = values.add(blocks * value_bytes);
-        for from in (0..blocks).step_by(SLICE) {
-            let records = task.records.slice(from / SLICE, row).as_ptr();
-            let count = (blocks - from).min(SLICE);
-            for block in from..from + count {
-                fetch::<LOW, HIGH>(task, values, block);
-                let at = values.add(block * value_bytes);
-                let (scales, mins) = scales::<HEAD>(heads, block);
-                let weights = |byte, line| value::<LOW, HIGH, CODES>(at, byte, line);
-                let record = |m| records.add(m * count + block - from);
-                multiply::<LOW, HIGH, CODES, HEAD, MR>(&mut sums, record, start, weights, (&scales, &mins));
+        let base = task.panels.as_ptr().add(panel * task.format.panel_bytes(task.cols));
+        let (mut records, mut count) = (std::ptr::null(), 0);
+        for block in 0..blocks {
+            if block % SLICE == 0 {
+                records = task.records.slice(block / SLICE, row).as_ptr();
+                count = (blocks - block).min(SLICE);
             }
+            fetch::<LOW, HIGH, HEAD>(base, block);
+            let place = place::<LOW, HIGH, HEAD>(block);
+            let at = base.add(place.values);
+            let (scales, mins) = scales::<HEAD>(base.add(place.head), block);
+            let weights = |byte, line| value::<LOW, HIGH, CODES>(at, byte, line);
+            let record = |m| records.add(m * count + block % SLICE);
+            multiply::<LOW, HIGH, CODES, HEAD, MR>(&mut sums, record, start, weights, (&scales, &mins));
         }
         (0..MR).for_each(|m| store(task, panel, row + m, sums[m]));
     }
 }
 
-/// Has the values and the head fetched that come some KiB behind block `block` of the panel at `values`.
+/// Has fetched what comes some KiB behind block `block` of the panel at `panel`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn fetch<const LOW: usize, const HIGH: usize>(task: &PanelTask, values: *const u8, block: usize) {
-    let (later, head) = ahead(&task.format, values, task.cols / BLOCK, block);
-    for line in 0..LOW + HIGH {
+fn fetch<const LOW: usize, const HIGH: usize, const HEAD: u8>(panel: *const u8, block: usize) {
+    let later = ahead::<LOW, HIGH, HEAD>(panel, block);
+    for line in 0..=LOW + HIGH {
         _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
     }
-    _mm_prefetch::<_MM_HINT_T0>(head.cast());
 }
 
 /// A slice of some panels, unfolded (20 KiB), and what was summed in earlier slices (up to 64 KiB).
@@ -195,7 +193,6 @@ struct Scratch {
 unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
     assert!(task.rows <= MOST_ROWS);
     let bytes = Facts::<LOW, HIGH, CODES, HEAD>::BYTES;
-    let value_bytes = Facts::<LOW, HIGH, CODES, HEAD>::VALUE_BYTES;
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
     let mut scratch = MaybeUninit::<Scratch>::uninit();
@@ -209,18 +206,18 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const
             for panel in 0..panels {
                 // SAFETY: panel and block are within the task, and their places within the scratch, which is written before it is read.
                 unsafe {
-                    let values = task.panels.as_ptr().add((first + panel) * panel_bytes);
-                    let heads = values.add(blocks * value_bytes);
+                    let base = task.panels.as_ptr().add((first + panel) * panel_bytes);
                     for block in 0..count {
-                        fetch::<LOW, HIGH>(task, values, from + block);
-                        let at = values.add((from + block) * value_bytes);
+                        fetch::<LOW, HIGH, HEAD>(base, from + block);
+                        let place = place::<LOW, HIGH, HEAD>(from + block);
+                        let at = base.add(place.values);
                         for byte in 0..bytes {
                             let lines = &mut (*scratch).values[block][panel * bytes + byte];
                             for (i, line) in lines.iter_mut().enumerate() {
                                 *line = value::<LOW, HIGH, CODES>(at, byte, i);
                             }
                         }
-                        let (scales, mins) = scales::<HEAD>(heads, from + block);
+                        let (scales, mins) = scales::<HEAD>(base.add(place.head), from + block);
                         (*scratch).scales[block][panel] = scales;
                         if Facts::<LOW, HIGH, CODES, HEAD>::MINS {
                             (*scratch).mins[block][panel] = mins;
@@ -444,10 +441,10 @@ const NIBBLES_OF_CODES: [[u8; 16]; 2] = {
 /// Scales and mins of a block, for both halves where they differ.
 ///
 /// # Safety
-/// `heads` points to the panel's heads, which reach to `block`.
+/// `head` points to the head that serves `block`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize) -> ([Wide; 2], [Wide; 2]) {
+unsafe fn scales<const HEAD: u8>(head: *const u8, block: usize) -> ([Wide; 2], [Wide; 2]) {
     let zero = [_mm256_setzero_ps(); WIDTH];
     let minus = _mm256_set1_ps(-0.0);
     // SAFETY: the offsets are those of `panel::Head`.
@@ -461,35 +458,29 @@ unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize) -> ([Wide; 2], 
     // SAFETY: as above.
     unsafe {
         if HEAD == Head::Scales as u8 {
-            ([half(heads.add(block * Head::Scales.bytes())), zero], [zero, zero])
+            ([half(head), zero], [zero, zero])
         } else if HEAD == Head::ScalesMins as u8 {
-            let head = heads.add(block * Head::ScalesMins.bytes());
             ([half(head), zero], [half(head.add(32)), zero])
         } else if HEAD == Head::Six as u8 {
-            let head = heads.add(block / 8 * Head::Six.bytes());
             let (field, group) = (head.add(64), block % 8);
             let scale = times(half(head), integers(six_bits(field, group)));
             let min = times(negative(half(head.add(32))), integers(six_bits(field, 8 + group)));
             ([scale, zero], [min, zero])
         } else if HEAD == Head::SixSigned as u8 {
-            let head = heads.add(block / 8 * Head::SixSigned.bytes());
             let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
             let signed = |x: [__m256i; WIDTH]| x.map(|x| _mm256_sub_epi32(x, _mm256_set1_epi32(32)));
             let scale = |group: usize| times(d, signed(integers(six_bits(field, group))));
             ([scale(group), scale(group + 1)], [zero, zero])
         } else if HEAD == Head::BlockBytes as u8 {
-            let head = heads.add(block / 8 * Head::BlockBytes.bytes());
             let x = bytes(head.add(32 + block % 8 * ROWS));
             let signed = [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))];
             ([times(half(head), signed), zero], [zero, zero])
         } else if HEAD == Head::Bytes as u8 {
-            let head = heads.add(block / 8 * Head::Bytes.bytes());
             let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
             let signed = |x: __m128i| [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))];
             let scale = |group: usize| times(d, signed(bytes(field.add(ROWS * group))));
             ([scale(group), scale(group + 1)], [zero, zero])
         } else {
-            let head = heads.add(block / 8 * Head::Nibbles.bytes());
             let (d, dmin) = (half(head), negative(half(head.add(32))));
             let (field, group, low) = (head.add(64), block % 8 * 2, _mm_set1_epi8(15));
             let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];

@@ -9,7 +9,7 @@
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES, ahead};
+use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES, ahead, place};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -57,12 +57,12 @@ unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD
         for row in (0..task.rows).step_by(4) {
             // SAFETY: the caller's word: the panels and rows are there.
             unsafe {
-                let values = task.panels.as_ptr().add(panel * panel_bytes);
+                let base = task.panels.as_ptr().add(panel * panel_bytes);
                 match task.rows - row {
-                    1 => direct::<LOW, HIGH, CODES, HEAD, 1>(task, values, panel, row),
-                    2 => direct::<LOW, HIGH, CODES, HEAD, 2>(task, values, panel, row),
-                    3 => direct::<LOW, HIGH, CODES, HEAD, 3>(task, values, panel, row),
-                    _ => direct::<LOW, HIGH, CODES, HEAD, 4>(task, values, panel, row),
+                    1 => direct::<LOW, HIGH, CODES, HEAD, 1>(task, base, panel, row),
+                    2 => direct::<LOW, HIGH, CODES, HEAD, 2>(task, base, panel, row),
+                    3 => direct::<LOW, HIGH, CODES, HEAD, 3>(task, base, panel, row),
+                    _ => direct::<LOW, HIGH, CODES, HEAD, 4>(task, base, panel, row),
                 }
             }
         }
@@ -73,7 +73,6 @@ unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD
 struct Facts<const LOW: usize, const HIGH: usize, const HEAD: u8>;
 
 impl<const LOW: usize, const HIGH: usize, const HEAD: u8> Facts<LOW, HIGH, HEAD> {
-    const VALUE_BYTES: usize = LINE * (LOW + HIGH);
     const HALVES: usize =
         if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
     const MINS: bool = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
@@ -82,24 +81,22 @@ impl<const LOW: usize, const HIGH: usize, const HEAD: u8> Facts<LOW, HIGH, HEAD>
 /// Up to 4 rows times one panel, unfolded in registers.
 ///
 /// # Safety
-/// As [`panels`]; `values` is the start of panel `panel`, and there are `MR` rows from `row` on.
+/// As [`panels`]; `base` is the start of panel `panel`, and there are `MR` rows from `row` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
 unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
     task: &PanelTask,
-    values: *const u8,
+    base: *const u8,
     panel: usize,
     row: usize,
 ) {
     type F<const LOW: usize, const HIGH: usize, const HEAD: u8> = Facts<LOW, HIGH, HEAD>;
     let blocks = task.cols / BLOCK;
-    let value_bytes = F::<LOW, HIGH, HEAD>::VALUE_BYTES;
     let halves = F::<LOW, HIGH, HEAD>::HALVES;
     let start = input::start(&task.format).unwrap_or(0);
     let mut sums = [_mm512_setzero_ps(); MR];
     // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
     unsafe {
-        let heads = values.add(blocks * value_bytes);
         let mut records = std::ptr::null();
         let mut width = 0;
         for block in 0..blocks {
@@ -107,14 +104,13 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const H
                 records = task.records.slice(block / SLICE, row).as_ptr();
                 width = (blocks - block).min(SLICE);
             }
-            let at = values.add(block * value_bytes);
-            let (later, head) = ahead(&task.format, values, blocks, block);
-            for line in 0..LOW + HIGH {
+            let later = ahead::<LOW, HIGH, HEAD>(base, block);
+            for line in 0..=LOW + HIGH {
                 _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
             }
-            _mm_prefetch::<_MM_HINT_T0>(head.cast());
-            let lines = unfold::<LOW, HIGH, CODES>(at);
-            let (scales, mins) = scales::<HEAD>(heads, block);
+            let place = place::<LOW, HIGH, HEAD>(block);
+            let lines = unfold::<LOW, HIGH, CODES>(base.add(place.values));
+            let (scales, mins) = scales::<HEAD>(base.add(place.head), block);
             for m in 0..MR {
                 let record = records.add(m * width + block % SLICE);
                 for half in 0..halves {
@@ -238,10 +234,10 @@ unsafe fn unfold<const LOW: usize, const HIGH: usize, const CODES: bool>(values:
 /// Scales and mins of a block, for both halves where they differ.
 ///
 /// # Safety
-/// `heads` points to the panel's heads, which reach to `block`.
+/// `head` points to the head that serves `block`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize) -> ([__m512; 2], [__m512; 2]) {
+unsafe fn scales<const HEAD: u8>(head: *const u8, block: usize) -> ([__m512; 2], [__m512; 2]) {
     let zero = _mm512_setzero_ps();
     // SAFETY: the offsets are those of `panel::Head`.
     let half = |at: *const u8| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) };
@@ -251,21 +247,18 @@ unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize) -> ([__m512; 2]
     // SAFETY: as above.
     unsafe {
         if HEAD == Head::Scales as u8 {
-            let scale = half(heads.add(block * Head::Scales.bytes()));
+            let scale = half(head);
             ([scale, scale], [zero, zero])
         } else if HEAD == Head::ScalesMins as u8 {
-            let head = heads.add(block * Head::ScalesMins.bytes());
             let (scale, min) = (half(head), half(head.add(32)));
             ([scale, scale], [min, min])
         } else if HEAD == Head::Six as u8 {
-            let head = heads.add(block / 8 * Head::Six.bytes());
             let (field, group) = (head.add(64), block % 8);
             let scale = _mm512_mul_ps(half(head), unsigned(six_bits(field, group)));
             let min = _mm512_mul_ps(half(head.add(32)), unsigned(six_bits(field, 8 + group)));
             let min = _mm512_xor_ps(min, _mm512_set1_ps(-0.0));
             ([scale, scale], [min, min])
         } else if HEAD == Head::SixSigned as u8 {
-            let head = heads.add(block / 8 * Head::SixSigned.bytes());
             let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
             let scale = |group: usize| {
                 let sixth = _mm512_cvtepu8_epi32(six_bits(field, group));
@@ -273,18 +266,15 @@ unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize) -> ([__m512; 2]
             };
             ([scale(group), scale(group + 1)], [zero, zero])
         } else if HEAD == Head::BlockBytes as u8 {
-            let head = heads.add(block / 8 * Head::BlockBytes.bytes());
             let signed = _mm512_cvtepi8_epi32(bytes(head.add(32 + block % 8 * ROWS)));
             let scale = _mm512_mul_ps(half(head), _mm512_cvtepi32_ps(signed));
             ([scale, scale], [zero, zero])
         } else if HEAD == Head::Bytes as u8 {
-            let head = heads.add(block / 8 * Head::Bytes.bytes());
             let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
             let scale =
                 |group: usize| _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes(field.add(ROWS * group)))));
             ([scale(group), scale(group + 1)], [zero, zero])
         } else {
-            let head = heads.add(block / 8 * Head::Nibbles.bytes());
             let (d, dmin, field, group) = (half(head), half(head.add(32)), head.add(64), block % 8 * 2);
             let dmin = _mm512_xor_ps(dmin, _mm512_set1_ps(-0.0));
             let low = _mm_set1_epi8(15);
@@ -344,12 +334,11 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const
             for panel in 0..panels {
                 // SAFETY: panel and block are within the task, and their places within the scratch, which is written before it is read.
                 unsafe {
-                    let values = task.panels.as_ptr().add((first + panel) * panel_bytes);
-                    let heads = values.add(blocks * F::<LOW, HIGH, HEAD>::VALUE_BYTES);
+                    let base = task.panels.as_ptr().add((first + panel) * panel_bytes);
                     for block in 0..count {
-                        let at = values.add((from + block) * F::<LOW, HIGH, HEAD>::VALUE_BYTES);
-                        (*scratch).values[block][panel] = unfold::<LOW, HIGH, CODES>(at);
-                        let (scales, mins) = scales::<HEAD>(heads, from + block);
+                        let place = place::<LOW, HIGH, HEAD>(from + block);
+                        (*scratch).values[block][panel] = unfold::<LOW, HIGH, CODES>(base.add(place.values));
+                        let (scales, mins) = scales::<HEAD>(base.add(place.head), from + block);
                         for half in 0..halves {
                             (*scratch).scales[block][half][panel] = scales[half];
                             if F::<LOW, HIGH, HEAD>::MINS {

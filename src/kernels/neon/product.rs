@@ -9,7 +9,7 @@ use super::{LANES, dot, halves, prefetch};
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, ahead};
+use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, ahead, place};
 use crate::quant::iquants::CODES as SIGNED_CODES;
 use std::arch::aarch64::*;
 use std::mem::MaybeUninit;
@@ -80,17 +80,16 @@ unsafe fn run<const DOT: bool, const LOW: usize, const HIGH: usize, const CODES:
             for row in 0..task.rows {
                 (*scratch).sums[row] = [vdupq_n_f32(0.0); WIDTH];
             }
-            let values = task.panels.as_ptr().add(panel * panel_bytes);
-            let heads = values.add(blocks * LINE * (LOW + HIGH));
+            let base = task.panels.as_ptr().add(panel * panel_bytes);
             for from in (0..blocks).step_by(SLICE) {
                 let count = (blocks - from).min(SLICE);
                 for block in 0..count {
-                    let at = values.add((from + block) * LINE * (LOW + HIGH));
-                    let (later, head) = ahead(&task.format, values, blocks, from + block);
-                    (0..LOW + HIGH).for_each(|line| prefetch(later.wrapping_add(line * LINE)));
-                    prefetch(head);
-                    unfold::<LOW, HIGH, CODES>(at, &mut (*scratch).values[block]);
-                    scales::<HEAD>(heads, from + block, &mut (*scratch).scales[block], &mut (*scratch).mins[block]);
+                    let later = ahead::<LOW, HIGH, HEAD>(base, from + block);
+                    (0..=LOW + HIGH).for_each(|line| prefetch(later.wrapping_add(line * LINE)));
+                    let place = place::<LOW, HIGH, HEAD>(from + block);
+                    unfold::<LOW, HIGH, CODES>(base.add(place.values), &mut (*scratch).values[block]);
+                    let head = base.add(place.head);
+                    scales::<HEAD>(head, from + block, &mut (*scratch).scales[block], &mut (*scratch).mins[block]);
                 }
                 let whole = task.rows - task.rows % TILE;
                 for row in (0..whole).step_by(TILE) {
@@ -273,10 +272,10 @@ fn shift(x: uint8x16_t, by: i32) -> uint8x16_t {
 /// Scales and mins of a block, as far as the format has them: for one half or both.
 ///
 /// # Safety
-/// `heads` points to the panel's heads, which reach to `block`.
+/// `head` points to the head that serves `block`.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize, scales: &mut [Wide; 2], mins: &mut [Wide; 2]) {
+unsafe fn scales<const HEAD: u8>(head: *const u8, block: usize, scales: &mut [Wide; 2], mins: &mut [Wide; 2]) {
     // SAFETY: the offsets below are those of `panel::Head`.
     let bytes = |at: *const u8| unsafe { vld1q_u8(at) };
     let half = |at: *const u8| {
@@ -298,29 +297,23 @@ unsafe fn scales<const HEAD: u8>(heads: *const u8, block: usize, scales: &mut [W
     // SAFETY: as above.
     unsafe {
         if HEAD == Head::Scales as u8 {
-            scales[0] = half(heads.add(block * Head::Scales.bytes()));
+            scales[0] = half(head);
         } else if HEAD == Head::ScalesMins as u8 {
-            let head = heads.add(block * Head::ScalesMins.bytes());
             (scales[0], mins[0]) = (half(head), half(head.add(32)));
         } else if HEAD == Head::Six as u8 {
-            let head = heads.add(block / 8 * Head::Six.bytes());
             let (field, group) = (head.add(64), block % 8);
             scales[0] = times(half(head), six_bits(field, group));
             mins[0] = times(negative(half(head.add(32))), six_bits(field, 8 + group));
         } else if HEAD == Head::SixSigned as u8 {
-            let head = heads.add(block / 8 * Head::SixSigned.bytes());
             let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
             let scale = |group: usize| times(d, vsubq_u8(six_bits(field, group), vdupq_n_u8(32)));
             *scales = [scale(group), scale(group + 1)];
         } else if HEAD == Head::BlockBytes as u8 {
-            let head = heads.add(block / 8 * Head::BlockBytes.bytes());
             scales[0] = times(half(head), bytes(head.add(32 + block % 8 * ROWS)));
         } else if HEAD == Head::Bytes as u8 {
-            let head = heads.add(block / 8 * Head::Bytes.bytes());
             let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
             *scales = [0, 1].map(|i| times(d, bytes(field.add(ROWS * (group + i)))));
         } else {
-            let head = heads.add(block / 8 * Head::Nibbles.bytes());
             let (d, dmin) = (half(head), negative(half(head.add(32))));
             let (field, group) = (head.add(64), block % 8 * 2);
             let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];
