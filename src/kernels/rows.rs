@@ -144,7 +144,7 @@ impl Rows {
             Data::F32(data) => {
                 data.resize(numbers, 0.0);
                 if self.keys {
-                    transpose(source, from, to, dim, |at, row| data[at..at + row.len()].copy_from_slice(row));
+                    (from..to).for_each(|p| scatter(source(p), p, data, |x, out| out.copy_from_slice(x)));
                 } else {
                     (from..to).for_each(|position| data[position * padded..][..dim].copy_from_slice(source(position)));
                 }
@@ -152,7 +152,7 @@ impl Rows {
             Data::F16(data) => {
                 data.resize(numbers, f16::ZERO);
                 if self.keys {
-                    transpose(source, from, to, dim, |at, row| kernels.to_f16(row, &mut data[at..at + row.len()]));
+                    (from..to).for_each(|p| scatter(source(p), p, data, |x, out| kernels.to_f16(x, out)));
                 } else {
                     (from..to).for_each(|p| kernels.to_f16(source(p), &mut data[p * padded..][..dim]));
                 }
@@ -209,25 +209,15 @@ impl Rows {
     }
 }
 
-/// Hands out positions `from..to` in pieces as they lie in a group of keys: for each dimension, the place and the numbers.
-fn transpose<'a>(
-    source: impl Fn(usize) -> &'a [f32],
-    from: usize,
-    to: usize,
-    dim: usize,
-    mut store: impl FnMut(usize, &[f32]),
-) {
-    let mut position = from;
-    while position < to {
-        let (group, lane) = (position / LANES, position % LANES);
-        let count = (LANES - lane).min(to - position);
-        let mut rows: [&[f32]; LANES] = [&[]; LANES];
-        (0..count).for_each(|i| rows[i] = source(position + i));
-        for d in 0..dim {
-            let mut numbers = [0.0; LANES];
-            (0..count).for_each(|i| numbers[i] = rows[i][d]);
-            store((group * dim + d) * LANES + lane, &numbers[..count]);
-        }
-        position += count;
+/// Stores a row of keys at its position, `convert`ed some numbers at a time.
+fn scatter<T: Copy + Default>(row: &[f32], position: usize, data: &mut [T], convert: impl Fn(&[f32], &mut [T])) {
+    const PIECE: usize = 64;
+    let (group, lane) = (position / LANES, position % LANES);
+    let mut places = data[group * row.len() * LANES..].iter_mut().skip(lane).step_by(LANES);
+    let mut stored = [T::default(); PIECE];
+    for piece in row.chunks(PIECE) {
+        let stored = &mut stored[..piece.len()];
+        convert(piece, stored);
+        stored.iter().zip(&mut places).for_each(|(x, place)| *place = *x);
     }
 }
