@@ -5,8 +5,8 @@
 //! nibbles are summed apart, as 4-bit weights are, and put together at the end, which costs no more than moving signs would.
 //!
 //! Two ways with the same arithmetic and the same bits, as under AVX-512: a few rows take the weights as they are unfolded in registers; for many
-//! rows a slice of some panels is unfolded once into a scratch in the first-level cache. A tile is one panel times 2 rows: with three, 16
-//! registers do not hold the sums.
+//! rows a slice of some panels is unfolded once into a scratch in the first-level cache. A tile is one panel times up to 4 rows, whose sums
+//! of a block fill half of the 16 registers; their totals wait in memory meanwhile.
 //!
 //! The trap is the compiler: it sums the lines of a tile output by output, as a tree, and keeps eight lines of weights on the stack meanwhile, at
 //! two thirds of the speed. [`pin`] makes it add line by line, as written.
@@ -19,12 +19,8 @@ use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES, ahead, pla
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
-/// Rows from which unfolding to a scratch pays.
-const UNFOLD: usize = TILE + 1;
 /// Panels whose slices are unfolded side by side; half as many where each value takes two bytes.
 const PANELS: usize = 4;
-/// Rows in a tile.
-const TILE: usize = 2;
 /// Registers across a panel.
 const WIDTH: usize = ROWS / LANES;
 
@@ -32,6 +28,28 @@ const WIDTH: usize = ROWS / LANES;
 type Wide = [__m256; WIDTH];
 /// A line of a block: four columns of sixteen rows.
 type Line = [__m256i; WIDTH];
+
+/// Cuts `$rows` rows into tiles of `$most` (2 or 4) and a smaller one, and evaluates `$body` for each, with its first row as `$row` and the number
+/// of its rows as the constant `$count`.
+macro_rules! tiles {
+    ($most:expr, $rows:expr, $row:ident, $count:ident => $body:expr) => {
+        for $row in (0..$rows).step_by($most) {
+            macro_rules! tile {
+                ($number:literal) => {{
+                    const $count: usize = $number;
+                    $body
+                }};
+            }
+            match ($rows - $row).min($most) {
+                1 => tile!(1),
+                2 => tile!(2),
+                3 if $most > 2 => tile!(3),
+                _ if $most > 2 => tile!(4),
+                _ => {}
+            }
+        }
+    };
+}
 
 /// # Safety
 /// The CPU has the instructions of this folder; the task's parts are as [`PanelTask`] says.
@@ -66,6 +84,14 @@ impl<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> Fac
     const MINS: bool = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
     /// Bytes that a value is unfolded to: its nibbles if it has eight bits.
     const BYTES: usize = if LOW == 8 || CODES { 2 } else { 1 };
+    /// Whether unfolding takes so little that it may be done again for every few rows.
+    const QUICK: bool = LOW == 4 && HIGH == 0 || LOW == 8;
+    /// Rows in a tile that unfolds in registers.
+    const DIRECT: usize = if Self::QUICK { 4 } else { 2 };
+    /// Rows from which unfolding to a scratch pays.
+    const UNFOLD: usize = if Self::QUICK { 13 } else { 3 };
+    /// Rows in a tile that reads a scratch.
+    const TILE: usize = if Self::BYTES == 2 { 4 } else { 2 };
     /// Lines whose pairs of products fit into 16 bits together.
     const FIT: usize = match LOW + HIGH {
         6 => 2,
@@ -85,17 +111,11 @@ unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD
             for row in 0..task.rows {
                 (0..panels).for_each(|panel| store(task, panel, row, [_mm256_setzero_ps(); WIDTH]));
             }
-        } else if task.rows >= UNFOLD {
+        } else if task.rows >= Facts::<LOW, HIGH, CODES, HEAD>::UNFOLD {
             unfolded::<LOW, HIGH, CODES, HEAD>(task);
         } else {
             for panel in 0..panels {
-                let whole = task.rows - task.rows % TILE;
-                for row in (0..whole).step_by(TILE) {
-                    direct::<LOW, HIGH, CODES, HEAD, TILE>(task, panel, row);
-                }
-                if whole < task.rows {
-                    direct::<LOW, HIGH, CODES, HEAD, 1>(task, panel, whole);
-                }
+                tiles!(Facts::<LOW, HIGH, CODES, HEAD>::DIRECT, task.rows, row, MR => direct::<LOW, HIGH, CODES, HEAD, MR>(task, panel, row));
             }
         }
     }
@@ -133,7 +153,7 @@ unsafe fn store(task: &PanelTask, panel: usize, row: usize, sums: Wide) {
     }
 }
 
-/// Up to 2 rows times one panel, unfolded in registers.
+/// Up to 4 rows times one panel, unfolded in registers.
 ///
 /// # Safety
 /// As [`run`]; panel `panel` is the task's, and so are `MR` rows from `row` on.
@@ -225,15 +245,11 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const
                     }
                 }
             }
-            let whole = task.rows - task.rows % TILE;
             // SAFETY: the scratch holds the slice, and the rows are the task's.
             unsafe {
-                for row in (0..whole).step_by(TILE) {
-                    (0..panels).for_each(|panel| slice.tile::<LOW, HIGH, CODES, HEAD, TILE>(panel, row));
-                }
-                if whole < task.rows {
-                    (0..panels).for_each(|panel| slice.tile::<LOW, HIGH, CODES, HEAD, 1>(panel, whole));
-                }
+                tiles!(Facts::<LOW, HIGH, CODES, HEAD>::TILE, task.rows, row, MR => {
+                    (0..panels).for_each(|panel| slice.tile::<LOW, HIGH, CODES, HEAD, MR>(panel, row));
+                });
             }
         }
     }
@@ -318,13 +334,14 @@ unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const
     for half in 0..halves {
         let mut integers = [[_mm256_setzero_si256(); WIDTH]; MR];
         for from in (half * LINES / halves..(half + 1) * LINES / halves).step_by(fit) {
-            let mut words = [[[_mm256_setzero_si256(); WIDTH]; MR]; 2];
-            for line in from..from + fit {
-                // SAFETY: the four bytes are within the record.
-                let quad = |m: usize| unsafe { _mm256_set1_epi32(record(m).cast::<i32>().add(line).read()) };
-                let mut x = [_mm256_setzero_si256(); MR];
-                x.iter_mut().enumerate().for_each(|(m, x)| *x = quad(m));
-                for (byte, words) in words.iter_mut().enumerate().take(bytes) {
+            // High nibbles count sixteen times.
+            for (byte, place) in [1, 16].into_iter().enumerate().take(bytes) {
+                let mut words = [[_mm256_setzero_si256(); WIDTH]; MR];
+                for line in from..from + fit {
+                    // SAFETY: the four bytes are within the record.
+                    let quad = |m: usize| unsafe { _mm256_set1_epi32(record(m).cast::<i32>().add(line).read()) };
+                    let mut x = [_mm256_setzero_si256(); MR];
+                    x.iter_mut().enumerate().for_each(|(m, x)| *x = quad(m));
                     for (p, weight) in weights(byte, line).into_iter().enumerate() {
                         for (words, x) in words.iter_mut().zip(x) {
                             words[p] = _mm256_add_epi16(words[p], _mm256_maddubs_epi16(weight, x));
@@ -332,9 +349,6 @@ unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const
                         }
                     }
                 }
-            }
-            // High nibbles count sixteen times.
-            for (words, place) in words.into_iter().zip([1, 16]).take(bytes) {
                 for (integers, words) in integers.iter_mut().zip(words) {
                     for (integer, word) in integers.iter_mut().zip(words) {
                         *integer = _mm256_add_epi32(*integer, _mm256_madd_epi16(word, _mm256_set1_epi16(place)));
@@ -363,12 +377,12 @@ unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const
 /// Where a record's rest begins, in numbers.
 const REST: usize = offset_of!(Record, rest) / 4;
 
-/// Keeps the compiler from computing `x` in another order, or later, than it is written: no instruction.
+/// Keeps the compiler from computing `x` in another order, or later, than it is written, for such statements stay in sequence: no instruction.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn pin(x: &mut __m256i) {
     // SAFETY: nothing is done.
-    unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) * x, options(pure, nomem, nostack, preserves_flags)) }
+    unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) * x, options(nomem, nostack, preserves_flags)) }
 }
 
 /// Line `line` of a block's values, one byte each; of 8-bit ones and codes the low (`byte` 0) or the high nibbles.
