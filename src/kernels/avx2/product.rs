@@ -176,7 +176,10 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const H
                 records = task.records.slice(block / SLICE, row).as_ptr();
                 count = (blocks - block).min(SLICE);
             }
-            fetch::<LOW, HIGH, HEAD>(base, block);
+            // Later rows find the panel in the cache.
+            if row == 0 {
+                fetch::<LOW, HIGH, HEAD>(base, block);
+            }
             let place = place::<LOW, HIGH, HEAD>(block);
             let at = base.add(place.values);
             let (scales, mins) = scales::<HEAD>(base.add(place.head), block);
