@@ -443,7 +443,7 @@ impl State {
                 continue;
             }
             let max = if new > old { new } else { old };
-            let (keep, take) = (math::exp(old - max), math::exp(new - max));
+            let (keep, take) = (math::exp::<false>(old - max), math::exp::<false>(new - max));
             self.sum[line] = self.sum[line] * keep + next.sum[line] * take;
             sums.iter_mut().zip(more).for_each(|(x, y)| *x = *x * keep + y * take);
             self.max[line] = max;

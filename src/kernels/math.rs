@@ -51,64 +51,70 @@ pub const GELU_TANH: [f32; 2] = [1.595_769_2, 0.044_715];
 /// QuickGELU's factor.
 pub const QUICK_GELU: f32 = 1.702;
 
+/// `a * b + c`, rounded once if `FUSED`: for callers whose instructions include that, as it is a slow call to a library elsewhere.
 #[inline(always)]
-fn polynomial(coefficients: &[f32], x: f32) -> f32 {
-    coefficients.iter().rev().fold(0.0, |sum, &c| sum * x + c)
+fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `e^x`.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+fn polynomial<const FUSED: bool>(coefficients: &[f32], x: f32) -> f32 {
+    coefficients.iter().rev().fold(0.0, |sum, &c| mul_add::<FUSED>(sum, x, c))
+}
+
+/// `e^x`. `FUSED` here and below: whether products and sums that follow one another are rounded together.
+#[inline(always)]
+pub fn exp<const FUSED: bool>(x: f32) -> f32 {
     if x.is_nan() {
         return x;
     }
     let x = x.clamp(EXP_FLOOR, -EXP_FLOOR);
     // Rounds to an integer, ties to even, whose bits are the last ones of the sum: a cast, which saturates, would be done lane by lane.
-    let shifted = x * LOG2_E + ROUND;
+    let shifted = mul_add::<FUSED>(x, LOG2_E, ROUND);
     let (whole, n) = (shifted - ROUND, shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32);
-    let r = (x - whole * LN2[0]) - whole * LN2[1];
+    let r = mul_add::<FUSED>(-whole, LN2[1], mul_add::<FUSED>(-whole, LN2[0], x));
     // In two steps, because 2^n alone may be out of range where the product is not.
     let half = n / 2;
     let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
-    polynomial(&EXP, r) * power(half) * power(n - half)
+    polynomial::<FUSED>(&EXP, r) * power(half) * power(n - half)
 }
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<FUSED>(-x))
 }
 
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
+fn tanh<const FUSED: bool>(x: f32) -> f32 {
     if x.abs() < TANH_SMALL {
         let s = x * x;
-        x + x * s * polynomial(&TANH, s)
+        x + x * s * polynomial::<FUSED>(&TANH, s)
     } else {
-        (1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0)).copysign(x)
+        (1.0 - 2.0 / (exp::<FUSED>(2.0 * x.abs()) + 1.0)).copysign(x)
     }
 }
 
 /// The normal distribution function.
 #[inline(always)]
-fn phi(x: f32) -> f32 {
+fn phi<const FUSED: bool>(x: f32) -> f32 {
     let t = x.abs().min(PHI_END);
-    let tail = 0.5 * polynomial(&ERFCX, 1.0 / (1.0 + PHI_P * t)) * exp(-0.5 * t * t);
+    let tail = 0.5 * polynomial::<FUSED>(&ERFCX, 1.0 / (1.0 + PHI_P * t)) * exp::<FUSED>(-0.5 * t * t);
     if x > 0.0 { 1.0 - tail } else { tail }
 }
 
 /// An activation function.
 #[inline(always)]
-pub fn activation(act: Activation, x: f32) -> f32 {
+pub fn activation<const FUSED: bool>(act: Activation, x: f32) -> f32 {
     match act {
-        Activation::Silu => x / (1.0 + exp(-x)),
+        Activation::Silu => x / (1.0 + exp::<FUSED>(-x)),
         Activation::Gelu if x.is_nan() => x,
-        Activation::Gelu => x * phi(x),
-        Activation::GeluTanh => x * sigmoid(GELU_TANH[0] * (x + GELU_TANH[1] * x * x * x)),
-        Activation::QuickGelu => x * sigmoid(QUICK_GELU * x),
+        Activation::Gelu => x * phi::<FUSED>(x),
+        Activation::GeluTanh => x * sigmoid::<FUSED>(GELU_TANH[0] * (x + GELU_TANH[1] * x * x * x)),
+        Activation::QuickGelu => x * sigmoid::<FUSED>(QUICK_GELU * x),
         Activation::Relu => relu(x),
         Activation::Relu2 => relu(x) * relu(x),
-        Activation::Tanh => tanh(x),
-        Activation::Sigmoid => sigmoid(x),
+        Activation::Tanh => tanh::<FUSED>(x),
+        Activation::Sigmoid => sigmoid::<FUSED>(x),
     }
 }
 

@@ -27,8 +27,8 @@ pub static KERNELS: Kernels = Kernels {
     layer_norm,
     add,
     rope,
-    activate,
-    gated,
+    activate: activate::<false>,
+    gated: gated::<false>,
     peak: peak::SCALAR,
 };
 
@@ -236,10 +236,10 @@ pub fn softmax(task: &mut Softmax) {
         // Nothing seen so far: any finite reference does.
         let reference = if max == f32::NEG_INFINITY { 0.0 } else { max };
         for (i, x) in scores.iter_mut().enumerate() {
-            *x = if seen.contains(&i) { math::exp(*x - reference) } else { 0.0 };
+            *x = if seen.contains(&i) { math::exp::<false>(*x - reference) } else { 0.0 };
         }
         let lanes = std::array::from_fn(|i| (scores[i] + scores[16 + i]) + (scores[32 + i] + scores[48 + i]));
-        let correction = math::exp(old - reference);
+        let correction = math::exp::<false>(old - reference);
         task.sum[line] = task.sum[line] * correction + total(lanes);
         task.max[line] = max;
         task.correction[line] = correction;
@@ -311,20 +311,20 @@ macro_rules! with {
 }
 
 #[inline(always)]
-pub fn activate(act: Activation, x: &mut [f32]) {
+pub fn activate<const FUSED: bool>(act: Activation, x: &mut [f32]) {
     // A loop, for a function that is given a closure this long stays a call, without the caller's instructions.
     with!(act, {
         for x in x.iter_mut() {
-            *x = math::activation(act, *x);
+            *x = math::activation::<FUSED>(act, *x);
         }
     })
 }
 
 #[inline(always)]
-pub fn gated(act: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
+pub fn gated<const FUSED: bool>(act: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
     with!(act, {
         for (i, out) in out.iter_mut().enumerate() {
-            *out = math::activation(act, gate[i]) * up[i];
+            *out = math::activation::<FUSED>(act, gate[i]) * up[i];
         }
     })
 }

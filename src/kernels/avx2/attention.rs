@@ -189,7 +189,7 @@ pub unsafe fn softmax(task: &mut Softmax) {
         }
         let pair = |n: usize| _mm256_add_ps(_mm256_add_ps(x[n], x[n + 1]), _mm256_add_ps(x[n + 2], x[n + 3]));
         let [a, b, c, d, e, f, g, h] = lanes(_mm256_add_ps(pair(0), pair(4)));
-        let correction = math::exp(old - reference);
+        let correction = math::exp::<false>(old - reference);
         task.sum[line] = task.sum[line] * correction + (((a + e) + (c + g)) + ((b + f) + (d + h)));
         task.max[line] = max;
         task.correction[line] = correction;

@@ -35,12 +35,12 @@ pub unsafe fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool
 /// The CPU has the instructions of this folder.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn activate(act: Activation, x: &mut [f32]) {
-    scalar::activate(act, x);
+    scalar::activate::<true>(act, x);
 }
 
 /// # Safety
 /// The CPU has the instructions of this folder.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn gated(act: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    scalar::gated(act, gate, up, out);
+    scalar::gated::<true>(act, gate, up, out);
 }

@@ -42,8 +42,8 @@ const BASE: Kernels = Kernels {
     layer_norm: scalar::layer_norm,
     add: scalar::add,
     rope: scalar::rope,
-    activate: scalar::activate,
-    gated: scalar::gated,
+    activate: scalar::activate::<true>,
+    gated: scalar::gated::<true>,
     peak: Peak { int8: peak::int8::<false>, f32: peak::f32, read: peak::read },
 };
 
