@@ -144,7 +144,8 @@ impl Rows {
             Data::F32(data) => {
                 data.resize(numbers, 0.0);
                 if self.keys {
-                    (from..to).for_each(|p| scatter(source(p), p, data, |x, out| out.copy_from_slice(x)));
+                    (from..to)
+                        .for_each(|p| scatter(source(p), &mut data[layout.number(p, 0)..], |x, out| out.copy_from_slice(x)));
                 } else {
                     (from..to).for_each(|position| data[position * padded..][..dim].copy_from_slice(source(position)));
                 }
@@ -152,7 +153,8 @@ impl Rows {
             Data::F16(data) => {
                 data.resize(numbers, f16::ZERO);
                 if self.keys {
-                    (from..to).for_each(|p| scatter(source(p), p, data, |x, out| kernels.to_f16(x, out)));
+                    (from..to)
+                        .for_each(|p| scatter(source(p), &mut data[layout.number(p, 0)..], |x, out| kernels.to_f16(x, out)));
                 } else {
                     (from..to).for_each(|p| kernels.to_f16(source(p), &mut data[p * padded..][..dim]));
                 }
@@ -209,11 +211,10 @@ impl Rows {
     }
 }
 
-/// Stores a row of keys at its position, `convert`ed some numbers at a time.
-fn scatter<T: Copy + Default>(row: &[f32], position: usize, data: &mut [T], convert: impl Fn(&[f32], &mut [T])) {
+/// Stores a row of keys, `convert`ed some numbers at a time, to the first and then every sixteenth place of `places`.
+fn scatter<T: Copy + Default>(row: &[f32], places: &mut [T], convert: impl Fn(&[f32], &mut [T])) {
     const PIECE: usize = 64;
-    let (group, lane) = (position / LANES, position % LANES);
-    let mut places = data[group * row.len() * LANES..].iter_mut().skip(lane).step_by(LANES);
+    let mut places = places.iter_mut().step_by(LANES);
     let mut stored = [T::default(); PIECE];
     for piece in row.chunks(PIECE) {
         let stored = &mut stored[..piece.len()];
