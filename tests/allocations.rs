@@ -1,10 +1,11 @@
 //! What a token allocates once a text is under way: nothing but its text, which the caller keeps.
 //!
 //! The allocator of this binary counts. What it counts are windows of tokens, after others that have warmed things up, and
-//! between the steps of 256 positions by which a cache grows: growing is what a step is for. The best of three windows counts,
-//! for now and then one of a text's two lists of tokens doubles, and the test harness has a thread of its own that may
-//! print; what a token costs is in all three. To tell the forward, the sampler and the loop from the text, a bias makes the
-//! model write special tokens, which have no text.
+//! between the steps of 256 positions by which a cache grows: growing is what a step is for. The best of several windows
+//! counts, for now and then one of a text's two lists of tokens doubles, the test harness has a thread of its own that may
+//! print, and on a busy machine a thread of the pool starts, which allocates, when the first tokens are long written; what
+//! a token costs is in every window. To tell the forward, the sampler and the loop from the text, a bias makes the model
+//! write special tokens, which have no text.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -12,6 +13,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 use tallow::{GenerateOptions, LoadOptions, Model, SampleOptions};
 
 /// The system's allocator, which counts while [`COUNTING`].
@@ -77,9 +79,12 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Tokens of a window, and of what comes before the first.
 const WINDOW: usize = 12;
 const WARM: usize = 24;
+/// Windows at most: so few that no context here is full, and no cache grows.
+const WINDOWS: usize = 5;
 
-/// The allocations of a window of tokens, and where the first of them was.
-fn allocations(mut token: impl FnMut()) -> (usize, String) {
+/// The allocations of the best window of tokens, and where the first of them was. No window is tried behind one that keeps
+/// to what is `allowed`.
+fn allocations(allowed: usize, mut token: impl FnMut()) -> (usize, String) {
     (0..WARM).for_each(|_| token());
     let mut window = || {
         COUNT.store(0, SeqCst);
@@ -89,7 +94,16 @@ fn allocations(mut token: impl FnMut()) -> (usize, String) {
         let first = FIRST.lock().unwrap().take().map(|place| format!("the first at\n{place}"));
         (COUNT.load(SeqCst), first.unwrap_or_default())
     };
-    window().min(window()).min(window())
+    let mut best = window();
+    for _ in 1..WINDOWS {
+        if best.0 <= allowed {
+            break;
+        }
+        // What else goes on in this process comes to its end meanwhile.
+        std::thread::sleep(Duration::from_millis(50));
+        best = best.min(window());
+    }
+    best
 }
 
 fn load(path: &Path, threads: usize) -> Model {
@@ -118,12 +132,12 @@ fn samplings() -> [SampleOptions; 3] {
     [SampleOptions::greedy(), SampleOptions::default(), others]
 }
 
-/// What a session allocates in a window that begins behind `depth` tokens.
-fn of_session(model: &Model, depth: usize, options: &GenerateOptions) -> (usize, String) {
+/// What a session allocates in the best window behind `depth` tokens.
+fn of_session(model: &Model, depth: usize, options: &GenerateOptions, allowed: usize) -> (usize, String) {
     let prompt: Vec<u32> = (0..depth as u32).map(|i| 5 + i % 50).collect();
     let mut session = model.session().unwrap();
     let mut run = session.generate_tokens(&prompt, options).unwrap();
-    allocations(|| drop(run.next().unwrap().unwrap()))
+    allocations(allowed, || drop(run.next().unwrap().unwrap()))
 }
 
 #[test]
@@ -135,7 +149,7 @@ fn a_token_allocates_nothing_beside_its_text() {
         let model = load(&default_model(), threads);
         for (depth, sampling) in cases {
             let options = silent(&model, sampling.clone());
-            let (count, first) = of_session(&model, depth, &options);
+            let (count, first) = of_session(&model, depth, &options, 0);
             assert_eq!(count, 0, "{WINDOW} tokens behind {depth}, {threads} threads, {}: {first}", sampling.describe());
         }
     }
@@ -149,7 +163,7 @@ fn a_tokens_text_costs_two_strings() {
         // The tokenizer hands out a copy of the token's piece; the text is made of it, and is the caller's. Text that may
         // become a stop string would be held back in a third; nothing here begins like this one.
         let stop = vec!["§".to_owned()];
-        let (count, first) = of_session(&model, 8, &GenerateOptions { stop, ..endless(sampling) });
+        let (count, first) = of_session(&model, 8, &GenerateOptions { stop, ..endless(sampling) }, 2 * WINDOW);
         assert!(count <= 2 * WINDOW, "{count} for {WINDOW} tokens: {first}");
         assert!(count >= WINDOW, "{count} for {WINDOW} tokens: something is not counted");
     }
@@ -167,7 +181,7 @@ fn a_token_of_any_family_allocates_nothing_beside_its_text() {
         }
         seen += 1;
         let model = load(&folder, 2);
-        let (count, first) = of_session(&model, 10, &silent(&model, SampleOptions::default()));
+        let (count, first) = of_session(&model, 10, &silent(&model, SampleOptions::default()), 0);
         assert_eq!(count, 0, "{WINDOW} tokens of {}: {first}", folder.display());
     }
     assert!(seen > 30, "{seen} models");
@@ -183,6 +197,6 @@ fn texts_that_are_written_together_cost_three_lists_for_all() {
         batch.join("The sea is", &silent(&model, SampleOptions::default())).unwrap();
     }
     // Those that take part, their caches, and the pieces, which the caller keeps.
-    let (count, first) = allocations(|| drop(batch.step().unwrap()));
+    let (count, first) = allocations(3 * WINDOW, || drop(batch.step().unwrap()));
     assert!(count <= 3 * WINDOW, "{count} for {WINDOW} steps: {first}");
 }
