@@ -1,15 +1,16 @@
 //! Products with panels: `vpmaddubsw` with the weights as the unsigned operand.
 //!
 //! Pairs of products are summed in 16 bits, which must not overflow: with activations up to 127, eight lines of 4-bit weights fit
-//! (8 · 2 · 15 · 127 = 30480), four of 5-bit ones, two of 6-bit ones. 8-bit weights and codes do not fit at all: their low and their high
-//! nibbles are summed apart, as 4-bit weights are, and put together at the end, which costs no more than moving signs would.
+//! (8 · 2 · 15 · 127 = 30480), four of 5-bit ones, two of 6-bit ones. Of 8-bit weights and codes one line fits, if magnitudes are multiplied
+//! (2 · 128 · 127 = 32512): the activations take the weights' signs, and each line is summed in 32 bits at once.
 //!
 //! Two ways with the same arithmetic and the same bits, as under AVX-512: a few rows take the weights as they are unfolded in registers; for many
 //! rows a slice of some panels is unfolded once into a scratch in the first-level cache. A tile is one panel times up to 4 rows, whose sums
 //! of a block fill half of the 16 registers; their totals wait in memory meanwhile.
 //!
-//! The trap is the compiler: it sums the lines of a tile output by output, as a tree, and keeps eight lines of weights on the stack meanwhile, at
-//! two thirds of the speed. [`pin`] makes it add line by line, as written.
+//! The compiler has two traps. It sums the lines of a tile output by output, as a tree, and keeps eight lines of weights on the stack meanwhile, at
+//! two thirds of the speed: [`pin`] makes it add line by line, as written. And it puts registers on a stack that is aligned to 16 bytes,
+//! across cache lines: [`align_stack`].
 
 use super::LANES;
 use crate::kernels::buffer::LINE;
@@ -82,8 +83,10 @@ impl<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> Fac
     const HALVES: usize =
         if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
     const MINS: bool = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
-    /// Bytes that a value is unfolded to: its nibbles if it has eight bits.
-    const BYTES: usize = if LOW == 8 || CODES { 2 } else { 1 };
+    /// Whether values have eight bits and a sign.
+    const SIGNED: bool = LOW == 8 || CODES;
+    /// Bytes that a value is unfolded to: with a sign to its magnitude and to itself.
+    const BYTES: usize = if Self::SIGNED { 2 } else { 1 };
     /// Whether unfolding takes so little that it may be done again for every few rows.
     const QUICK: bool = LOW == 4 && HIGH == 0 || LOW == 8;
     /// Rows in a tile that unfolds in registers.
@@ -166,6 +169,7 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const H
 ) {
     let blocks = task.cols / BLOCK;
     let start = input::start(&task.format).unwrap_or(0);
+    align_stack();
     let mut sums = [[_mm256_setzero_ps(); WIDTH]; MR];
     // SAFETY: blocks, records and outputs are within the task.
     unsafe {
@@ -285,6 +289,7 @@ impl Slice<'_, '_> {
         let Slice { task, scratch, panel: first, from, count } = *self;
         let bytes = Facts::<LOW, HIGH, CODES, HEAD>::BYTES;
         let start = input::start(&task.format).unwrap_or(0);
+        align_stack();
         let mut sums = [[_mm256_setzero_ps(); WIDTH]; MR];
         // SAFETY: rows, panels and blocks are within the task and the scratch.
         unsafe {
@@ -316,8 +321,8 @@ impl Slice<'_, '_> {
     }
 }
 
-/// Adds `MR` rows times a block of a panel to their sums: `record` says where a row's block lies, `weights` gives a line of the values or
-/// of their low and high nibbles, `factors` are scales and mins.
+/// Adds `MR` rows times a block of a panel to their sums: `record` says where a row's block lies, `weights` gives a line of the values or,
+/// with signs, of their magnitudes (0) and the values (1), `factors` are scales and mins.
 ///
 /// # Safety
 /// The CPU has the instructions; `record` gives records for all rows below `MR`, and `start` is the format's.
@@ -332,20 +337,35 @@ unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const
 ) {
     type F<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> = Facts<LOW, HIGH, CODES, HEAD>;
     let halves = F::<LOW, HIGH, CODES, HEAD>::HALVES;
-    let bytes = F::<LOW, HIGH, CODES, HEAD>::BYTES;
     let fit = F::<LOW, HIGH, CODES, HEAD>::FIT.min(LINES / halves);
+    let one = _mm256_set1_epi16(1);
+    // Four columns of each row.
+    let quads = |line: usize| {
+        let mut x = [_mm256_setzero_si256(); MR];
+        // SAFETY: the four bytes are within the record.
+        x.iter_mut().enumerate().for_each(|(m, x)| *x = unsafe { _mm256_set1_epi32(record(m).cast::<i32>().add(line).read()) });
+        x
+    };
     for half in 0..halves {
+        let lines = half * LINES / halves..(half + 1) * LINES / halves;
         let mut integers = [[_mm256_setzero_si256(); WIDTH]; MR];
-        for from in (half * LINES / halves..(half + 1) * LINES / halves).step_by(fit) {
-            // High nibbles count sixteen times.
-            for (byte, place) in [1, 16].into_iter().enumerate().take(bytes) {
+        if F::<LOW, HIGH, CODES, HEAD>::SIGNED {
+            for line in lines {
+                let x = quads(line);
+                for (p, (magnitude, weight)) in weights(0, line).into_iter().zip(weights(1, line)).enumerate() {
+                    for (integers, x) in integers.iter_mut().zip(x) {
+                        let words = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, weight));
+                        integers[p] = _mm256_add_epi32(integers[p], _mm256_madd_epi16(words, one));
+                        pin(&mut integers[p]);
+                    }
+                }
+            }
+        } else {
+            for from in lines.step_by(fit) {
                 let mut words = [[_mm256_setzero_si256(); WIDTH]; MR];
                 for line in from..from + fit {
-                    // SAFETY: the four bytes are within the record.
-                    let quad = |m: usize| unsafe { _mm256_set1_epi32(record(m).cast::<i32>().add(line).read()) };
-                    let mut x = [_mm256_setzero_si256(); MR];
-                    x.iter_mut().enumerate().for_each(|(m, x)| *x = quad(m));
-                    for (p, weight) in weights(byte, line).into_iter().enumerate() {
+                    let x = quads(line);
+                    for (p, weight) in weights(0, line).into_iter().enumerate() {
                         for (words, x) in words.iter_mut().zip(x) {
                             words[p] = _mm256_add_epi16(words[p], _mm256_maddubs_epi16(weight, x));
                             pin(&mut words[p]);
@@ -354,7 +374,7 @@ unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const
                 }
                 for (integers, words) in integers.iter_mut().zip(words) {
                     for (integer, word) in integers.iter_mut().zip(words) {
-                        *integer = _mm256_add_epi32(*integer, _mm256_madd_epi16(word, _mm256_set1_epi16(place)));
+                        *integer = _mm256_add_epi32(*integer, _mm256_madd_epi16(word, one));
                     }
                 }
             }
@@ -367,6 +387,8 @@ unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const
                 let sum = &mut sums[m][p];
                 let integer = if F::<LOW, HIGH, CODES, HEAD>::MINS {
                     *sum = _mm256_fmadd_ps(mins[half][p], rest(SCALED_SUM + half), *sum);
+                    integer
+                } else if F::<LOW, HIGH, CODES, HEAD>::SIGNED {
                     integer
                 } else {
                     _mm256_add_epi32(integer, _mm256_castps_si256(rest(start + half)))
@@ -388,7 +410,17 @@ fn pin(x: &mut __m256i) {
     unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) * x, options(nomem, nostack, preserves_flags)) }
 }
 
-/// Line `line` of a block's values, one byte each; of 8-bit ones and codes the low (`byte` 0) or the high nibbles.
+/// Has the stack of the function that this becomes a part of aligned to a register's size, as the compiler does for a variable that asks for it,
+/// but not for registers that it puts there: no instruction.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn align_stack() {
+    let mut variable = MaybeUninit::<__m256i>::uninit();
+    // SAFETY: nothing is done.
+    unsafe { std::arch::asm!("/* {0} */", in(reg) variable.as_mut_ptr(), options(nostack, preserves_flags)) }
+}
+
+/// Line `line` of a block's values, one byte each; of 8-bit ones and codes the magnitudes (`byte` 0) or the values with their signs.
 ///
 /// # Safety
 /// `values` points to a block of these planes; `line` is below 8.
@@ -396,7 +428,7 @@ fn pin(x: &mut __m256i) {
 #[inline]
 unsafe fn value<const LOW: usize, const HIGH: usize, const CODES: bool>(values: *const u8, byte: usize, line: usize) -> Line {
     // SAFETY: the table has sixteen bytes.
-    let codes = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(NIBBLES_OF_CODES[byte].as_ptr().cast())) };
+    let codes = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(CODES_OF[byte].as_ptr().cast())) };
     let low = |x: __m256i| _mm256_and_si256(x, _mm256_set1_epi8(15));
     let high = |x: __m256i| low(_mm256_srli_epi16::<4>(x));
     let mut parts = [_mm256_setzero_si256(); WIDTH];
@@ -404,8 +436,10 @@ unsafe fn value<const LOW: usize, const HIGH: usize, const CODES: bool>(values: 
         // SAFETY: a block has `LOW + HIGH` lines.
         let load = |line: usize| unsafe { _mm256_load_si256(values.add(line * LINE + part * 32).cast()) };
         *value = match LOW {
-            8 if byte == 0 => low(load(line)),
-            8 => high(load(line)),
+            8 => {
+                let signed = _mm256_xor_si256(load(line), _mm256_set1_epi8(i8::MIN));
+                if byte == 0 { _mm256_abs_epi8(signed) } else { signed }
+            }
             4 => {
                 let pair = load(line % 4);
                 let nibble = if line < 4 { low(pair) } else { high(pair) };
@@ -444,15 +478,16 @@ unsafe fn value<const LOW: usize, const HIGH: usize, const CODES: bool>(values: 
     parts
 }
 
-/// The low and the high nibbles of what four-bit codes mean.
-const NIBBLES_OF_CODES: [[u8; 16]; 2] = {
-    let (mut nibbles, mut i) = ([[0; 16]; 2], 0);
+/// The magnitudes of what four-bit codes mean, and the values.
+const CODES_OF: [[u8; 16]; 2] = {
+    let (mut codes, mut i) = ([[0; 16]; 2], 0);
     while i < 16 {
-        nibbles[0][i] = UNSIGNED_CODES[i] & 15;
-        nibbles[1][i] = UNSIGNED_CODES[i] >> 4;
+        let value = UNSIGNED_CODES[i] ^ 0x80;
+        codes[0][i] = (value as i8).unsigned_abs();
+        codes[1][i] = value;
         i += 1;
     }
-    nibbles
+    codes
 };
 
 /// Scales and mins of a block, for both halves where they differ.
