@@ -144,6 +144,14 @@ fn models_threads_and_tests_are_all_combined() {
 }
 
 #[test]
+fn a_single_token_can_be_measured() {
+    for tests in ["-p 1 -n 0", "-p 0 -n 1"] {
+        let rows = rows(bench(&q4_0(), &format!("{tests} -r 1 -t 1 --no-warmup -o json")));
+        assert!(rows[0]["avg_ts"].as_f64().unwrap() > 0.0, "{tests}");
+    }
+}
+
+#[test]
 fn every_format_has_a_line_for_each_test() {
     let run = |format: &str| stdout(bench(&q4_0(), &format!("-p 4 -n 2 -r 2 -t 2 --no-warmup -o {format}")));
     let table = run("md");

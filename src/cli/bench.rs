@@ -184,7 +184,8 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     // The buffer that was read is gone; without a new start the peak would be its.
     let tells_peak = reset_peak_memory();
 
-    let longest = tests.iter().map(|test| test.depth + test.tokens()).max();
+    // A context has two positions at least.
+    let longest = tests.iter().map(|test| (test.depth + test.tokens()).max(2)).max();
     let mut ready = Vec::new();
     for name in &args.model {
         let located = args.network.locate(name, detail)?;
