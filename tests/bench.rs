@@ -129,6 +129,18 @@ fn bytes_per_token_are_the_weights_without_what_is_only_looked_up() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_model_takes_its_weights_and_cache_and_little_more() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let rows = rows(bench(path.to_str().unwrap(), "-p 64 -n 0 -d 1000 -r 1 --no-warmup -t 2 -o json"));
+    let number = |key: &str| rows[0][key].as_u64().unwrap();
+    // 30 layers of 3 heads of 64 dimensions, keys and values in two bytes each.
+    let cache = (number("n_prompt") + number("n_depth")) * 30 * 3 * 64 * 2 * 2;
+    let most = (number("model_size") + cache) * 11 / 10 + (64 << 20);
+    assert!(number("peak_rss") <= most, "{} of at most {most}", number("peak_rss"));
+}
+
+#[test]
 fn models_threads_and_tests_are_all_combined() {
     let models = format!("{},{}", q4_0(), model("llama-gqa-tied"));
     let rows = rows(bench(&models, "-p 4-8*2 -n 0 -t 1,2 -r 2 --no-warmup -o json"));

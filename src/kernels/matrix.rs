@@ -27,7 +27,8 @@ pub(super) enum Data {
 }
 
 impl Matrix {
-    /// Takes over a stored matrix: rearranged without loss, on all threads of `pool`. `data` is not needed afterwards.
+    /// Takes over a stored matrix: rearranged without loss, on all threads of `pool`. `data` is not needed afterwards, and what is rearranged
+    /// is [released](Bytes::release), so that the weights are in memory once, but for a small part.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the columns are no whole number of blocks, or `data` has another length than the shape asks for.
@@ -139,20 +140,30 @@ pub(super) fn floats(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
+/// Bytes of a stored matrix that may be in memory twice.
+const AT_ONCE: usize = 16 << 20;
+
 /// Panels of `panel_bytes`, each packed from its rows of `row_bytes`.
-fn packed(pool: &Pool, panel_bytes: usize, row_bytes: usize, data: &[u8], pack: &(dyn Fn(&[u8], &mut [u8]) + Sync)) -> Buffer {
-    if row_bytes == 0 || data.is_empty() {
+fn packed(pool: &Pool, panel_bytes: usize, row_bytes: usize, data: &Bytes, pack: &(dyn Fn(&[u8], &mut [u8]) + Sync)) -> Buffer {
+    let source = row_bytes * ROWS;
+    if source == 0 || data.is_empty() {
         return Buffer::zeroed(0);
     }
-    let sources: Vec<&[u8]> = data.chunks(row_bytes * ROWS).collect();
-    let mut buffer = Buffer::zeroed(sources.len() * panel_bytes);
+    let mut buffer = Buffer::zeroed(data.len().div_ceil(source) * panel_bytes);
     let panels: Vec<_> = buffer.chunks_exact_mut(panel_bytes).map(std::sync::Mutex::new).collect();
-    pool.run(panels.len(), &|index| {
-        // Each panel has one task, so the lock is free; if a task panicked, the pool carries the panic on.
-        if let Ok(mut panel) = panels[index].lock() {
-            pack(sources[index], &mut panel);
-        }
-    });
+    let step = (AT_ONCE / source).max(1);
+    for first in (0..panels.len()).step_by(step) {
+        let part = first * source..data.len().min((first + step) * source);
+        let sources: Vec<&[u8]> = data[part.clone()].chunks(source).collect();
+        pool.run(sources.len(), &|index| {
+            // Each panel has one task, so the lock is free; if a task panicked, the pool carries the panic on.
+            if let Ok(mut panel) = panels[first + index].lock() {
+                pack(sources[index], &mut panel);
+            }
+        });
+        // From the start: pages that parts share go with the later one.
+        data.slice(0..part.end).iter().for_each(Bytes::release);
+    }
     drop(panels);
     buffer
 }

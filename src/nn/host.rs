@@ -168,8 +168,6 @@ impl Compute for Host {
         for Projection { weight, bias } in parts {
             let (rows, cols) = weight.matrix()?;
             group.matrices.push(Matrix::new(self.kernels, &self.pool, weight.dtype, rows, cols, &weight.data)?);
-            // The panels hold it now: the weights are in memory once.
-            weight.data.release();
             group.biases.push(bias);
         }
         Ok(group)
