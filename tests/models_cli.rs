@@ -181,6 +181,16 @@ fn a_model_of_the_cache_runs_by_every_way_to_write_it() {
 }
 
 #[test]
+fn a_program_that_cargo_runs_finds_the_models_of_its_package() {
+    let home = Home::new("package");
+    home.write("package/models/tiny.gguf", &model());
+    let show = |package: &str| home.tallow(&["show", "tiny"]).env("CARGO_MANIFEST_DIR", home.path(package)).output().unwrap();
+    let output = show("package");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(show("elsewhere").status.code(), Some(3));
+}
+
+#[test]
 fn a_name_of_the_catalogue_runs_what_it_stands_for() {
     let home = Home::new("catalogue");
     let repo = "bartowski/Llama-3.2-1B-Instruct-GGUF";

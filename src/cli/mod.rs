@@ -62,7 +62,7 @@ Examples:
 MODEL is a .gguf file, a folder with config.json, a name in a model folder, a name of the catalogue (llama3.2:1b), or one of
 the Hugging Face Hub (org/repo, org/repo:QUANT, org/repo@revision); `smollm2` is the model that comes with tallow. Models that
 Ollama or LM Studio have fetched are used where they lie. What is not on this machine is fetched, unless --offline forbids it.
-The model folders are those in TALLOW_MODELS, then `models` beside the program and above it.
+The model folders are those in TALLOW_MODELS, then `models` beside the program and above it, and in the package that Cargo runs.
 
 Exit codes: 0 ok, 1 runtime, 2 usage, 3 model not found, 4 does not fit in memory, 5 network, 6 corrupt file, 130 interrupted.";
 

@@ -1,4 +1,4 @@
-//! The model folders: those of `TALLOW_MODELS`, then `models` beside the executable and above it.
+//! The model folders: those of `TALLOW_MODELS`, then `models` beside the executable and above it, and that of the package that Cargo runs.
 
 use super::{Found, Source, Stored, are_parts, is_model};
 use crate::error::{Error, Result};
@@ -14,7 +14,10 @@ pub fn model_folders() -> Vec<PathBuf> {
     let named = std::env::var_os("TALLOW_MODELS").map(|dirs| std::env::split_paths(&dirs).collect::<Vec<_>>());
     let executable = std::env::current_exe().and_then(std::fs::canonicalize).ok();
     let above = executable.iter().flat_map(|exe| exe.ancestors().skip(1)).map(|dir| dir.join("models"));
+    // Cargo tells it to what it runs, whose executable need not lie in the package (`CARGO_TARGET_DIR`).
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").and_then(|dir| Path::new(&dir).join("models").canonicalize().ok());
     let mut folders: Vec<PathBuf> = named.unwrap_or_default().into_iter().chain(above).collect();
+    folders.extend(package.filter(|dir| !folders.contains(dir)));
     folders.retain(|dir| dir.is_dir());
     folders
 }

@@ -50,7 +50,7 @@ pub fn bundled() -> Option<Found> {
 /// Whose a model is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// A model folder: `TALLOW_MODELS`, or `models` beside or above the executable.
+    /// A model folder: `TALLOW_MODELS`, or `models` beside or above the executable or in the package that Cargo runs.
     Folder,
     /// The executable.
     Bundled,
