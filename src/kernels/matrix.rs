@@ -162,7 +162,9 @@ fn packed(pool: &Pool, panel_bytes: usize, row_bytes: usize, data: &Bytes, pack:
             }
         });
         // From the start: pages that parts share go with the later one.
-        data.slice(0..part.end).iter().for_each(Bytes::release);
+        if let Some(read) = data.slice(0..part.end) {
+            read.release();
+        }
     }
     drop(panels);
     buffer
