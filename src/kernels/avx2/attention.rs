@@ -183,7 +183,9 @@ pub unsafe fn softmax(task: &mut Softmax) {
         // Nothing seen so far: any finite reference does.
         let reference = if max == f32::NEG_INFINITY { 0.0 } else { max };
         for (n, x) in x.iter_mut().enumerate() {
-            *x = _mm256_and_ps(exp(_mm256_sub_ps(*x, _mm256_set1_ps(reference))), seen[n]);
+            let some = start < (n + 1) * LANES && n * LANES < end;
+            let weight = if some { exp(_mm256_sub_ps(*x, _mm256_set1_ps(reference))) } else { lowest };
+            *x = _mm256_and_ps(weight, seen[n]);
             // SAFETY: as above.
             unsafe { _mm256_storeu_ps(scores.as_mut_ptr().add(n * LANES), *x) };
         }
@@ -205,21 +207,20 @@ fn lanes(x: __m256) -> [f32; LANES] {
     lanes
 }
 
-/// [`math::exp`], with products and sums rounded together where they follow one another.
+/// [`math::exp`] of what is at most 0.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn exp(x: __m256) -> __m256 {
     let set = |x: f32| _mm256_set1_ps(x);
-    let clamped = _mm256_min_ps(_mm256_max_ps(x, set(math::EXP_FLOOR)), set(-math::EXP_FLOOR));
-    let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm256_mul_ps(clamped, set(math::LOG2_E)));
-    let r = _mm256_fnmadd_ps(n, set(math::LN2[1]), _mm256_fnmadd_ps(n, set(math::LN2[0]), clamped));
-    let polynomial = math::EXP.iter().rev().fold(set(0.0), |sum, &c| _mm256_fmadd_ps(sum, r, set(c)));
-    let n = _mm256_cvtps_epi32(n);
-    let half = _mm256_srai_epi32::<1>(n);
-    let power = |n: __m256i| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
-    let result = _mm256_mul_ps(_mm256_mul_ps(polynomial, power(half)), power(_mm256_sub_epi32(n, half)));
-    // NaN stays one.
-    _mm256_blendv_ps(result, x, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x))
+    // Where one operand is NaN, this returns the second.
+    let x = _mm256_max_ps(set(math::EXP_FLOOR), x);
+    let shifted = _mm256_fmadd_ps(x, set(math::LOG2_E), set(math::ROUND));
+    let whole = _mm256_sub_ps(shifted, set(math::ROUND));
+    let r = _mm256_fnmadd_ps(whole, set(math::LN2[1]), _mm256_fnmadd_ps(whole, set(math::LN2[0]), x));
+    let [rest @ .., last] = &math::EXP;
+    let polynomial = rest.iter().rev().fold(set(*last), |sum, &c| _mm256_fmadd_ps(sum, r, set(c)));
+    let power = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127)));
+    _mm256_mul_ps(polynomial, _mm256_castsi256_ps(power))
 }
 
 /// # Safety

@@ -112,12 +112,15 @@ fn polynomial(coefficients: &[f32], x: __m512) -> __m512 {
     rest.iter().rev().fold(_mm512_set1_ps(*last), add)
 }
 
-/// `e^x`, see [`crate::kernels::math`].
+/// Below this `exp` is 0, above its negation infinity, well past what `f32` holds.
+const EXP_END: f32 = -104.0;
+
+/// `e^x`, see [`crate::kernels::math`]: here the power of two has any exponent, so that small results lose their bits one by one.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 pub fn exp(x: __m512) -> __m512 {
     // Where one operand is NaN, these return the second.
-    let x = _mm512_min_ps(_mm512_set1_ps(-EXP_FLOOR), _mm512_max_ps(_mm512_set1_ps(EXP_FLOOR), x));
+    let x = _mm512_min_ps(_mm512_set1_ps(-EXP_END), _mm512_max_ps(_mm512_set1_ps(EXP_END), x));
     let n = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm512_mul_ps(x, _mm512_set1_ps(LOG2_E)));
     let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2[0]), x);
     let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2[1]), r);
@@ -152,13 +155,10 @@ fn tanh(x: __m512) -> __m512 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 fn gelu(x: __m512) -> __m512 {
-    let (one, half) = (_mm512_set1_ps(1.0), _mm512_set1_ps(0.5));
-    let t = _mm512_min_ps(_mm512_set1_ps(PHI_END), _mm512_abs_ps(x));
-    let u = _mm512_div_ps(one, _mm512_fmadd_ps(_mm512_set1_ps(PHI_P), t, one));
-    let decay = exp(_mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(-0.5), t), t));
-    let tail = _mm512_mul_ps(_mm512_mul_ps(half, polynomial(&ERFCX, u)), decay);
-    let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps());
-    _mm512_mul_ps(x, _mm512_mask_sub_ps(tail, positive, one, tail))
+    // As in `exp`.
+    let t = _mm512_min_ps(_mm512_set1_ps(GELU_END), _mm512_abs_ps(x));
+    let tail = polynomial(&TAIL, _mm512_fmsub_ps(t, _mm512_set1_ps(2.0 / GELU_END), _mm512_set1_ps(1.0)));
+    _mm512_fnmadd_ps(t, tail, _mm512_max_ps(_mm512_setzero_ps(), x))
 }
 
 #[inline]
