@@ -178,6 +178,10 @@ struct Piece {
     segments: Range<usize>,
     /// Where the job's results begin.
     out: usize,
+    /// Numbers between two rows of results.
+    stride: usize,
+    /// Where the heads' results lie in a row: no other piece writes there, whatever a job looks like when it is made once more.
+    place: Range<usize>,
 }
 
 /// The jobs by their numbers. One is made whenever it is needed: a list of them would be memory for every layer of every token.
@@ -211,7 +215,7 @@ pub fn attention(kernels: &'static Kernels, pool: &Pool, count: usize, jobs: Job
                     run(kernels, job, piece, segment, scratch);
                     scratch.total.merge(&scratch.segment, lines, job.padded());
                 }
-                finish(job, piece, &scratch.total, &out.from(piece.out), job.width());
+                finish(job, piece, &scratch.total, &out.from(piece.out));
             });
         });
     }
@@ -246,7 +250,7 @@ fn by_segments(kernels: &'static Kernels, pool: &Pool, jobs: Jobs, plan: &mut Pl
             for state in states.by_ref().take(piece.segments.len()) {
                 total.merge(state, piece.lines(job), job.padded());
             }
-            finish(job, piece, total, &out.from(piece.out), job.width());
+            finish(job, piece, total, &out.from(piece.out));
         }
     });
     // A token's are small and come again with the next; a prompt's are not worth keeping.
@@ -281,8 +285,16 @@ impl Plan {
             for from in (0..job.rows).step_by(step) {
                 let rows = from..(from + step).min(job.rows);
                 let segments = segments(job, &rows);
-                let piece = |head| Piece { job: index, head, rows: rows.clone(), segments: segments.clone(), out };
-                self.pieces.extend((0..job.kv_heads).map(piece));
+                let width = job.group() * job.head_dim;
+                self.pieces.extend((0..job.kv_heads).map(|head| Piece {
+                    job: index,
+                    head,
+                    rows: rows.clone(),
+                    segments: segments.clone(),
+                    out,
+                    stride: job.width(),
+                    place: head * width..(head + 1) * width,
+                }));
             }
             out += job.rows * job.width();
         }
@@ -399,14 +411,14 @@ fn cached<'a>(rows: &'a Rows, start: usize, scales: &'a mut Vec<f32>) -> Cached<
     }
 }
 
-/// Writes a piece's results; those of a job's rows are `stride` apart in `out`.
-fn finish(job: &AttentionJob, piece: &Piece, total: &State, out: &Parts<f32>, stride: usize) {
+/// Writes a piece's results to `out`, which begins with its job's.
+fn finish(job: &AttentionJob, piece: &Piece, total: &State, out: &Parts<f32>) {
     let padded = job.padded();
     let mut line = 0;
     for row in piece.rows.clone() {
-        let start = row * stride + piece.head * job.group() * job.head_dim;
+        let start = row * piece.stride;
         // SAFETY: these heads of this row are no other piece's.
-        let out = unsafe { out.part(start..start + job.group() * job.head_dim) };
+        let out = unsafe { out.part(start + piece.place.start..start + piece.place.end) };
         for out in out.chunks_exact_mut(job.head_dim) {
             let sums = &total.sums[line * padded..][..job.head_dim];
             let factor = if total.sum[line] == 0.0 { 0.0 } else { 1.0 / total.sum[line] };

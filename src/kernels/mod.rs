@@ -44,7 +44,7 @@ pub use attention::{AttentionJob, PackedAttention, attention, packed_attention};
 pub use input::Input;
 pub use matmul::matmul;
 pub use matrix::Matrix;
-pub use pool::Pool;
+pub use pool::{MOST_THREADS, Pool};
 pub use rows::{Precision, Rows};
 
 use crate::spec::Activation;

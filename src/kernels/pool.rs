@@ -17,13 +17,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// How long a worker looks for the next job before it parks.
+/// The usual time that a worker looks for the next job.
 const SPIN: Duration = Duration::from_micros(200);
 /// Turns of the caller's wait for its workers before it offers its time slice to others.
 const PATIENCE: u32 = 2000;
 
 /// In [`Shared::state`]: the job may be entered.
 const OPEN: u64 = 1 << 31;
+/// The most threads of a pool.
+pub const MOST_THREADS: usize = 1024;
 /// In [`Shared::state`]: one job further. The bits below [`OPEN`] count the workers inside.
 const EPOCH: u64 = 1 << 32;
 
@@ -45,6 +47,8 @@ struct Shared {
     stretches: Vec<Stretch>,
     stop: AtomicBool,
     sleeping: Vec<AtomicBool>,
+    /// How long a worker looks for the next job before it parks.
+    spin: Duration,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -91,13 +95,15 @@ impl Pool {
     ///
     /// If the system refuses a thread, the pool is smaller.
     pub fn new(threads: usize) -> Pool {
-        let helpers = threads.saturating_sub(1).min((OPEN - 1) as usize);
+        let helpers = threads.clamp(1, MOST_THREADS) - 1;
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(Job { body: &|_| () }),
             stretches: (0..=helpers).map(|_| Stretch(AtomicU64::new(0))).collect(),
             stop: AtomicBool::new(false),
             sleeping: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
+            // Threads that have no processor of their own take it from those that work.
+            spin: if std::thread::available_parallelism().is_ok_and(|all| helpers < all.get()) { SPIN } else { Duration::ZERO },
             panic: Mutex::new(None),
         });
         let spawn = |index: usize| {
@@ -197,7 +203,7 @@ impl Shared {
                 continue;
             }
             std::hint::spin_loop();
-            if turn % 64 == 0 && since.elapsed() > SPIN {
+            if turn % 64 == 0 && since.elapsed() > self.spin {
                 self.park(index, done);
                 since = Instant::now();
             }
@@ -226,8 +232,10 @@ impl Shared {
             while let Some(task) = self.stretches[victim].take(last) {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| body(task))) {
                     self.stretches.iter().for_each(|stretch| stretch.fill(0..0));
-                    if let Ok(mut slot) = self.panic.lock() {
-                        slot.get_or_insert(payload);
+                    // The first is thrown on. To drop another one here could panic once more, outside of any catch.
+                    match self.panic.lock() {
+                        Ok(mut slot) if slot.is_none() => *slot = Some(payload),
+                        Ok(_) | Err(_) => std::mem::forget(payload),
                     }
                 }
             }

@@ -21,7 +21,7 @@ const SCORES: usize = 1 << 13;
 pub struct PackedAttention<'a> {
     /// (rows, (heads + 2 kv_heads) * head_dim): the queries of a row, its keys and its values.
     pub qkv: &'a [f32],
-    /// The rows of each sequence.
+    /// The rows of each sequence, one sequence after another.
     pub sequences: &'a [Range<usize>],
     /// As in [`AttentionJob`], and so are the following.
     pub heads: usize,
@@ -64,7 +64,9 @@ pub fn packed_attention(kernels: &'static Kernels, pool: &Pool, mut batch: Packe
     assert!(batch.kv_heads > 0 && batch.heads.is_multiple_of(batch.kv_heads) && batch.head_dim > 0, "heads of no kind");
     let rows = batch.qkv.len() / width;
     assert!(out.len() == rows * out_width, "{rows} rows of results");
-    assert!(batch.sequences.iter().all(|rows_of| rows_of.end <= rows), "sequences in {rows} rows");
+    // Results of different sequences are written by different threads.
+    let ends = || batch.sequences.iter().flat_map(|rows| [rows.start, rows.end]);
+    assert!(ends().is_sorted() && ends().all(|end| end <= rows), "sequences one after another in {rows} rows");
     let mut tasks: Vec<Task> = batch.sequences.iter().flat_map(|sequence| cut(&batch, sequence)).collect();
     // The long ones first, so that the threads finish together.
     tasks.sort_by_key(|task| std::cmp::Reverse(task.rows.len() * task.sequence.len() * task.heads.len()));
@@ -136,7 +138,8 @@ fn one_head(
     let step = (LINES / group).max(1);
     for from in task.rows.clone().step_by(step) {
         let rows = from..(from + step).min(task.rows.end);
-        let piece = Piece { job: 0, head: 0, segments: segments(&job, &rows), rows, out: 0 };
+        let segments = segments(&job, &rows);
+        let piece = Piece { job: 0, head: 0, rows, segments, out: 0, stride: out_width, place: 0..group * dim };
         SCRATCH.with_borrow_mut(|scratch| {
             gather(&job, &piece, scratch);
             let lines = piece.lines(&job);
@@ -145,7 +148,7 @@ fn one_head(
                 run(kernels, &job, &piece, segment, scratch);
                 scratch.total.merge(&scratch.segment, lines, job.padded());
             }
-            finish(&job, &piece, &scratch.total, &out, out_width);
+            finish(&job, &piece, &scratch.total, &out);
         });
     }
 }
