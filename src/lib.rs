@@ -16,7 +16,8 @@
 //! # Ok::<(), tallow::Error>(())
 //! ```
 //!
-//! Everything is synchronous and takes `&self`; a [`Model`] and an [`Embedder`] are `Send + Sync` and cheap to clone. Errors are one type,
+//! Everything is synchronous. A [`Model`] and an [`Embedder`] take `&self`, are `Send + Sync` and cheap to clone; a [`Session`] is one
+//! text's own, and is written to. Errors are one type,
 //! [`Error`], with a variant for each thing a caller can act on. Progress and warnings go to the `log` facade.
 //!
 //! The modules below are the layers it is built from, lowest first: [`spec`] and [`quant`] (plain definitions), [`sample`]
@@ -50,7 +51,7 @@ pub mod weights;
 pub use bytes::Bytes;
 pub use device::DeviceChoice;
 pub use embed::{EmbedIter, Embedder, Embedding, Embeddings, Truncated};
-pub use engine::{DoneReason, GenerateBatch, Generation, Logprobs, Model, Perplexity, Piece, Session, Usage};
+pub use engine::{DoneReason, GenerateBatch, Generation, JoinError, Logprobs, Model, Perplexity, Piece, Session, Usage};
 pub use error::{Error, Result};
 pub use load::{
     BeyondWindow, Checkpoint, Cost, Dense, EmbedSpec, Glance, Located, ModelInfo, Place, Remote, Similarity, cost, find,

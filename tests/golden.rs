@@ -182,10 +182,10 @@ fn texts_that_are_written_together_have_the_same_bits_as_alone() {
         let mut together = vec![Vec::new(); prompts.len()];
         for (i, prompt) in prompts.iter().enumerate() {
             batch.join(prompt, &options(i)).unwrap();
-            batch.step().unwrap().into_iter().for_each(|(i, piece)| together[i].push(piece));
+            batch.step().unwrap().into_iter().for_each(|(i, piece)| together[i].push(piece.unwrap()));
         }
         while batch.running() > 0 {
-            batch.step().unwrap().into_iter().for_each(|(i, piece)| together[i].push(piece));
+            batch.step().unwrap().into_iter().for_each(|(i, piece)| together[i].push(piece.unwrap()));
         }
         for (i, prompt) in prompts.iter().enumerate() {
             let mut session = model.session().unwrap();

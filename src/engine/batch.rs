@@ -23,7 +23,7 @@ use std::time::Instant;
 /// }
 /// while batch.running() > 0 {
 ///     for (number, piece) in batch.step()? {
-///         texts[number].push_str(&piece.text);
+///         texts[number].push_str(&piece?.text);
 ///     }
 /// }
 /// # Ok::<(), tallow::Error>(())
@@ -42,6 +42,51 @@ struct Member {
     writer: Writer,
     /// Those of the last position, where no forward of the batch has made them: after the prompt.
     first: Vec<f32>,
+    /// What ended the text, until the caller has it.
+    error: Option<Error>,
+    failed: bool,
+}
+
+impl Member {
+    fn runs(&self) -> bool {
+        self.writer.done_reason().is_none() && !self.failed
+    }
+
+    fn fail(&mut self, error: Error) {
+        (self.error, self.failed) = (Some(error), true);
+    }
+}
+
+/// Why a conversation does not take part in a batch, and its session, which holds what it held. Becomes the error alone by `?`.
+pub struct JoinError {
+    /// What went wrong.
+    pub error: Error,
+    /// The session that was to join.
+    pub session: Session,
+}
+
+impl std::fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinError").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Display for JoinError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<JoinError> for Error {
+    fn from(refused: JoinError) -> Error {
+        refused.error
+    }
 }
 
 impl GenerateBatch {
@@ -62,17 +107,27 @@ impl GenerateBatch {
     /// The same for a conversation, which `session` may have read in part; [`GenerateBatch::leave`] gives it back.
     ///
     /// # Errors
-    /// Those of [`Session::chat`], and [`Error::Input`] for a session of another model.
-    pub fn join_chat(&mut self, mut session: Session, messages: &[Message], options: &GenerateOptions) -> Result<usize> {
+    /// Those of [`Session::chat`], and [`Error::Input`] for a session of another model; with the session.
+    // As large as a session, which is what it has to be.
+    #[allow(clippy::result_large_err)]
+    pub fn join_chat(
+        &mut self,
+        mut session: Session,
+        messages: &[Message],
+        options: &GenerateOptions,
+    ) -> Result<usize, JoinError> {
         if !session.model().is(&self.model) {
-            return Err(Error::Input("a batch takes sessions of its own model; use model.session()".into()));
+            let error = Error::Input("a batch takes sessions of its own model; use model.session()".into());
+            return Err(JoinError { error, session });
         }
-        let (writer, first) = session.begin_chat(messages, options)?;
-        Ok(self.add(session, writer, first))
+        match session.begin_chat(messages, options) {
+            Ok((writer, first)) => Ok(self.add(session, writer, first)),
+            Err(error) => Err(JoinError { error, session }),
+        }
     }
 
     fn add(&mut self, session: Session, writer: Writer, first: Vec<f32>) -> usize {
-        self.members.push(Some(Member { session, writer, first }));
+        self.members.push(Some(Member { session, writer, first, error: None, failed: false }));
         self.members.len() - 1
     }
 
@@ -81,12 +136,12 @@ impl GenerateBatch {
         self.members.get_mut(number)?.take().map(|member| member.session)
     }
 
-    /// How many are not finished.
+    /// How many are neither finished nor failed.
     pub fn running(&self) -> usize {
-        self.members.iter().flatten().filter(|member| member.writer.done_reason().is_none()).count()
+        self.members.iter().flatten().filter(|member| member.runs()).count()
     }
 
-    /// Why number `number` ended; `None` while it runs, and once it has left.
+    /// Why number `number` ended; `None` while it runs, if it failed, and once it has left.
     pub fn done_reason(&self, number: usize) -> Option<DoneReason> {
         self.member(number)?.writer.done_reason()
     }
@@ -105,19 +160,18 @@ impl GenerateBatch {
         self.members.get(number)?.as_ref()
     }
 
-    /// Generates one token for each that runs. The pieces come with their numbers, in order.
+    /// Generates one token for each that runs. The pieces come with their numbers, in order. A text that can not go on, because no token
+    /// can be chosen, ends with an error in the place of a piece, and the others go on.
     ///
     /// # Errors
-    /// Those of a forward and of sampling. The texts keep what they had.
-    pub fn step(&mut self) -> Result<Vec<(usize, Piece)>> {
+    /// Those of a forward. Every text keeps what it had, and a further call tries once more.
+    pub fn step(&mut self) -> Result<Vec<(usize, Result<Piece>)>> {
         let clock = Instant::now();
-        let mut running: Vec<(usize, &mut Member)> =
-            self.members.iter_mut().enumerate().filter_map(|(i, member)| Some((i, member.as_mut()?))).collect();
-        running.retain_mut(|(_, member)| member.writer.done_reason().is_none());
+        let mut running: Vec<&mut Member> = self.members.iter_mut().flatten().filter(|member| member.runs()).collect();
         self.batch.clear();
         let mut caches = Vec::with_capacity(running.len());
-        for (_, member) in &mut running {
-            let Member { session, writer, first } = &mut **member;
+        for member in &mut running {
+            let Member { session, writer, first, .. } = &mut **member;
             if !writer.goes_on(session.has_room()) {
                 continue;
             }
@@ -132,26 +186,28 @@ impl GenerateBatch {
         if !caches.is_empty() {
             self.model.inner().network.logits(&self.batch, &mut caches, &mut self.logits)?;
         }
-        let mut failed = None;
         let mut rows = self.logits.chunks_exact(self.model.spec().vocab);
-        let mut pieces = Vec::new();
-        for (number, member) in running {
-            let Member { session, writer, first } = member;
-            if writer.done_reason().is_none() {
-                let was_read = session.pending().is_some();
-                session.read_pending();
-                let logits = if was_read { rows.next().unwrap_or_default() } else { &*first };
-                match writer.choose(logits) {
-                    Ok(Some(token)) => session.push(token),
+        for member in running {
+            if member.writer.done_reason().is_none() {
+                let was_read = member.session.pending().is_some();
+                member.session.read_pending();
+                let first = std::mem::take(&mut member.first);
+                let logits = if was_read { rows.next().unwrap_or_default() } else { &first };
+                match member.writer.choose(logits) {
+                    Ok(Some(token)) => member.session.push(token),
                     Ok(None) => {}
-                    // The others have been read in the same forward, and go on.
-                    Err(error) => failed = failed.or(Some(error)),
+                    Err(error) => member.fail(error),
                 }
-                *first = Vec::new();
             }
-            pieces.extend(std::iter::from_fn(|| writer.piece()).map(|piece| (number, piece)));
-            writer.spend(clock.elapsed());
+            member.writer.spend(clock.elapsed());
         }
-        failed.map_or(Ok(pieces), Err)
+        // Of all members: a text may have ended in a step whose forward failed.
+        let mut pieces = Vec::new();
+        for (number, member) in self.members.iter_mut().enumerate() {
+            let Some(Member { writer, error, .. }) = member else { continue };
+            pieces.extend(std::iter::from_fn(|| writer.piece()).map(|piece| (number, Ok(piece))));
+            pieces.extend(error.take().map(|error| (number, Err(error))));
+        }
+        Ok(pieces)
     }
 }

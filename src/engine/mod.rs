@@ -17,7 +17,7 @@ use crate::options::{GenerateOptions, LoadOptions};
 use crate::sources::Found;
 use crate::spec::Spec;
 use crate::text::{ChatTemplate, Tokenizer};
-pub use batch::GenerateBatch;
+pub use batch::{GenerateBatch, JoinError};
 pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
 pub use perplexity::Perplexity;
 pub use session::Session;

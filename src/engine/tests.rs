@@ -111,7 +111,9 @@ fn a_batch_writes_each_text_as_it_would_be_alone_whoever_joins_and_leaves() {
     let expected: Vec<_> = (0..4).map(alone).collect();
     let mut batch = model.generate_batch();
     let mut texts = vec![String::new(); 4];
-    let mut take = |pieces: Vec<(usize, Piece)>| pieces.into_iter().for_each(|(i, piece)| texts[i].push_str(&piece.text));
+    let mut take = |pieces: Vec<(usize, Result<Piece>)>| {
+        pieces.into_iter().for_each(|(i, piece)| texts[i].push_str(&piece.unwrap().text));
+    };
     assert_eq!(batch.join(prompts[0], &options(0)).unwrap(), 0);
     assert_eq!(batch.join(prompts[1], &options(1)).unwrap(), 1);
     take(batch.step().unwrap());
@@ -137,6 +139,36 @@ fn a_batch_writes_each_text_as_it_would_be_alone_whoever_joins_and_leaves() {
 }
 
 #[test]
+fn a_text_of_a_batch_that_can_not_go_on_ends_with_its_error_and_the_others_lose_nothing() {
+    let (model, _) = counter();
+    let forbidden = (0..model.spec().vocab as u32).map(|token| (token, f32::NEG_INFINITY)).collect();
+    let stuck = GenerateOptions { sampling: SampleOptions { logit_bias: forbidden, ..SampleOptions::greedy() }, ..greedy(9) };
+    let mut batch = model.generate_batch();
+    batch.join("The river", &greedy(6)).unwrap();
+    let (mut text, mut errors) = (String::new(), 0);
+    for step in 0.. {
+        if step == 2 {
+            assert_eq!(batch.join("x", &stuck).unwrap(), 1);
+        }
+        if batch.running() == 0 {
+            break;
+        }
+        for (number, piece) in batch.step().unwrap() {
+            match piece {
+                Ok(piece) => text.push_str(&piece.text),
+                Err(error) => {
+                    assert!((number, error.to_string().contains("no token can be chosen")) == (1, true), "{number}: {error}");
+                    errors += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(errors, 1);
+    assert_eq!(text, model.session().unwrap().generate("The river", &greedy(6)).unwrap().text().unwrap());
+    assert_eq!((batch.done_reason(0), batch.done_reason(1)), (Some(DoneReason::Length), None));
+}
+
+#[test]
 fn a_batch_takes_sessions_of_its_own_model_only_and_goes_on_with_their_cache() {
     let (model, _) = counter_of(256);
     let (other, _) = counter_of(256);
@@ -145,8 +177,14 @@ fn a_batch_takes_sessions_of_its_own_model_only_and_goes_on_with_their_cache() {
     let answer = session.chat(&talk, &greedy(3)).unwrap().text().unwrap();
     talk.extend([Message::assistant(answer), Message::user("And then?")]);
     let mut batch = model.generate_batch();
-    assert!(matches!(batch.join_chat(other.session().unwrap(), &talk, &greedy(1)), Err(Error::Input(_))));
-    let number = batch.join_chat(session, &talk, &greedy(2)).unwrap();
+    let refused = batch.join_chat(other.session().unwrap(), &talk, &greedy(1)).unwrap_err();
+    assert!(matches!(refused.error, Error::Input(_)));
+    // What can not join comes back as it was.
+    let read = session.tokens();
+    let refused = batch.join_chat(session, &[Message::user("word ".repeat(300))], &greedy(2)).unwrap_err();
+    assert!(matches!(refused.error, Error::ContextOverflow { .. }), "{refused}");
+    assert_eq!(refused.session.tokens(), read);
+    let number = batch.join_chat(refused.session, &talk, &greedy(2)).unwrap();
     assert!(batch.usage(number).unwrap().cached_tokens > 5);
     while batch.running() > 0 {
         batch.step().unwrap();
