@@ -90,9 +90,9 @@ pub enum Error {
         /// Positions there are.
         limit: usize,
     },
-    /// The newest message of a chat does not fit into the context, with the system message and without any other.
+    /// The newest question of a chat, and what follows it, does not fit into the context with the system messages alone.
     #[error(
-        "context overflow: the newest message (with the system message) needs {wanted} tokens, the context holds {limit}; shorten it or raise the context size"
+        "context overflow: the newest message (from the last question on, with system messages) needs {wanted} tokens, the context holds {limit}; shorten it or raise the context size"
     )]
     MessageTooLong {
         /// Positions needed.

@@ -38,8 +38,8 @@ pub enum Overflow {
     /// more than half.
     ///
     /// In a text the oldest tokens are dropped, all but a leading BOS. In a chat whole messages are, from the oldest on, a
-    /// question always with its answers; the system message and the newest message stay. If these alone leave less room than
-    /// that, the room is what they leave; if they do not fit at all, that is [`Error::MessageTooLong`].
+    /// question always with its answers; system messages and the newest question, with what follows it, stay. If these alone
+    /// leave less room than that, the room is what they leave; if they do not fit at all, that is [`Error::MessageTooLong`].
     ///
     /// What was dropped is a warning in the log and counted in [`Usage::truncated_tokens`](crate::Usage) and
     /// [`Usage::truncated_messages`](crate::Usage). A caller that goes on with the chat should drop as many messages from

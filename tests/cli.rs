@@ -105,7 +105,9 @@ fn raw_greedy_tokens_are_those_of_transformers() {
             let answer = json(output(&args));
             assert_eq!(answer["prompt_tokens"], prompt["input_ids"], "{case}: {text}");
             assert_eq!(answer["tokens"], prompt["greedy_ids"], "{case}: {text}");
-            assert_eq!(answer["response"], prompt["greedy_text"], "{case}: {text}");
+            // transformers was asked for the answer as a text of its own, which loses SentencePiece's space in front.
+            let (response, own) = (answer["response"].as_str().unwrap(), prompt["greedy_text"].as_str().unwrap());
+            assert!(response == own || response.strip_prefix(' ') == Some(own), "{case}: {text}: {response:?}, not {own:?}");
             assert_eq!(answer["done_reason"], "length");
         }
     }

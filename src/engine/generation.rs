@@ -60,7 +60,7 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Tokens dropped from a prompt that was too long.
     pub truncated_tokens: usize,
-    /// Messages dropped from a chat that was too long: the oldest but the system message.
+    /// Messages dropped from a chat that was too long: the oldest but system messages.
     pub truncated_messages: usize,
     /// Time to read the prompt.
     pub prompt_time: Duration,
@@ -86,8 +86,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// For what follows `prompt`, until one of `end_ids`.
-    pub fn new(tokenizer: &Tokenizer, prompt: Prompt, end_ids: Vec<u32>, options: &GenerateOptions) -> Result<Writer> {
+    /// For what follows `prompt`, as `start` says, until one of `end_ids`.
+    pub fn new(
+        tokenizer: &Tokenizer,
+        prompt: Prompt,
+        start: Start,
+        end_ids: Vec<u32>,
+        options: &GenerateOptions,
+    ) -> Result<Writer> {
         let seed = options.seed.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
         let usage = Usage {
             prompt_tokens: prompt.tokens.len(),
@@ -101,7 +107,7 @@ impl Writer {
             seed,
             end_ids,
             sampler: Sampler::new(&options.sampling, seed)?,
-            detokeniser: Detokeniser::new(tokenizer, Start::Text).stop_at(options.stop.iter().cloned()),
+            detokeniser: Detokeniser::new(tokenizer, start).stop_at(options.stop.iter().cloned()),
             prompt_len: prompt.tokens.len(),
             history: prompt.tokens,
             ready: VecDeque::new(),

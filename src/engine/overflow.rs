@@ -78,17 +78,19 @@ fn room(limit: usize, options: &GenerateOptions) -> usize {
     options.max_tokens.unwrap_or(limit / 4).clamp(1, (limit / 2).max(1))
 }
 
-/// Drops the oldest question with its answers: everything between the leading system messages and the second question. The
-/// last question, with what follows it, stays; returns whether there was anything else.
+/// Drops the oldest question with its answers: everything before the second message of the role that the first one has, but for
+/// system messages. The last question, with what follows it, stays; returns whether there was anything else.
 fn drop_oldest(messages: &mut Vec<Message>) -> bool {
     let is_system = |message: &Message| matches!(message.role.as_str(), "system" | "developer");
-    let first = messages.iter().position(|message| !is_system(message)).unwrap_or(messages.len());
-    let next = messages.iter().enumerate().skip(first + 1).find(|(_, message)| message.role == "user");
-    match next.map(|(at, _)| at) {
-        Some(next) => {
-            messages.drain(first..next);
-            true
-        }
-        None => false,
-    }
+    let mut questions = messages.iter().enumerate().filter(|(_, message)| !is_system(message));
+    let Some((_, first)) = questions.next() else { return false };
+    // A chat may begin with an answer.
+    let role = if messages.iter().any(|message| message.role == "user") { "user" } else { &first.role };
+    let Some(next) = questions.find(|(_, message)| message.role == role).map(|(at, _)| at) else { return false };
+    let mut at = 0;
+    messages.retain(|message| {
+        at += 1;
+        at > next || is_system(message)
+    });
+    true
 }

@@ -59,9 +59,9 @@ impl Model {
         // An encoder has no logits, and says so before anything is counted.
         self.session()?;
         let tokens = self.tokenizer().encode(text, true)?;
-        if tokens.len() < 2 * context {
+        let need = context.saturating_mul(2);
+        if tokens.len() < need {
             let have = tokens.len();
-            let need = 2 * context;
             return Err(Error::Input(format!(
                 "perplexity over a context of {context} needs {need} tokens, the text has {have}"
             )));

@@ -6,7 +6,7 @@ use super::{CHUNK, Generation, Model};
 use crate::error::{Error, Result};
 use crate::nn::{Batch, KvCache};
 use crate::options::{Cancel, GenerateOptions};
-use crate::text::Message;
+use crate::text::{Message, Start};
 use std::time::{Duration, Instant};
 
 /// A text in progress: the tokens read so far and their cache.
@@ -130,7 +130,9 @@ impl Session {
         let all = self.tokens().iter().chain(new).copied().collect();
         let end_ids = self.model.end_ids().to_vec();
         let (all, dropped) = overflow::fit_text(&self.model, all, self.model.context(), options)?;
-        self.start(all, dropped, end_ids, options)
+        let has_text = all.iter().any(|token| !self.model.tokenizer().is_special(*token));
+        let start = if has_text { Start::Continuation } else { Start::Text };
+        self.start(all, dropped, start, end_ids, options)
     }
 
     /// Reads the messages, likewise.
@@ -145,13 +147,14 @@ impl Session {
         let (all, dropped) = overflow::fit_chat(&self.model, template, messages, self.model.context(), options)?;
         let turn_end = template.turn_end(self.model.tokenizer());
         let end_ids = self.model.end_ids().iter().copied().chain(turn_end).collect();
-        self.start(all, dropped, end_ids, options)
+        self.start(all, dropped, Start::Text, end_ids, options)
     }
 
     fn start(
         &mut self,
         all: Vec<u32>,
         dropped: Dropped,
+        start: Start,
         end_ids: Vec<u32>,
         options: &GenerateOptions,
     ) -> Result<(Writer, Vec<f32>)> {
@@ -162,7 +165,7 @@ impl Session {
         let clock = Instant::now();
         let (cached, logits) = self.read(&all, options.cancel.as_ref())?;
         let prompt = Prompt { tokens: all, cached, dropped, time: clock.elapsed() };
-        Ok((Writer::new(self.model.tokenizer(), prompt, end_ids, options)?, logits))
+        Ok((Writer::new(self.model.tokenizer(), prompt, start, end_ids, options)?, logits))
     }
 
     /// Makes the cache hold exactly `all`; returns how many of its tokens were there already, and the last position's logits.

@@ -286,6 +286,26 @@ fn a_message_that_does_not_fit_alone_is_an_error_that_says_so() {
 }
 
 #[test]
+fn roles_of_other_names_are_dropped_likewise_and_system_messages_stay_wherever_they_are() {
+    let (model, _) = counter_of(120);
+    let template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}";
+    let template = crate::text::ChatTemplate::new(template, &crate::text::SpecialTokens::default()).unwrap();
+    let options = GenerateOptions { overflow: Overflow::Truncate, ..greedy(8) };
+    let long = "word ".repeat(100);
+    let fit = |talk: &[Message]| {
+        super::overflow::fit_chat(&model, &template, talk, 120, &options)
+            .map(|(tokens, dropped)| (model.tokenizer().decode(&tokens, false).unwrap(), dropped.messages))
+    };
+    let talk = [Message::new("human", long.as_str()), Message::new("ai", "ok"), Message::new("human", "and?")];
+    assert_eq!(fit(&talk).unwrap(), ("[human]and?\n".to_owned(), 2));
+    let talk = [Message::user(long.as_str()), Message::system("Be brief."), Message::user("and?")];
+    assert_eq!(fit(&talk).unwrap(), ("[system]Be brief.\n[user]and?\n".to_owned(), 1));
+    // A question and what a tool said to it belong together.
+    let talk = [Message::user("x"), Message::assistant("ok"), Message::user("hi"), Message::new("tool", long.as_str())];
+    assert!(matches!(fit(&talk), Err(Error::MessageTooLong { .. })));
+}
+
+#[test]
 fn what_was_dropped_stays_dropped_so_that_the_next_turn_reads_only_what_is_new() {
     let (mut talk, options) = long_talk(6);
     let (model, read) = counter_of(prompt_of(&counter_of(4096).0, &talk).len());

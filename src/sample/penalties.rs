@@ -37,8 +37,10 @@ impl Penalties {
         self.recent.sort_unstable();
         for run in self.recent.chunk_by(|a, b| a == b) {
             if let Some(logit) = logits.get_mut(run[0] as usize) {
-                *logit = if *logit > 0.0 { *logit / self.repeat } else { *logit * self.repeat };
-                *logit -= run.len() as f32 * self.frequency + self.presence;
+                let moved = if *logit > 0.0 { *logit / self.repeat } else { *logit * self.repeat };
+                let moved = moved - (run.len() as f32 * self.frequency + self.presence);
+                // The largest penalties go beyond what a number holds; what was none before stays so.
+                *logit = if logit.is_finite() { moved.clamp(f32::MIN, f32::MAX) } else { moved };
             }
         }
     }
@@ -92,6 +94,14 @@ mod tests {
     fn a_banned_token_stays_banned() {
         let options = SampleOptions { repeat_penalty: 2.0, presence_penalty: -1.0, ..SampleOptions::default() };
         assert_eq!(penalised(options, &[f32::NEG_INFINITY], &[0]), [f32::NEG_INFINITY]);
+    }
+
+    #[test]
+    fn extreme_penalties_leave_numbers() {
+        let options = SampleOptions { repeat_penalty: 1e-45, ..SampleOptions::default() };
+        assert_eq!(penalised(options, &[4.0, 0.0], &[0, 1]), [f32::MAX, 0.0]);
+        let options = SampleOptions { frequency_penalty: f32::MIN, ..SampleOptions::default() };
+        assert_eq!(penalised(options, &[4.0, 0.0], &[0, 0, 1]), [f32::MAX, f32::MAX]);
     }
 
     #[test]

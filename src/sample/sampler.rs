@@ -97,7 +97,9 @@ impl Sampler {
                 let many = logits.len();
                 return Err(Error::Input(format!("logit_bias: token {token} is outside the vocabulary of {many}")));
             };
-            *logit += bias;
+            let moved = *logit + bias;
+            // Biases may be given twice and go beyond what a number holds.
+            *logit = if logit.is_finite() { moved.min(f32::MAX) } else { moved };
         }
         if let Some(penalties) = &mut self.penalties {
             penalties.apply(&mut self.adjusted, history);
