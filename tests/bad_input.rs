@@ -184,6 +184,42 @@ fn templates_that_do_not_parse_raise_or_never_end_give_an_error() {
     let message = error(endless);
     assert!(!message.is_empty(), "{message}");
     error("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}");
+    // What goes deeper than any real template, and than a thread's usual stack.
+    let chain = |part: &str| with(&format!("{{{{ 1{} }}}}", part.repeat(120_000 / part.len())));
+    assert_eq!(chain("+1").unwrap(), "60001");
+    assert_eq!(chain(" if 1 else 1").unwrap(), "1");
+    assert!(chain(".a").is_err());
+    let nested = |then: &str| {
+        let grow = "{% set ns.x = [[[[[[[[[[ns.x]]]]]]]]]] %}";
+        with(&format!("{{% set ns = namespace(x=[]) %}}{{% for i in range(10000) %}}{grow}{{% endfor %}}{then}"))
+    };
+    assert_eq!(nested("").unwrap(), "");
+    assert_eq!(nested("{{ ns.x|string|length }}").unwrap(), "200002");
+    assert_eq!(nested("{{ ns.x|tojson|length }}").unwrap(), "200002");
+    assert!(error(&"x".repeat(200_000)).contains("expected at most"));
+    let clock = std::time::Instant::now();
+    assert_eq!(with(&"{% if 1 %}{% endif %}".repeat(6_000)).unwrap(), "");
+    assert_eq!(with(&format!("{{% raw %}}{}{{% endraw %}}", "{%".repeat(60_000))).unwrap().len(), 120_000);
+    assert!(clock.elapsed().as_secs() < 20, "{:?}", clock.elapsed());
+}
+
+#[test]
+fn a_tokenizer_whose_rules_can_not_be_applied_is_an_error_and_no_panic() {
+    let damaged = |test: &str, change: fn(&mut Value)| {
+        let folder = copy("gpt2-hub", test);
+        edit(&folder.join("tokenizer.json"), change);
+        let encoded = load(&folder).and_then(|model| model.tokenizer().encode("The river", true));
+        assert_says(&encoded.unwrap_err(), &["the tokenizer is damaged"]);
+    };
+    damaged("tokenizer-replace", |t| {
+        t["normalizer"] = json!({"type": "Replace", "pattern": {"String": ""}, "content": "x"});
+    });
+    damaged("tokenizer-special", |t| {
+        let single = json!([{"SpecialToken": {"id": "nope", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]);
+        let pair = json!([{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}]);
+        t["post_processor"] = json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": {}});
+    });
+    damaged("tokenizer-prefix", |t| t["model"]["continuing_subword_prefix"] = json!("##########"));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// How much of a GGUF file is read at first: most headers with a vocabulary of 32 thousand tokens end before it.
 const FIRST: u64 = 1 << 20;
-/// The safetensors format's own limit.
+/// The most bytes of a header, or of a file of settings: the safetensors format's own limit.
 const LONGEST: u64 = 100_000_000;
 
 /// What it takes to run a model.
@@ -146,7 +146,12 @@ pub fn cost(files: &[Remote<'_>], read: impl Fn(&str, Range<u64>) -> Result<Vec<
         let bytes = match path.rsplit('.').next().unwrap_or_default() {
             "gguf" => gguf_header(path, size, |range| read(path, range))?,
             "safetensors" => safetensors_header(path, size, |range| read(path, range))?,
-            "json" if path == "config.json" || path.ends_with(".index.json") => read(path, 0..size)?,
+            "json" if path == "config.json" || path.ends_with(".index.json") => {
+                if size > LONGEST {
+                    return Err(Error::corrupt(path, format!("has {size} bytes, expected at most {LONGEST}")));
+                }
+                read(path, 0..size)?
+            }
             _ => continue,
         };
         headers.push((path, bytes, size));
@@ -174,6 +179,9 @@ fn gguf_header(path: &str, size: u64, read: impl Fn(Range<u64>) -> Result<Vec<u8
         let have = bytes.len() as u64;
         if gguf_header_len(&bytes, path)?.is_some() || have >= size {
             return Ok(bytes);
+        }
+        if have >= LONGEST {
+            return Err(Error::corrupt(path, format!("its header has more than {LONGEST} bytes")));
         }
         let more = read(have..size.min(have * 2))?;
         if more.is_empty() {
@@ -313,6 +321,19 @@ mod tests {
             |_: &str, range: Range<u64>| Ok(b"GGUF\x03\0\0\0"[range.start as usize..(range.end as usize).min(8)].to_vec());
         let error = cost(&[Remote { path: "a.gguf", size: 8 }], cut).unwrap_err().to_string();
         assert!(error.contains("a.gguf") && error.contains("cut short"), "{error}");
+        // A header that does not end is not read to the end of the file.
+        let (size, read) = (1 << 40, Cell::new(0));
+        let endless = |_: &str, range: Range<u64>| {
+            read.set(range.end);
+            let mut bytes =
+                b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0a\x08\0\0\0\0\0\0\0\x80\0\0\0".to_vec();
+            bytes.resize(range.end as usize, 0);
+            Ok(bytes.split_off(range.start as usize))
+        };
+        let error = cost(&[Remote { path: "a.gguf", size }], endless).unwrap_err().to_string();
+        assert!(error.contains("a.gguf") && error.contains("header") && read.get() < 4 * LONGEST, "{error}");
+        let error = cost(&[Remote { path: "config.json", size }], |_, _| Ok(Vec::new())).unwrap_err().to_string();
+        assert!(error.starts_with("config.json: has 1099511627776 bytes"), "{error}");
         let outside = [Remote { path: "../config.json", size: 2 }, Remote { path: "/x.index.json", size: 2 }];
         for file in outside {
             assert!(cost(&[file], |_, _| Ok(b"{}".to_vec())).is_err());

@@ -283,7 +283,13 @@ fn prompts(spec: &mut EmbedSpec, config: &Json, file: &str) -> Result<()> {
     let texts = config.get("prompts").and_then(Json::as_object).into_iter().flatten();
     spec.prompts = texts.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned()))).collect();
     spec.default_prompt = config.get("default_prompt_name").and_then(Json::as_str).map(str::to_owned);
-    spec.dimensions = config.get("truncate_dim").and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok());
+    spec.dimensions = match config.get("truncate_dim").filter(|dim| !dim.is_null()) {
+        None => None,
+        Some(dim) => match dim.as_u64().and_then(|n| usize::try_from(n).ok()) {
+            Some(dim) if dim > 0 => Some(dim),
+            _ => return Err(Error::corrupt(file, format!("key truncate_dim: is {dim}, expected a number of dimensions"))),
+        },
+    };
     spec.similarity = match config.get("similarity_fn_name").and_then(Json::as_str) {
         None | Some("cosine") => Similarity::Cosine,
         Some("dot" | "dot_score") => Similarity::Dot,

@@ -96,7 +96,11 @@ impl<C: Compute> Transformer<C> {
             let limit = self.spec.context;
             return if longest > limit { Err(Error::ContextOverflow { wanted: longest, limit }) } else { Ok(()) };
         }
-        if batch.sequences() != caches.len() || caches.iter().any(|cache| cache.layers.len() != self.blocks.len()) {
+        let is_ours = |cache: &&mut KvCache| {
+            let mut layers = cache.layers.iter().zip(&self.blocks);
+            cache.layers.len() == self.blocks.len() && layers.all(|(layer, block)| layer.is_of(&block.heads))
+        };
+        if batch.sequences() != caches.len() || !caches.iter().all(is_ours) {
             return Err(Error::Input("a batch needs one cache of this model for each sequence".into()));
         }
         caches.iter().enumerate().try_for_each(|(i, cache)| cache.reserve(batch.rows(i).len()))

@@ -9,6 +9,7 @@
 //! [`KvCache::truncate`] keeps nothing where a window layer has forgotten too much, and whoever owns the tokens reads them
 //! again.
 
+use super::Heads;
 use crate::error::{Error, Result};
 use crate::kernels::Rows;
 use candle_core::Tensor;
@@ -118,6 +119,18 @@ impl KvLayer {
             Held::Host { keys, values } => (keys, values),
             Held::Device(_) => (&[], &[]),
         }
+    }
+
+    /// Whether these are keys and values of so many heads of that width; what holds nothing yet is of any.
+    pub(crate) fn is_of(&self, heads: &Heads) -> bool {
+        let fits = match &self.held {
+            Held::Host { keys, .. } => keys.len() == heads.kv_heads && keys.iter().all(|k| k.dim() == heads.head_dim),
+            Held::Device(None) => true,
+            Held::Device(Some((keys, _))) => {
+                matches!(*keys.dims(), [n, _, dim] if (n, dim) == (heads.kv_heads, heads.head_dim))
+            }
+        };
+        fits && self.window == heads.window
     }
 
     fn clear(&mut self) {

@@ -2,11 +2,11 @@
 //!
 //! The result is what transformers' `apply_chat_template` gives, byte for byte: its Jinja settings (`trim_blocks`,
 //! `lstrip_blocks`, no escaping), its globals (`raise_exception`, `strftime_now`), its `tojson`, and Python's string methods.
-//! A template comes with a model and is not to be trusted: rendering is cut off after a fixed amount of work, and nothing is
-//! reachable from it.
+//! A template comes with a model and is not to be trusted: its length is limited, rendering is cut off after a fixed amount of
+//! work, both have a stack of their own, and nothing is reachable from it.
 //!
-//! Differences that remain: the clock is UTC, not local time; arithmetic on strings that grows them without end is bounded
-//! by the work limit, not by a memory limit of its own.
+//! Differences that remain: the clock is UTC, not local time. What is not bounded is memory: minijinja has no limit for it, and a
+//! template that doubles a string again and again comes to the end of it sooner than to that of its work.
 
 use super::message::Message;
 use super::python::{self, Json, Side};
@@ -18,8 +18,14 @@ use minijinja::value::{Kwargs, Serde, Value, ValueKind, from_args};
 use minijinja::{Environment, ErrorKind, State};
 use std::collections::BTreeMap;
 
-/// Instructions that one rendering may take. A long chat takes some hundred per message.
-const FUEL: u64 = 20_000_000;
+/// The longest template, in bytes; the longest that are published have some 20 KB.
+const LONGEST: usize = 1 << 17;
+/// Instructions that one rendering may take, and some more for each message, of which a long chat takes some hundred.
+const FUEL: u64 = 500_000;
+const FUEL_PER_MESSAGE: u64 = 5_000;
+/// Bytes of stack. minijinja calls itself for each level of an expression and of a value, to compile it, to print it and to drop it,
+/// and knows no limit: the stack has room for the levels that so long a source, and so much work, can make.
+const STACK: usize = 512 << 20;
 /// How deep macros may call each other.
 const DEPTH: usize = 200;
 const NAME: &str = "chat template";
@@ -46,7 +52,6 @@ impl ChatTemplate {
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true);
         environment.set_syntax(syntax.build().map_err(|e| failed(&e))?);
-        environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(DEPTH);
         environment.set_unknown_method_callback(method);
         environment.add_filter("tojson", to_json);
@@ -58,7 +63,13 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
         });
-        environment.add_template_owned(NAME, prepare(source)).map_err(|e| failed(&e))?;
+        if source.len() > LONGEST {
+            return Err(Error::Template(format!("it has {} bytes, expected at most {LONGEST}", source.len())));
+        }
+        let environment = apart(move || {
+            environment.add_template_owned(NAME, prepare(source)).map_err(|e| failed(&e))?;
+            Ok(environment)
+        })?;
         let tokens = tokens.variables().map(|(name, text)| (name, Value::from(text))).collect();
         Ok(ChatTemplate { environment, tokens }.with_clock(None))
     }
@@ -75,8 +86,8 @@ impl ChatTemplate {
     /// The prompt for `messages`. With `add_generation_prompt` it ends where the assistant begins to speak. Special tokens
     /// are in the text: encode it without adding them again.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let messages = messages.iter().map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]));
-        self.render_value(messages.collect(), add_generation_prompt)
+        let values = messages.iter().map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]));
+        self.render_value(values.collect(), messages.len(), add_generation_prompt)
     }
 
     /// The same for messages as JSON, whose content may be a list of parts and which may carry further keys.
@@ -85,18 +96,24 @@ impl ChatTemplate {
             return Err(Error::Input("messages must be a list of objects with `role` and `content`".into()));
         }
         let mut messages = messages.clone();
-        messages.as_array_mut().into_iter().flatten().for_each(alias_reasoning);
-        self.render_value(Value::from(Serde(messages)), add_generation_prompt)
+        let list = messages.as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+        list.iter_mut().for_each(alias_reasoning);
+        let count = list.len();
+        self.render_value(Value::from(Serde(messages)), count, add_generation_prompt)
     }
 
-    fn render_value(&self, messages: Value, add_generation_prompt: bool) -> Result<String> {
+    fn render_value(&self, messages: Value, count: usize, add_generation_prompt: bool) -> Result<String> {
         let mut context = self.tokens.clone();
         context.insert("messages", messages);
         context.insert("tools", Value::from(()));
         context.insert("documents", Value::from(()));
         context.insert("add_generation_prompt", Value::from(add_generation_prompt));
-        let template = self.environment.get_template(NAME).map_err(|e| failed(&e))?;
-        template.render(Value::from_pairs(context)).map_err(|e| failed(&e))
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * count as u64));
+        apart(move || {
+            let template = environment.get_template(NAME).map_err(|e| failed(&e))?;
+            template.render(Value::from_pairs(context)).map_err(|e| failed(&e))
+        })
     }
 
     /// The special token that the template writes after an assistant's message, and that a model trained on it ends its
@@ -108,6 +125,15 @@ impl ChatTemplate {
         let first = *tokenizer.encode(after.trim_start(), false).ok()?.first()?;
         Some(first).filter(|&id| tokenizer.is_special(id))
     }
+}
+
+/// Runs `work` on a thread that has the stack for it.
+fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("tallow-template".into()).stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, work).map_err(|e| Error::Template(format!("no thread can be started: {e}")))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// A message's reasoning goes by three names; transformers gives templates the two that they read.
@@ -141,7 +167,7 @@ fn failed(error: &minijinja::Error) -> Error {
             return Error::Template(message.clone());
         }
         if cause.downcast_ref::<minijinja::Error>().is_some_and(|e| e.kind() == ErrorKind::OutOfFuel) {
-            return Error::Template(format!("it does not end: stopped after {FUEL} instructions"));
+            return Error::Template("it does not end: stopped after too many instructions".into());
         }
         next = cause.source();
     }
@@ -157,13 +183,13 @@ fn prepare(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source.as_str();
     let mut raw = false;
-    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{{")).chain(rest.find("{#")).min() {
+    while let Some(at) = next_tag(rest) {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
         let len = match tag.as_bytes()[1] {
             b'#' if !raw => tag.find("#}").map_or(tag.len(), |end| end + 2),
             b'{' if !raw => tag_len(tag, "}}"),
-            b'%' => tag_len(tag, "%}"),
+            b'%' if !raw || ends_raw(tag) => tag_len(tag, "%}"),
             _ => 2,
         };
         let (tag, after) = tag.split_at(len);
@@ -172,12 +198,6 @@ fn prepare(source: &str) -> String {
         let word = inner.map(|inner| inner.trim_matches(['-', '+']).trim());
         match word {
             Some("endraw") => raw = false,
-            Some(_) if raw => {
-                // A tag in raw text is text; look for the end of raw text inside of it.
-                out.push_str("{%");
-                rest = &source[source.len() - rest.len() - tag.len() + 2..];
-                continue;
-            }
             Some("raw") => raw = true,
             Some("generation") => {
                 out.push_str(&tag.replacen("generation", "with", 1));
@@ -193,6 +213,17 @@ fn prepare(source: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Where the next tag begins.
+fn next_tag(text: &str) -> Option<usize> {
+    text.as_bytes().windows(2).position(|pair| matches!(pair, b"{%" | b"{{" | b"{#"))
+}
+
+/// Whether a `{%` is the end of raw text, in which nothing else is a tag.
+fn ends_raw(tag: &str) -> bool {
+    let word = tag[2..].trim_start_matches(['-', '+']).trim_start();
+    word.strip_prefix("endraw").is_some_and(|rest| rest.trim_start().trim_start_matches(['-', '+']).starts_with("%}"))
 }
 
 /// The length of a tag that ends with `close`, which does not count inside of string literals.

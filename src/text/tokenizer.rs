@@ -58,7 +58,7 @@ impl Tokenizer {
         // `parse` is compiled in the tokenizers crate; its generic `from_bytes` would be compiled here, again.
         let text = std::str::from_utf8(bytes).map_err(|e| Error::corrupt(file, e.to_string()))?;
         let mut tokenizer: tokenizers::Tokenizer =
-            text.parse().map_err(|e: tokenizers::Error| Error::corrupt(file, e.to_string()))?;
+            caught(|| text.parse()).map_err(|e: tokenizers::Error| Error::corrupt(file, e.to_string()))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| Error::corrupt(file, e.to_string()))?;
         Ok(Self::new(tokenizer, SpecialIds::default()))
@@ -70,10 +70,10 @@ impl Tokenizer {
         let file = vocab.file.clone();
         let ids = vocab.special_ids();
         let tokenizer = match vocab.model.as_str() {
-            "gpt2" => byte_level(&vocab, &ids),
-            "llama" => sentence_piece(&vocab, &ids),
-            "bert" => word_piece(&vocab, &ids),
-            "t5" => unigram(&vocab, &ids),
+            "gpt2" => caught(|| byte_level(&vocab, &ids)),
+            "llama" => caught(|| sentence_piece(&vocab, &ids)),
+            "bert" => caught(|| word_piece(&vocab, &ids)),
+            "t5" => caught(|| unigram(&vocab, &ids)),
             other => {
                 let what = format!("{file}: the tokenizer {other:?} (tokenizer.ggml.model)");
                 return Err(Error::unsupported(what, "gpt2, llama, bert, t5"));
@@ -110,7 +110,7 @@ impl Tokenizer {
     /// The ids of `text`. With `special`, the tokenizer's own BOS and EOS rules are applied; special tokens that the text
     /// spells out are recognised either way.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.tokenizer.encode_fast(text, special);
+        let encoding = caught(|| self.inner.tokenizer.encode_fast(text, special));
         let encoding = encoding.map_err(|e| Error::Input(format!("the text can not be tokenised: {e}")))?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -120,12 +120,12 @@ impl Tokenizer {
     pub fn encode_within(&self, text: &str, limit: usize) -> Result<(Vec<u32>, usize)> {
         let wrong = |e: tokenizers::Error| Error::Input(format!("the text can not be tokenised: {e}"));
         let tokenizer = &self.inner.tokenizer;
-        let mut encoding = tokenizer.encode_fast(text, false).map_err(wrong)?;
+        let mut encoding = caught(|| tokenizer.encode_fast(text, false)).map_err(wrong)?;
         let wanted = encoding.len() + self.added_tokens();
         encoding.truncate(limit.saturating_sub(self.added_tokens()), 0, TruncationDirection::Right);
         // What does not fit is kept aside, cut in pieces.
         encoding.take_overflowing();
-        let encoding = tokenizer.post_process(encoding, None, true).map_err(wrong)?;
+        let encoding = caught(|| tokenizer.post_process(encoding, None, true)).map_err(wrong)?;
         Ok((encoding.get_ids().to_vec(), wanted))
     }
 
@@ -136,7 +136,7 @@ impl Tokenizer {
 
     /// The text of `ids`; `skip_special` leaves special tokens out. Ids outside the vocabulary decode to nothing.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        let text = self.inner.tokenizer.decode(ids, skip_special);
+        let text = caught(|| self.inner.tokenizer.decode(ids, skip_special));
         text.map_err(|e| Error::Input(format!("the tokens can not be decoded: {e}")))
     }
 
@@ -311,6 +311,14 @@ fn word_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers:
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(WordPieceDecoder::new("##".to_owned(), true)));
     finish(tokenizer, vocab, ids, true, true)
+}
+
+/// Calls the tokenizers crate, which panics where a file is inconsistent in ways that it does not check.
+fn caught<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("the tokenizer is damaged: {}", text.unwrap_or("its rules can not be applied")).into())
+    })
 }
 
 /// SentencePiece Unigram (Kudo 2018): the most probable pieces, behind the file's own normalisation of characters.

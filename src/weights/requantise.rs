@@ -1,8 +1,8 @@
 //! Float matrices of the blocks, made into quantised ones when a model is loaded.
 //!
 //! The tables of tokens and positions, of which single rows are read, the output matrix, the router of a mixture and all
-//! vectors stay as they are; so does a matrix whose rows are no whole number of blocks, and one that holds NaN or infinity,
-//! which `take` reports. Matrices become quantised one after another, and those of a mapped file leave memory behind it.
+//! vectors stay as they are; so does a matrix whose rows are no whole number of blocks, one without elements, and one that holds
+//! NaN or infinity, which `take` reports. Matrices become quantised one after another, and those of a mapped file leave memory behind it.
 
 use super::{Stored, Tensor, Weights};
 use crate::quant::{self, Dtype};
@@ -28,7 +28,7 @@ impl Weights {
                 Tensor::Stored(_) | Tensor::Transposed(_) | Tensor::Foreign { .. } => continue,
             };
             let is_sound = quant::first_non_finite(stored.dtype, &stored.data).is_none();
-            if stored.shape.len() != 2 || !FLOATS.contains(&stored.dtype) || !is_sound {
+            if stored.shape.len() != 2 || stored.elements() == 0 || !FLOATS.contains(&stored.dtype) || !is_sound {
                 continue;
             }
             let plain = match &*entry {
@@ -87,6 +87,8 @@ mod tests {
             ("blk.0.ffn_gate_inp.weight", &[2, 32], values(64)),
             ("blk.0.ffn_up.weight", &[2, 48], values(96)),
             ("blk.0.ffn_down.weight", &[2, 32], bad),
+            ("blk.1.attn_q.weight", &[1 << 60, 0], Vec::new()),
+            ("blk.1.attn_k.weight", &[0, 64], Vec::new()),
             ("token_embd.weight", &[2, 32], values(64)),
         ]);
         assert_eq!(all.requantise(Dtype::Q8_0).unwrap(), 1);

@@ -14,6 +14,9 @@ const LONGEST_WHOLE: u64 = 100_000_000;
 
 /// See [`crate::hub::read_range`].
 pub(super) fn part(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
+    if range.is_empty() {
+        return Ok(Vec::new());
+    }
     let client = Client::new(hub, true)?;
     let what = format!("{} of {} from {}", file.path, plan.repo, hub.endpoint);
     retried(&what, hub, || attempt(&client, plan, file, hub, &range))

@@ -109,6 +109,19 @@ fn each_step_of_the_layout_is_read_where_modules_json_says_it_is() {
 }
 
 #[test]
+fn a_number_of_dimensions_that_no_vector_has_is_an_error_that_names_the_key() {
+    let of = |dim: &str| {
+        let config = format!(r#"{{"truncate_dim": {dim}}}"#);
+        Folder::new(&[("config_sentence_transformers.json", &config)]).read()
+    };
+    assert_eq!(of("2").unwrap().dimensions, Some(2));
+    assert_eq!(of("null").unwrap().dimensions, None);
+    for bad in ["0", "-1", "1.5", "\"a\""] {
+        assert!(of(bad).unwrap_err().to_string().contains("truncate_dim"), "{bad}");
+    }
+}
+
+#[test]
 fn older_and_newer_files_name_the_same_pooling() {
     let of = |config: &str| {
         let modules = modules(&["Transformer", "Pooling"]);
