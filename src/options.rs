@@ -169,7 +169,8 @@ pub struct EmbedOptions {
     pub dimensions: Option<usize>,
     /// What is written before each text.
     pub prompt: Prompt,
-    /// The most tokens of a text, special ones and the prompt's included; never more than the model reads.
+    /// The most tokens of a text, special ones and the prompt's included, up to the positions that the model has; `None`: what it
+    /// was made with, which may be less.
     pub max_tokens: Option<usize>,
     /// Whether a longer text is cut (which is counted, and a warning in the log); else it is [`Error::TextTooLong`].
     pub truncate: bool,

@@ -365,6 +365,16 @@ fn a_file_of_another_input_or_model_is_not_gone_on_with() {
     }
     text(of(&input, &[]));
     assert_eq!(folder.read("out.jsonl"), whole);
+    // The last row may be that of a text which another limit does not cut.
+    let long = folder.write("long.txt", format!("a\n{}\nb\n", "a long text ".repeat(20)));
+    folder.write("out.jsonl", "");
+    text(of(&long, &["--max-tokens", "4", "-q"]));
+    let whole = folder.read("out.jsonl");
+    let (_, stderr) = failure(of(&long, &[]));
+    assert!(stderr.contains("out.jsonl, line 2: holds another vector"), "{stderr}");
+    assert_eq!(folder.read("out.jsonl"), whole);
+    let (code, stderr) = failure(embed(&model(), &["-f", &input, "--to", "/dev/zero", "--output", "jsonl", "--resume"], ""));
+    assert!(code == 2 && stderr.contains("no regular file"), "{stderr}");
     let (code, stderr) = run(&model(), &["--output", "raw"]);
     assert_eq!(code, 2, "{stderr}");
     assert!(stderr.contains("--resume needs"), "{stderr}");

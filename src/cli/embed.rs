@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, alias = "normalise", value_name = "NORM", default_value = "auto", hide_default_value = true, value_parser = norm)]
     normalize: Auto<bool>,
     /// Keep that many of the first dimensions
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     dimensions: Option<usize>,
     /// Write the model's prompt of this name before each text: query, document
     #[arg(long, alias = "prompt_name", value_name = "NAME")]
@@ -69,11 +69,11 @@ pub struct Args {
     /// Cut texts that are longer than the model reads, with a warning; `false` makes them an error
     #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     truncate: bool,
-    /// Cut texts after that many tokens [default: what the model reads]
-    #[arg(long, alias = "max_tokens", value_name = "N")]
+    /// Cut texts after that many tokens [default: as the model says; at most its positions]
+    #[arg(long, alias = "max_tokens", value_name = "N", allow_negative_numbers = true)]
     max_tokens: Option<usize>,
     /// Tokens that are read in one forward
-    #[arg(long, alias = "batch_tokens", value_name = "N", default_value_t = EmbedOptions::default().batch_tokens)]
+    #[arg(long, alias = "batch_tokens", value_name = "N", allow_negative_numbers = true, default_value_t = EmbedOptions::default().batch_tokens)]
     batch_tokens: usize,
     /// How to print [default: by the name of --to; else json for arguments, jsonl for files]
     #[arg(long, value_enum, value_name = "FORMAT")]

@@ -4,6 +4,7 @@
 //! comes out of a stream comes every few seconds. Within a window they are sorted by length, longest first, and packed up to
 //! the budget of a forward. Nothing is padded, so a larger window would gain nothing.
 
+use super::tokenise::lower;
 use super::{Embedder, Embeddings, Shared, Truncated, pool};
 use crate::error::{Error, Result};
 use crate::nn::Batch;
@@ -51,8 +52,14 @@ impl Call {
             Some(dim) if (1..=width).contains(&dim) => dim,
             Some(dim) => return Err(Error::Input(format!("{dim} dimensions: the model's vectors have 1 to {width}"))),
         };
-        let limit = spec.max_tokens.unwrap_or(usize::MAX);
-        let limit = options.max_tokens.map_or(limit, |most| most.min(limit));
+        let limit = match options.max_tokens {
+            None => spec.max_tokens.map_or(shared.positions, |limit| limit.min(shared.positions)),
+            Some(limit) if limit <= shared.positions => limit,
+            Some(limit) => {
+                let positions = shared.positions;
+                return Err(Error::Input(format!("texts of at most {limit} tokens: the model reads at most {positions}")));
+            }
+        };
         let added = tokenizer.added_tokens();
         if limit <= added {
             return Err(Error::Input(format!("texts of at most {limit} tokens: the tokenizer alone adds {added}")));
@@ -65,7 +72,8 @@ impl Call {
             true => 0,
             false => {
                 // As many as the prompt has by itself, without what the tokenizer writes at the end.
-                let tokens = tokenizer.encode(&prompt, true)?;
+                let read = if spec.lower_case { lower(&prompt) } else { prompt.clone() };
+                let tokens = tokenizer.encode(&read, true)?;
                 tokens.len() - usize::from(tokens.last().is_some_and(|last| tokenizer.is_special(*last)))
             }
         };

@@ -18,7 +18,7 @@ use crate::device::{self, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::load::{self, Checkpoint, EmbedSpec, Loaded, Located, ModelInfo};
 use crate::options::{EmbedOptions, LoadOptions, Pooling};
-use crate::spec::{Position, Spec};
+use crate::spec::Spec;
 use crate::text::Tokenizer;
 use call::Call;
 use ndarray::{Array2, ArrayView2};
@@ -47,6 +47,8 @@ pub struct Embedder {
 struct Shared {
     loaded: Loaded,
     spec: EmbedSpec,
+    /// The most tokens of a text that the network can read.
+    positions: usize,
     /// Threads that tokenise.
     threads: usize,
 }
@@ -95,7 +97,7 @@ impl Embedder {
         Embedder::around(loaded, spec, load.context, options)
     }
 
-    fn around(loaded: Loaded, mut spec: EmbedSpec, context: Option<usize>, options: &EmbedOptions) -> Result<Embedder> {
+    fn around(loaded: Loaded, spec: EmbedSpec, context: Option<usize>, options: &EmbedOptions) -> Result<Embedder> {
         let network = loaded.network.spec();
         let mut width = network.dim;
         for dense in &spec.dense {
@@ -105,12 +107,9 @@ impl Embedder {
             }
             width = dense.outputs;
         }
-        // Learned positions end; rotated ones were made for so many.
-        let most = context.unwrap_or(network.context);
-        let most = if matches!(network.position, Position::Learned { .. }) { most.min(network.context) } else { most };
-        spec.max_tokens = Some(spec.max_tokens.map_or(most, |tokens| tokens.min(most)));
+        let positions = context.map_or(network.context, |context| context.min(network.context));
         let threads = if loaded.info.threads > 0 { loaded.info.threads } else { device::default_threads() };
-        let shared = Arc::new(Shared { loaded, spec, threads });
+        let shared = Arc::new(Shared { loaded, spec, positions, threads });
         let call = Arc::new(Call::new(&shared, options)?);
         Ok(Embedder { shared, call })
     }

@@ -1,7 +1,7 @@
 //! How alike vectors are.
 
 use crate::load::Similarity;
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2};
 
 /// A row for each of `a`, a column for each of `b`; larger is nearer. Rows lie one after another: the products of narrow
 /// matrices come column after column.
@@ -9,17 +9,23 @@ pub(super) fn between(measure: Similarity, a: ArrayView2<f32>, b: ArrayView2<f32
     assert_eq!(a.ncols(), b.ncols(), "vectors of different widths are compared");
     let matrix = match measure {
         Similarity::Dot => a.dot(&b.t()),
-        Similarity::Cosine => a.dot(&b.t()) / lengths(a).insert_axis(Axis(1)) / lengths(b).insert_axis(Axis(0)),
+        Similarity::Cosine => normalised(a).dot(&normalised(b).t()),
         Similarity::Euclidean => each(a, b, |difference| difference.powi(2), f64::sqrt),
         Similarity::Manhattan => each(a, b, f64::abs, |sum| sum),
     };
     if matrix.is_standard_layout() { matrix } else { matrix.as_standard_layout().into_owned() }
 }
 
-/// The rows' lengths; that of a row of zeros is not quite zero, so that its cosines are.
-fn lengths(x: ArrayView2<f32>) -> Array1<f32> {
-    let length = |row: ArrayView1<f32>| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
-    x.outer_iter().map(length).collect()
+/// Rows of length 1; one of zeros stays one.
+fn normalised(x: ArrayView2<f32>) -> Array2<f32> {
+    let mut x = x.to_owned();
+    for mut row in x.outer_iter_mut() {
+        let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        if length > 0.0 {
+            row.mapv_inplace(|x| (f64::from(x) / length) as f32);
+        }
+    }
+    x
 }
 
 /// A distance, negative.
@@ -47,6 +53,15 @@ mod tests {
         ] {
             let got = between(measure, a.view(), b.view());
             assert!((&got - &expected).iter().all(|x: &f32| x.abs() < 1e-6), "{measure:?}: {got}");
+        }
+    }
+
+    #[test]
+    fn the_cosine_of_very_long_and_very_short_vectors_is_that_of_their_directions() {
+        for size in [1e-40, 1e-25, 1e20, 3e38] {
+            let (a, b) = (array![[size, size]], array![[size, 0.0], [-size, -size]]);
+            let got = between(Similarity::Cosine, a.view(), b.view());
+            assert!((got[[0, 0]] - 0.5f32.sqrt()).abs() < 1e-6 && (got[[0, 1]] + 1.0).abs() < 1e-6, "{size}: {got}");
         }
     }
 

@@ -117,7 +117,7 @@ where
         }
         if self.ready.is_empty() && !self.over {
             if let Err(error) = self.refill() {
-                self.over = true;
+                (self.failed, self.over) = (None, true);
                 return Some(Err(error));
             }
             self.over = self.ready.is_empty();

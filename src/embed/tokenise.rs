@@ -77,11 +77,15 @@ impl Embedder {
             text = Cow::Owned(format!("{}{text}", call.prompt));
         }
         if self.shared.spec.lower_case {
-            // Character by character, as the tokenizers' own lower-casing.
-            text = Cow::Owned(text.chars().flat_map(char::to_lowercase).collect());
+            text = Cow::Owned(lower(&text));
         }
         self.shared.loaded.tokenizer.encode_within(&text, call.limit)
     }
+}
+
+/// Character by character, as the tokenizers' own lower-casing.
+pub(super) fn lower(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 fn beginning(text: &str) -> String {

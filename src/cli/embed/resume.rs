@@ -1,9 +1,9 @@
 //! Going on with a file of JSON lines that was interrupted.
 //!
 //! A row is complete when its line has ended: rows are written in order, so all before the last line break are. What stands
-//! behind it is cut off. As many texts are left out as there are rows, and the last of them must be the one that the last row
-//! names, else the file belongs to another input. It is embedded again, and must give the row's numbers, digit by digit: the
-//! same text has the same bits in any batch. So a file of another model, pooling, prompt or text is not gone on with.
+//! behind it is cut off. As many texts are left out as there are rows. The last of them and the longest must be those that their
+//! rows name, else the file belongs to another input. They are embedded again, and must give the rows' numbers, digit by digit: the
+//! same text has the same bits in any batch. So a file of another model, pooling, prompt or limit of tokens is not gone on with.
 
 use super::read::{Record, Records};
 use super::too_long;
@@ -23,11 +23,16 @@ const ADVICE: &str = "give another --to, or the input, model and options that it
 pub fn open(path: &Path, records: &mut Records, embedder: &Embedder) -> anyhow::Result<Target> {
     let io = |e: std::io::Error| Error::io(path, e);
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-    let Written { rows, last, end } = written(&file).map_err(io)?;
+    // Another kind of file may never end.
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(Error::Input(format!("{}: is no regular file, which --resume needs: leave it out", path.display())).into());
+    }
+    let Written { rows, end, .. } = written(&file, u64::MAX).map_err(io)?;
     if rows > 0 {
-        let row = read_row(&mut file, last..end).map_err(io)?;
-        let record = skip(records, rows, path)?;
-        check(path, rows, &row, &record, records.name(), embedder)?;
+        for (line, record) in skip(records, rows, path)? {
+            let row = read_row(&mut file, line).map_err(io)?;
+            check(path, line, &row, &record, records.name(), embedder)?;
+        }
         log::info!("{}: going on after {rows} rows", path.display());
     } else if !begun(&mut file).map_err(io)? {
         let message = format!(
@@ -50,7 +55,9 @@ struct Written {
     end: u64,
 }
 
-fn written(file: &File) -> std::io::Result<Written> {
+/// Of the first `most` rows.
+fn written(mut file: &File, most: u64) -> std::io::Result<Written> {
+    file.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let (mut written, mut at) = (Written { rows: 0, last: 0, end: 0 }, 0);
     loop {
@@ -61,6 +68,9 @@ fn written(file: &File) -> std::io::Result<Written> {
         for (i, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
             let end = at + i as u64 + 1;
             written = Written { rows: written.rows + 1, last: written.end, end };
+            if written.rows == most {
+                return Ok(written);
+            }
         }
         let len = bytes.len();
         at += len as u64;
@@ -77,24 +87,30 @@ fn begun(file: &mut File) -> std::io::Result<bool> {
     Ok(begins(b"{\"id\":") || begins(b"{\"index\":"))
 }
 
-fn read_row(file: &mut File, range: std::ops::Range<u64>) -> std::io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(range.start))?;
+/// Row number `line`, from 1.
+fn read_row(file: &mut File, line: u64) -> std::io::Result<Vec<u8>> {
+    let Written { last, end, .. } = written(file, line)?;
+    file.seek(SeekFrom::Start(last))?;
     let mut bytes = Vec::new();
-    file.take(range.end - range.start).read_to_end(&mut bytes)?;
+    file.take(end - last).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Passes over texts, and gives the last of them.
-fn skip(records: &mut Records, rows: u64, path: &Path) -> anyhow::Result<Record> {
-    let mut last = None;
+/// Passes over texts, and gives the longest and the last of them with their rows' numbers.
+fn skip(records: &mut Records, rows: u64, path: &Path) -> anyhow::Result<Vec<(u64, Record)>> {
+    let (mut longest, mut last): (Option<(u64, Record)>, _) = (None, None);
     while records.passed() < rows {
-        match records.next() {
-            Some(record) => last = Some(record?),
-            None => break,
+        let Some(record) = records.next() else { break };
+        let record = record?;
+        if longest.as_ref().is_none_or(|(_, longest)| record.text.len() > longest.text.len()) {
+            longest = Some((records.passed(), record.clone()));
         }
+        last = Some((rows, record));
     }
     match last {
-        Some(record) if records.passed() == rows => Ok(record),
+        Some(last) if records.passed() == rows => {
+            Ok(longest.into_iter().filter(|(line, _)| *line < rows).chain([last]).collect())
+        }
         _ => {
             let (path, name, count) = (path.display(), records.name(), records.passed());
             let message =
@@ -104,10 +120,10 @@ fn skip(records: &mut Records, rows: u64, path: &Path) -> anyhow::Result<Record>
     }
 }
 
-/// Compares the last row with the text that it should belong to, and with the model.
-fn check(path: &Path, rows: u64, row: &[u8], record: &Record, input: &str, embedder: &Embedder) -> anyhow::Result<()> {
+/// Compares row number `line` with the text that it should belong to, and with the model.
+fn check(path: &Path, line: u64, row: &[u8], record: &Record, input: &str, embedder: &Embedder) -> anyhow::Result<()> {
     let wrong =
-        |why: String| Error::Input(format!("{}, line {rows}: {why}; --resume can not go on with it: {ADVICE}", path.display()));
+        |why: String| Error::Input(format!("{}, line {line}: {why}; --resume can not go on with it: {ADVICE}", path.display()));
     let no_row = |e: serde_json::Error| wrong(format!("is no row of vectors: {e}"));
     let row: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(row).map_err(no_row)?;
     let get = |name| row.get(name).map(|value| value.get());
