@@ -6,6 +6,7 @@
 //! has what is here) summarises better. No socket is opened. Notes that are longer than a part are read in parts, and the
 //! summaries of the parts are summarised.
 
+use tallow::text::{Detokeniser, Start};
 use tallow::{Error, GenerateOptions, LoadOptions, Message, Model, SampleOptions};
 
 /// Tokens that are read at once; the rest of the context is for instructions and answer.
@@ -25,19 +26,29 @@ fn summary(model: &Model, text: &str) -> Result<String, Error> {
     session.chat(&talk, &options)?.text()
 }
 
-/// Paragraphs, put together into parts that are short enough. One that is too long by itself is divided at its tokens.
+/// Paragraphs, put together into parts that are short enough. One that is too long by itself is divided between its tokens, where
+/// a character ends.
 fn parts(model: &Model, text: &str) -> Result<Vec<String>, Error> {
     let tokenizer = model.tokenizer();
     let (mut parts, mut used) = (vec![String::new()], 0);
     for paragraph in text.split_inclusive("\n\n") {
-        for tokens in tokenizer.encode(paragraph, false)?.chunks(PART) {
-            if used + tokens.len() > PART {
+        let tokens = tokenizer.encode(paragraph, false)?;
+        let mut text = Detokeniser::new(tokenizer, Start::Text).keep_special();
+        if used + tokens.len() > PART {
+            used = PART;
+        }
+        for token in tokens {
+            if used == PART {
                 parts.push(String::new());
                 used = 0;
             }
-            used += tokens.len();
-            let part = parts.last_mut().expect("there is always one");
-            *part += &tokenizer.decode(tokens, false)?;
+            used += 1;
+            if let Some(piece) = text.push(token) {
+                parts.last_mut().expect("there is always one").push_str(&piece);
+            }
+        }
+        if let Some(rest) = text.finish() {
+            parts.last_mut().expect("there is always one").push_str(&rest);
         }
     }
     parts.retain(|part| !part.trim().is_empty());

@@ -271,4 +271,5 @@ fn vectors_are_measured_by_length_and_number_of_texts() {
     let too_long = bench(&model, "--embed -p 4000 -r 1 -t 1");
     assert!(!too_long.status.success() && String::from_utf8_lossy(&too_long.stderr).contains("32 are read"));
     assert_eq!(bench(&model, "--embed -n 4").status.code(), Some(2));
+    assert_eq!(bench(&model, "--embed --cache-type f16").status.code(), Some(2));
 }

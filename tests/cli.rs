@@ -152,6 +152,24 @@ fn without_a_prompt_and_without_a_terminal_the_program_ends_quietly() {
     let output = output(&["run", &model]);
     assert!(output.status.success());
     assert_eq!((text(&output.stdout), text(&output.stderr)), (String::new(), String::new()));
+    // Who asked for an object gets one, or an error.
+    let (code, stderr) = failure(self::output(&["run", &model, "--json"]));
+    assert!(code == 2 && stderr.contains("--json needs a prompt"), "{stderr}");
+}
+
+#[test]
+fn an_answer_that_the_context_cuts_off_says_so_and_one_beyond_what_the_model_was_made_for_too() {
+    let (model, _) = golden("llama-gqa-tied");
+    let run = |more: &[&str]| {
+        let output = output(&[&["run", &model, "The river", "--raw", "--ignore-eos", "--temp", "0"], more].concat());
+        assert!(output.status.success());
+        text(&output.stderr)
+    };
+    assert!(run(&["-c", "16"]).contains("the context is full (16 tokens)"));
+    assert_eq!(run(&["-c", "16", "-n", "2"]), "");
+    let limit = json(output(&["show", &model, "--spec", "--json"]))["spec"]["context"].as_u64().unwrap();
+    let beyond = run(&["-c", &(limit + 1).to_string(), "-n", "2"]);
+    assert!(beyond.contains(&format!("made for {limit} positions")), "{beyond}");
 }
 
 #[test]
@@ -410,6 +428,11 @@ fn wrong_usage_gives_exit_code_2() {
         &["run", model, "Hi", "--typical-p", "-1"],
         &["run", model, "Hi", "--logit-bias", "5"],
         &["run", model, "Hi", "--logit-bias", "5=inf"],
+        &["run", model, "Hi", "-t", "-1"],
+        &["run", model, "Hi", "-c", "-1"],
+        &["run", model, "Hi", "--top-k", "-1"],
+        &["bench", "-m", model, "-p", "-1"],
+        &["embed", model, "Hi", "--dimensions", "-1"],
         &["logits", model],
         &["logits", model, "Hi", "--tokens", "1"],
         &["logits", model, "--tokens", "1,x"],
@@ -423,6 +446,7 @@ fn wrong_usage_gives_exit_code_2() {
         let (code, stderr) = failure(output(args));
         assert_eq!(code, 2, "{args:?}: {stderr}");
         assert!(stderr.starts_with("error: "), "{args:?}: {stderr}");
+        assert!(!stderr.contains("unexpected argument '-1'"), "{args:?}: {stderr}");
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Device {
     #[arg(long, conflicts_with = "device")]
     cpu: bool,
     /// Threads on the CPU [default: the physical cores]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
 }
 

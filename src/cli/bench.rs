@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tallow::bench::{CHUNK, Peer, Plan, Roofline, Runner, Test, measure, peak_memory, reset_peak_memory};
 use tallow::device::default_threads;
-use tallow::kernels::Kernels;
+use tallow::kernels::{Kernels, MOST_THREADS};
 use tallow::spec::Spec;
 use tallow::{DeviceChoice, EmbedOptions, Embedder, Error, LoadOptions, Model, ModelInfo};
 
@@ -37,28 +37,28 @@ pub struct Args {
         add = ArgValueCompleter::new(complete::models))]
     model: Vec<String>,
     /// Time how vectors of texts are made, in place of reading and writing
-    #[arg(long, conflicts_with_all = ["n_gen", "pg", "n_depth", "peer"])]
+    #[arg(long, conflicts_with_all = ["n_gen", "pg", "n_depth", "peer", "cache_type"])]
     embed: bool,
     /// With --embed: texts that are embedded together [default: 1,32]
-    #[arg(long, value_name = "LIST", requires = "embed")]
+    #[arg(long, value_name = "LIST", allow_negative_numbers = true, requires = "embed")]
     texts: Vec<List>,
     /// Prompt lengths to read, in tokens; 0 for none; with --embed the lengths of texts [default: 512; 32,128]
-    #[arg(short = 'p', long, alias = "n_prompt", value_name = "LIST")]
+    #[arg(short = 'p', long, alias = "n_prompt", value_name = "LIST", allow_negative_numbers = true)]
     n_prompt: Vec<List>,
     /// Numbers of tokens to generate, one after another; 0 for none [default: 128]
-    #[arg(short = 'n', long, alias = "n_gen", value_name = "LIST")]
+    #[arg(short = 'n', long, alias = "n_gen", value_name = "LIST", allow_negative_numbers = true)]
     n_gen: Vec<List>,
     /// A prompt and a generation timed together; llama-bench's `-pg` is understood, too
     #[arg(long, value_name = "PP,TG")]
     pg: Vec<PromptAndGenerate>,
     /// Tokens already in the cache before the timing starts [default: 0]
-    #[arg(short = 'd', long, alias = "n_depth", value_name = "LIST")]
+    #[arg(short = 'd', long, alias = "n_depth", value_name = "LIST", allow_negative_numbers = true)]
     n_depth: Vec<List>,
     /// Samples of each test
-    #[arg(short, long, value_name = "N", default_value_t = 5)]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, default_value_t = 5)]
     repetitions: usize,
     /// Threads on the CPU [default: the physical cores]
-    #[arg(short, long, value_name = "LIST")]
+    #[arg(short, long, value_name = "LIST", allow_negative_numbers = true)]
     threads: Vec<List>,
     /// Where to run: auto, cpu, cuda, cuda:N, metal; several with commas, side by side
     #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "auto")]
@@ -76,13 +76,13 @@ pub struct Args {
     #[arg(long, alias = "no_warmup")]
     no_warmup: bool,
     /// Tokens that are read in one forward [default: 512; with --embed as in `tallow embed`]
-    #[arg(short, long, alias = "batch_size", value_name = "N")]
+    #[arg(short, long, alias = "batch_size", value_name = "N", allow_negative_numbers = true)]
     batch_size: Option<usize>,
     /// Run llama.cpp's tool on the same files, in turn with ours, and print the ratio: `llama-bench=PATH`
     #[arg(long, value_name = "NAME=PATH", value_parser = peer)]
     peer: Option<PathBuf>,
     /// Seed of the random tokens and of the bootstrap
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]
     seed: u64,
 }
 
@@ -176,8 +176,8 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     if tests.is_empty() || args.repetitions == 0 || batch == 0 {
         return Err(failure::usage("nothing to measure: -p, -n, --pg and --texts name no tokens, or -r or -b is 0"));
     }
-    if let Some(bad) = threads.iter().find(|threads| !(1..=1024).contains(*threads)) {
-        return Err(failure::usage(format!("{bad} threads: expected 1 to 1024")));
+    if let Some(bad) = threads.iter().find(|threads| !(1..=MOST_THREADS).contains(*threads)) {
+        return Err(failure::usage(format!("{bad} threads: expected 1 to {MOST_THREADS}")));
     }
     let devices = usable(&args.device)?;
     let rooflines = rooflines(&devices, &threads)?;

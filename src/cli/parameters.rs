@@ -82,7 +82,7 @@ struct Limits {
     )]
     num_predict: Option<i64>,
     /// Tokens of context; 0: the model's own, or what fits into memory [default: 0]
-    #[arg(short, long, aliases = ["ctx_size", "num-ctx", "num_ctx"], value_name = "N")]
+    #[arg(short, long, aliases = ["ctx_size", "num-ctx", "num_ctx"], value_name = "N", allow_negative_numbers = true)]
     ctx_size: Option<usize>,
 }
 
@@ -106,7 +106,7 @@ struct Sampling {
     #[arg(long, alias = "repeat_last_n", value_name = "N", allow_negative_numbers = true)]
     repeat_last_n: Option<i32>,
     /// Keep the K likeliest tokens; 0: all
-    #[arg(long, alias = "top_k", value_name = "K")]
+    #[arg(long, alias = "top_k", value_name = "K", allow_negative_numbers = true)]
     top_k: Option<usize>,
     /// Keep the tokens of nearly the expected surprise that together have this probability; 1: all
     #[arg(long, aliases = ["typical_p", "typical"], value_name = "P", allow_negative_numbers = true)]

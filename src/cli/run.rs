@@ -18,7 +18,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use tallow::{Error, GenerateOptions, Generation, LoadOptions, Message, Model, Overflow, Session};
+use tallow::{DoneReason, Error, GenerateOptions, Generation, LoadOptions, Message, Model, Overflow, Session};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,8 @@ pub struct Args {
     /// Go on after an end token
     #[arg(long, alias = "ignore_eos")]
     ignore_eos: bool,
-    /// What to do when the context is full [default: error; in a chat at the terminal: truncate]
+    /// What to do with a prompt that does not fit into the context: error = refuse it; truncate = drop a chat's oldest messages, of
+    /// a --raw prompt the oldest tokens [default: error; in a chat at the terminal: truncate]
     #[arg(long, value_name = "WHAT")]
     overflow: Option<OnOverflow>,
     /// A parameter by its name in Ollama (num_ctx, top_k, stop, ...); a flag of the same meaning wins; repeatable
@@ -64,7 +65,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// With --json: `logprobs`, for each token its id, token, logprob, and as top_logprobs the same of the N likeliest
-    #[arg(long, value_name = "N", requires = "json")]
+    #[arg(long, value_name = "N", requires = "json", allow_negative_numbers = true)]
     logprobs: Option<usize>,
     // Last, because a heading in it holds for all that follows.
     #[command(flatten)]
@@ -121,6 +122,10 @@ pub fn run(mut args: Args, detail: Detail, color: ColorChoice) -> anyhow::Result
     let mut generation = begin(&args, &mut session, &prompt, &options)?;
     let (text, logprobs) = if args.json { collect(&mut generation)? } else { stream(&mut generation)? };
     let times = Times { total: start.elapsed(), load: load_time, usage: generation.usage() };
+    let asked_for = options.max_tokens.unwrap_or(usize::MAX);
+    if generation.done_reason() == Some(DoneReason::Length) && generation.tokens().len() < asked_for {
+        log::warn!("the context is full ({} tokens) and the answer ends here; -c makes room for more", model.context());
+    }
     if args.json {
         let with_logprobs = options.logprobs.is_some();
         let answer = Answer { text, logprobs, times: &times, sampling: &options.sampling, with_logprobs };
@@ -152,11 +157,11 @@ fn asked(args: &Args, detail: Detail) -> anyhow::Result<Task> {
         Some(prompt) => Ok(Task::Answer(request, prompt)),
         None => {
             args.network.open(&request.model, detail).map_err(|error| explained(error, &request))?;
-            if !std::io::stdin().is_terminal() {
-                return Ok(Task::Nothing);
-            }
             if args.json {
                 return Err(usage("--json needs a prompt: as an argument, with -p or -f, or on stdin"));
+            }
+            if !std::io::stdin().is_terminal() {
+                return Ok(Task::Nothing);
             }
             Ok(Task::Chat(request))
         }

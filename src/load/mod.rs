@@ -16,7 +16,7 @@ mod sentence;
 use crate::arch;
 use crate::device::{self, Resolved};
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, MOST_THREADS};
 use crate::model::{Forward, Transformer};
 use crate::nn::{CacheType, generic::Generic, host::Host};
 use crate::options::{GenerateOptions, LoadOptions};
@@ -262,8 +262,8 @@ impl Checkpoint {
             Resolved::Host => {
                 let kernels = Kernels::get()?;
                 let threads = options.threads.unwrap_or_else(device::default_threads);
-                if threads == 0 || threads > 1024 {
-                    return Err(Error::Input(format!("{threads} threads: expected 1 to 1024")));
+                if !(1..=MOST_THREADS).contains(&threads) {
+                    return Err(Error::Input(format!("{threads} threads: expected 1 to {MOST_THREADS}")));
                 }
                 (self.info.threads, self.info.kernels) = (threads, kernels.name());
                 Box::new(Transformer::load(Host::new(kernels, threads), self.spec, self.weights, cache_type)?)
@@ -300,6 +300,10 @@ impl Checkpoint {
             let most = self.spec.context;
             return Err(Error::Input(format!("a context of {wanted}: this model has learned positions for {most}")));
         }
+        if limit > self.spec.context {
+            let made_for = self.spec.context;
+            log::warn!("a context of {limit}: the model was made for {made_for} positions, and gets worse beyond them");
+        }
         let Some(have) = device::available_memory().filter(|_| host) else { return Ok(limit) };
         // Quantised weights are repacked into memory of our own; float weights stay in the mapped file's pages.
         let own = self.info.tensors.iter().filter(|t| t.1.is_quantised());
@@ -311,7 +315,7 @@ impl Checkpoint {
             return Err(Error::OutOfMemory { what, need: need(least), have });
         }
         // The most positions that fit, found by halving: layers with a window stop growing.
-        let (mut fits, mut beyond) = (least.min(limit), limit + 1);
+        let (mut fits, mut beyond) = (least.min(limit), limit.saturating_add(1));
         while beyond - fits > 1 {
             let middle = fits + (beyond - fits) / 2;
             *(if need(middle) <= have { &mut fits } else { &mut beyond }) = middle;

@@ -18,7 +18,7 @@ use rustyline::validate::Validator;
 use rustyline::{ColorMode, Context, Editor as LineEditor, Helper};
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
 
 /// Entries that the history keeps.
@@ -108,6 +108,10 @@ impl Editor {
             }
             Err(ReadlineError::Interrupted) => Err(Read::Interrupt),
             Err(ReadlineError::Eof) => Err(Read::End),
+            Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                log::warn!("what was typed is not UTF-8, and was not taken; write it once more");
+                Err(Read::Nothing)
+            }
             Err(error) => return Err(error.into()),
         })
     }
