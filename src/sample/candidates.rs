@@ -32,23 +32,26 @@ pub(super) fn best(logits: &[f32]) -> Result<Candidate> {
     }
     let (chunks, rest) = logits.as_chunks::<LANES>();
     let mut highest = [f32::NEG_INFINITY; LANES];
-    let mut below_infinity = [true; LANES];
-    let mut widen = |chunk: &[f32; LANES]| {
-        for lane in 0..LANES {
-            highest[lane] = if chunk[lane] > highest[lane] { chunk[lane] } else { highest[lane] };
-            below_infinity[lane] &= chunk[lane] < f32::INFINITY; // false of NaN too
-        }
-    };
-    chunks.iter().for_each(&mut widen);
+    // As wide as the logits: else lanes are taken one by one. As an integer, the magnitude of NaN comes after infinity.
+    let mut nan = [0i32; LANES];
+    let infinity = f32::INFINITY.to_bits().cast_signed();
     let mut last = [f32::NEG_INFINITY; LANES];
     last[..rest.len()].copy_from_slice(rest);
-    widen(&last);
-    if below_infinity.contains(&false) {
+    for chunk in [chunks, &[last]].into_iter().flatten() {
+        for lane in 0..LANES {
+            highest[lane] = if chunk[lane] > highest[lane] { chunk[lane] } else { highest[lane] };
+            nan[lane] |= -i32::from(chunk[lane].abs().to_bits().cast_signed() > infinity);
+        }
+    }
+    let highest = highest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    if highest == f32::INFINITY || nan != [0; LANES] {
         let id = logits.iter().position(|logit| logit.is_nan() || *logit == f32::INFINITY).unwrap_or(0);
         return Err(Error::Input(format!("the logit of token {id} is {}, no token can be chosen", logits[id])));
     }
-    let highest = highest.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    match logits.iter().position(|&logit| logit == highest) {
+    // Without an early exit inside of a chunk, as above.
+    let equals = |chunk: &[f32; LANES]| chunk.iter().fold(false, |any, &logit| any | (logit == highest));
+    let from = chunks.iter().position(equals).unwrap_or(chunks.len()) * LANES;
+    match logits[from..].iter().position(|&logit| logit == highest).map(|at| from + at) {
         Some(id) if highest > f32::NEG_INFINITY => Ok(Candidate { logit: highest, id: id as u32 }),
         Some(_) => Err(Error::Input("every logit is minus infinity, no token can be chosen".to_string())),
         None => Err(Error::Input("there are no logits to choose a token from".to_string())),
