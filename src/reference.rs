@@ -1,5 +1,5 @@
 //! What a user may write for a model of the Hub: `org/repo`, `org/repo@revision`, `org/repo:QUANT`, `org/repo:file.gguf`,
-//! `hf.co/...`, `hf://...`, or the address that a browser shows.
+//! `hf.co/...`, `hf://...`, or the address that a browser shows. `hf://repo` is one of the old repositories without an organisation.
 //!
 //! Only the words are read here; which files they mean is decided where the repository's file list is known. A path that
 //! exists and a name of the catalogue come before any of these, so nothing here looks at the disk.
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// A model repository of the Hugging Face Hub, and what is wanted of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HubRef {
-    /// `organisation/name`.
+    /// `organisation/name`, or a name alone.
     pub repo: String,
     /// A branch, a tag, `refs/pr/N` or a commit; `None`: `main`.
     pub revision: Option<String>,
@@ -33,7 +33,9 @@ impl HubRef {
     /// Whether `text` has the form of a Hub reference, even if it is a wrong one; other words are names or paths.
     pub fn looks_like(text: &str) -> bool {
         stripped(text).is_some()
-            || (text.matches('/').count() == 1 && !text.starts_with(['.', '/', '~']) && !text.contains('\\'))
+            || (text.split('@').next().is_some_and(|repo| repo.matches('/').count() == 1)
+                && !text.starts_with(['.', '/', '~'])
+                && !text.contains('\\'))
     }
 
     /// The revision, `main` where none is named.
@@ -58,12 +60,18 @@ impl std::str::FromStr for HubRef {
                 "model {text:?}: {why}; expected org/repo, org/repo@revision, org/repo:QUANT, org/repo:file.gguf or hf://org/repo@revision/file"
             ))
         };
-        let rest = stripped(text).unwrap_or(text).trim_end_matches('/');
-        let (organisation, rest) = rest.split_once('/').ok_or_else(|| wrong("no organisation before the repository"))?;
+        let address = stripped(text);
+        // What a browser adds: `?download=true`, `#files`.
+        let rest = address.map_or(text, |rest| rest.split(['?', '#']).next().unwrap_or_default()).trim_end_matches('/');
+        let (organisation, rest) = match rest.split_once('/') {
+            Some((organisation, rest)) if !organisation.contains(['@', ':']) => (Some(organisation), rest),
+            _ if address.is_some() => (None, rest),
+            _ => return Err(wrong("no organisation before the repository")),
+        };
         // The name ends where one of the marks begins; a revision may hold slashes only behind `@` with no path after it.
         let end = rest.find(['@', ':', '/']).unwrap_or(rest.len());
         let (name, rest) = rest.split_at(end);
-        for part in [organisation, name] {
+        for part in organisation.into_iter().chain([name]) {
             let is_plain = part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
             if part.is_empty() || !is_plain || part.starts_with('.') || part.contains("..") {
                 return Err(wrong(&format!("{part:?} is no name of the Hub")));
@@ -71,9 +79,13 @@ impl std::str::FromStr for HubRef {
         }
         let (revision, wanted) = match rest.strip_prefix('@') {
             Some(rest) => {
-                // `refs/pr/1` is the one revision with slashes that people write.
+                // Before the path of a file a revision has no slash, but for `refs/pr/1`; else it may have some.
+                let end = rest.find(':').unwrap_or(rest.len());
                 let from = if rest.starts_with("refs/") { rest.match_indices('/').nth(1).map_or(0, |at| at.0 + 1) } else { 0 };
-                let end = rest[from..].find([':', '/']).map_or(rest.len(), |at| from + at);
+                let end = match rest[from..end].find('/') {
+                    Some(at) if is_file(&rest[..end]) => from + at,
+                    _ => end,
+                };
                 (Some(rest[..end].to_owned()), &rest[end..])
             }
             None => in_address(rest),
@@ -86,15 +98,24 @@ impl std::str::FromStr for HubRef {
         if wanted.split('/').any(|part| part == "..") || (wanted.is_empty() && rest.ends_with([':', '@'])) {
             return Err(wrong("what follows the repository is neither a quantisation nor a file"));
         }
-        let is_file = [".gguf", ".safetensors"].iter().any(|end| wanted.to_ascii_lowercase().ends_with(end));
         let pick = match wanted {
             "" => Pick::Any,
-            file if is_file => Pick::File(file.to_owned()),
+            file if is_file(file) => Pick::File(file.to_owned()),
             quant if !by_path && !quant.contains('/') => Pick::Quant(quant.to_owned()),
             _ => return Err(wrong(&format!("{wanted:?} is neither a quantisation nor a .gguf or .safetensors file"))),
         };
-        Ok(HubRef { repo: format!("{organisation}/{name}"), revision, pick })
+        let repo = organisation.map_or_else(|| name.to_owned(), |organisation| format!("{organisation}/{name}"));
+        Ok(HubRef { repo, revision, pick })
     }
+}
+
+fn is_file(path: &str) -> bool {
+    [".gguf", ".safetensors"].iter().any(|end| path.to_ascii_lowercase().ends_with(end))
+}
+
+/// How a user would write a repository: one without an organisation by its address.
+pub(crate) fn written(repo: &str) -> String {
+    if repo.contains('/') { repo.to_owned() } else { format!("hf://{repo}") }
 }
 
 /// The revision in `/tree/REV`, `/blob/REV/file` and `/resolve/REV/file`, as a browser shows them.
@@ -103,7 +124,7 @@ fn in_address(rest: &str) -> (Option<String>, &str) {
     match behind {
         Some(rest) => {
             let end = rest.find('/').unwrap_or(rest.len());
-            (Some(rest[..end].to_owned()), &rest[end..])
+            (Some(rest[..end].replace("%2F", "/").replace("%2f", "/")), &rest[end..])
         }
         None => (None, rest),
     }
@@ -112,7 +133,7 @@ fn in_address(rest: &str) -> (Option<String>, &str) {
 /// As a user would write it: `org/repo@revision:pick`.
 impl std::fmt::Display for HubRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.repo)?;
+        f.write_str(&written(&self.repo))?;
         if let Some(revision) = &self.revision {
             write!(f, "@{revision}")?;
         }
@@ -141,6 +162,11 @@ mod tests {
             ("org/repo@v1.0", of("org/repo", Some("v1.0"), Pick::Any)),
             ("org/repo@refs/pr/7", of("org/repo", Some("refs/pr/7"), Pick::Any)),
             ("org/repo@refs/pr/7:Q8_0", of("org/repo", Some("refs/pr/7"), quant("Q8_0"))),
+            ("org/repo@feature/x", of("org/repo", Some("feature/x"), Pick::Any)),
+            ("org/repo@feature/x:Q8_0", of("org/repo", Some("feature/x"), quant("Q8_0"))),
+            ("org/repo@feature/x:a/b.gguf", of("org/repo", Some("feature/x"), file("a/b.gguf"))),
+            ("hf://distilgpt2", of("distilgpt2", None, Pick::Any)),
+            ("hf://distilgpt2@v1:F16", of("distilgpt2", Some("v1"), quant("F16"))),
             ("org/repo:Q4_K_M", of("org/repo", None, quant("Q4_K_M"))),
             ("org/repo@main:Q4_K_M", of("org/repo", Some("main"), quant("Q4_K_M"))),
             ("org/repo:model.Q8_0.gguf", of("org/repo", None, file("model.Q8_0.gguf"))),
@@ -150,6 +176,9 @@ mod tests {
             ("hf://org/repo/model.gguf", of("org/repo", None, file("model.gguf"))),
             ("https://huggingface.co/org/repo/", of("org/repo", None, Pick::Any)),
             ("https://huggingface.co/org/repo/tree/dev", of("org/repo", Some("dev"), Pick::Any)),
+            ("https://huggingface.co/org/repo/tree/refs%2Fpr%2F1", of("org/repo", Some("refs/pr/1"), Pick::Any)),
+            ("https://huggingface.co/org/repo?show_file_info=m.gguf", of("org/repo", None, Pick::Any)),
+            ("https://huggingface.co/org/repo/resolve/main/m.gguf?download=true", of("org/repo", Some("main"), file("m.gguf"))),
             ("https://huggingface.co/org/repo/blob/main/m.gguf", of("org/repo", Some("main"), file("m.gguf"))),
         ] {
             assert_eq!(text.parse::<HubRef>().map_err(|e| e.to_string()), Ok(expected), "{text}");
@@ -177,7 +206,14 @@ mod tests {
 
     #[test]
     fn a_reference_is_written_as_it_is_read() {
-        for text in ["org/repo", "org/repo@v1", "org/repo:Q4_K_M", "org/repo@v1:a/b.gguf"] {
+        for text in [
+            "org/repo",
+            "org/repo@v1",
+            "org/repo:Q4_K_M",
+            "org/repo@v1:a/b.gguf",
+            "org/repo@feature/x:Q8_0",
+            "hf://distilgpt2:F16",
+        ] {
             assert_eq!(text.parse::<HubRef>().map(|reference| reference.to_string()).ok().as_deref(), Some(text));
         }
     }
@@ -187,7 +223,7 @@ mod tests {
         for text in ["smollm2", "smollm2:135m", "./org/repo", "/org/repo", "a/b/c", "models\\a/b", "~/m"] {
             assert!(!HubRef::looks_like(text), "{text}");
         }
-        for text in ["org/repo", "org/repo:Q4", "hf.co/org/repo/x/y.gguf", "hf://a"] {
+        for text in ["org/repo", "org/repo:Q4", "org/repo@feature/x", "hf.co/org/repo/x/y.gguf", "hf://a"] {
             assert!(HubRef::looks_like(text), "{text}");
         }
     }

@@ -73,10 +73,12 @@ impl Repo {
 
     /// Makes the snapshot show a blob.
     pub fn link(&self, commit: &str, file: &PlannedFile) -> Result<()> {
-        if self.is_linked(commit, file) {
+        let path = self.snapshot(commit).join(&file.path);
+        // A file that is no link tells nothing of its bytes: a blob, which was verified when it came, takes its place.
+        let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+        if self.is_linked(commit, file) && (is_link || len(&self.blob(&file.digest)).is_none()) {
             return Ok(());
         }
-        let path = self.snapshot(commit).join(&file.path);
         let up = "../".repeat(2 + file.path.matches('/').count());
         create_parent(&path)?;
         let _ = std::fs::remove_file(&path);
@@ -84,6 +86,14 @@ impl Repo {
             // No links here: the blob moves, as with Python, so that its bytes are not there twice.
             std::fs::rename(self.blob(&file.digest), &path).map_err(|e| Error::io(&path, e))?;
         }
+        Ok(())
+    }
+
+    /// Makes the snapshot show a file with the bytes of another, where a blob could not be shown twice.
+    pub fn copy(&self, commit: &str, from: &PlannedFile, to: &PlannedFile) -> Result<()> {
+        let [from, to] = [from, to].map(|file| self.snapshot(commit).join(&file.path));
+        create_parent(&to)?;
+        std::fs::copy(from, &to).map_err(|e| Error::io(&to, e))?;
         Ok(())
     }
 

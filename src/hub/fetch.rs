@@ -3,6 +3,7 @@
 use super::cache::{Repo, is_commit, is_digest, is_safe_path};
 use super::{HubOptions, Plan, PlannedFile, Progress, Pulled, remote};
 use crate::error::{Error, Result};
+use std::collections::BTreeSet;
 
 /// See [`super::fetch`].
 pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> Result<Pulled> {
@@ -14,6 +15,9 @@ pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> R
         repo.sweep(&file.digest);
         progress.done(&file.path);
     }
+    // Files of equal bytes are one blob.
+    let mut digests = BTreeSet::new();
+    let (lacking, twins): (Vec<_>, Vec<_>) = lacking.into_iter().partition(|file| digests.insert(file.digest.as_str()));
     let mut fetched = 0;
     if let Some(first) = lacking.first() {
         if hub.offline {
@@ -22,10 +26,20 @@ pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> R
         }
         fetched = remote::download(plan, &lacking, &repo, hub, progress)?;
     }
+    for file in twins {
+        progress.start(&file.path, file.size, file.size);
+        progress.done(&file.path);
+    }
     // The weights, which are large, come last: a snapshot that can be loaded has all that was asked for.
     let mut by_size: Vec<&PlannedFile> = plan.files.iter().collect();
     by_size.sort_by_key(|file| file.size);
-    by_size.into_iter().try_for_each(|file| repo.link(&plan.commit, file))?;
+    for (i, file) in by_size.iter().enumerate() {
+        let linked = repo.link(&plan.commit, file);
+        match by_size[..i].iter().find(|twin| twin.digest == file.digest && !file.digest.is_empty()) {
+            Some(twin) if linked.is_err() => repo.copy(&plan.commit, twin, file)?,
+            _ => linked?,
+        }
+    }
     // Somebody may have removed another revision meanwhile, and with it a blob that only that one showed.
     if let Some(file) = plan.files.iter().find(|file| !repo.is_linked(&plan.commit, file)) {
         let path = repo.snapshot(&plan.commit).join(&file.path);

@@ -30,7 +30,7 @@ mod scan;
 mod testing;
 
 pub use options::HubOptions;
-pub(crate) use pick::{ggufs, quant_of, split};
+pub(crate) use pick::{ggufs, of_quant, quant_of, split};
 #[cfg(feature = "hub")]
 pub use reach::reachable;
 

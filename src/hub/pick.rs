@@ -140,7 +140,7 @@ fn shards(model: &str, index: &[u8]) -> Result<Vec<String>> {
     }
 }
 
-fn is_gguf(path: &str) -> bool {
+pub(super) fn is_gguf(path: &str) -> bool {
     path.to_ascii_lowercase().ends_with(".gguf")
 }
 
@@ -150,11 +150,15 @@ fn is_pickle(path: &str) -> bool {
 
 /// GGUF files with a language model in them, by name; of a split one only the first part.
 pub(crate) fn ggufs<'a>(paths: &[&'a str]) -> Vec<&'a str> {
-    let extra = |path: &str| ["mmproj", "imatrix"].iter().any(|word| path.to_ascii_lowercase().contains(word));
     let later = |path: &str| split(path).is_some() && !path.contains("-00001-of-");
-    let mut found: Vec<&str> = paths.iter().copied().filter(|path| is_gguf(path) && !extra(path) && !later(path)).collect();
+    let mut found: Vec<&str> = paths.iter().copied().filter(|path| is_gguf(path) && !is_extra(path) && !later(path)).collect();
     found.sort_unstable();
     found
+}
+
+/// Whether a GGUF file holds something else than a language model.
+pub(super) fn is_extra(path: &str) -> bool {
+    ["mmproj", "imatrix"].iter().any(|word| path.to_ascii_lowercase().contains(word))
 }
 
 /// `stem` and number of parts of `stem-00001-of-00003.gguf`.
@@ -164,6 +168,11 @@ pub(crate) fn split(path: &str) -> Option<(&str, u32)> {
     let five = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
     let count = Some(count).filter(|count| five(count) && five(part))?.parse().ok()?;
     (count > 0).then_some((stem, count))
+}
+
+/// The GGUF file among `paths` that a quantisation means.
+pub(crate) fn of_quant<'a>(paths: &[&'a str], quant: &str) -> Option<&'a str> {
+    with_quant(&ggufs(paths), quant)
 }
 
 /// The file whose name or folder holds `quant` as a word; of several the one with the shortest name.

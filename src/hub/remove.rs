@@ -2,7 +2,7 @@
 //! an interruption leaves nothing that looks whole.
 
 use super::cache::{Repo, walk};
-use super::pick::choose;
+use super::pick::{choose, is_extra, is_gguf, quant_of};
 use super::{CachedFile, CachedRevision, Freed, HubOptions, scan};
 use crate::error::{Error, Result};
 use crate::reference::{HubRef, Pick};
@@ -14,14 +14,15 @@ pub(super) fn remove(reference: &HubRef, hub: &HubOptions, dry_run: bool) -> Res
     let not_found = || Error::NotFound { what: reference.to_string(), hint: format!("it is not in {}", hub.cache.display()) };
     let cached = scan::cached(&reference.repo, hub)?.ok_or_else(not_found)?;
     let repo = Repo::of(&reference.repo, hub)?;
-    let commit = match &reference.revision {
-        Some(revision) => Some(repo.commit_of(revision).ok_or_else(not_found)?),
-        None => None,
+    // All of a repository is all of its revisions. One of its models is that of the revision that is named, as everywhere else.
+    let commit = match (&reference.revision, &reference.pick) {
+        (None, Pick::Any) => None,
+        _ => Some(repo.commit_of(reference.revision()).ok_or_else(not_found)?),
     };
     let is_meant = |revision: &&CachedRevision| commit.as_ref().is_none_or(|commit| *commit == revision.commit);
     let meant: Vec<_> =
         cached.revisions.iter().filter(is_meant).map(|revision| (revision, files_of(revision, reference))).collect();
-    if meant.iter().all(|(_, files)| files.is_empty()) && (commit.is_some() || reference.pick != Pick::Any) {
+    if meant.iter().all(|(_, files)| files.is_empty()) && commit.is_some() {
         return Err(not_found());
     }
     let goes = |file: &CachedFile, of: &CachedRevision| {
@@ -69,9 +70,20 @@ fn files_of<'a>(revision: &'a CachedRevision, reference: &HubRef) -> Vec<&'a str
     if reference.pick == Pick::Any {
         return paths;
     }
-    let is_weights = |path: &str| path.ends_with(".gguf") || path.ends_with(".safetensors");
-    let Ok(choice) = choose("", &paths, &reference.pick, &mut |_| Ok(Vec::new())) else { return Vec::new() };
-    let chosen = |path: &str| is_weights(path) && choice.files.iter().any(|file| file == path);
+    let is_weights = |path: &str| is_gguf(path) && !is_extra(path) || path.ends_with(".safetensors");
+    let wanted = match choose("", &paths, &reference.pick, &mut |_| Ok(Vec::new())) {
+        Ok(choice) => choice.files,
+        // What lacks a part can not be run, but goes all the same.
+        Err(_) => {
+            let is_meant = |path: &&&str| match &reference.pick {
+                Pick::Quant(quant) => quant_of(path).is_some_and(|found| found.eq_ignore_ascii_case(quant)),
+                Pick::File(file) => file == **path,
+                Pick::Any => false,
+            };
+            paths.iter().filter(is_meant).map(|path| (*path).to_owned()).collect()
+        }
+    };
+    let chosen = |path: &str| is_weights(path) && wanted.iter().any(|file| file == path);
     if paths.iter().all(|path| chosen(path) || !is_weights(path)) {
         return paths;
     }
@@ -152,9 +164,24 @@ mod tests {
         let cache = full("rm-quant");
         assert_eq!(removed(&cache, "org/name:q4_0", false).unwrap(), Freed { bytes: 4, blobs: 1, files: 1, shared: 0 });
         assert_eq!(removed(&cache, "org/name@main:Q8_0", false).unwrap(), Freed { bytes: 1, blobs: 1, files: 2, shared: 1 });
-        assert_eq!(removed(&cache, "org/name:Q8_0", false).unwrap().bytes, 8);
-        assert!(matches!(removed(&cache, "org/name:Q2_K", false), Err(Error::NotFound { .. })));
-        assert_eq!(removed(&cache, "org/name:m-F16.gguf", false).unwrap().bytes, 2);
+        // Without a revision it is that of `main`, and no other's.
+        assert!(matches!(removed(&cache, "org/name:Q8_0", false), Err(Error::NotFound { .. })));
+        let other = |pick: &str| removed(&cache, &format!("org/name@{OTHER}:{pick}"), false);
+        assert_eq!(other("Q8_0").unwrap().bytes, 8);
+        assert!(matches!(other("Q2_K"), Err(Error::NotFound { .. })));
+        assert_eq!(other("m-F16.gguf").unwrap().bytes, 2);
+        assert!(scan::list(&cache.options).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_lacks_a_part_can_be_removed_and_a_projector_goes_with_the_last_model() {
+        let cache = Cache::new("rm-parts");
+        cache.add("org/name", COMMIT, "m-Q4_0-00001-of-00002.gguf", b"4444");
+        cache.add("org/name", COMMIT, "m-Q8_0.gguf", b"88888888");
+        cache.add("org/name", COMMIT, "mmproj-F16.gguf", b"16");
+        cache.repo("org/name").write_ref("main", COMMIT).unwrap();
+        assert_eq!(removed(&cache, "org/name:Q4_0", false).unwrap().bytes, 4);
+        assert_eq!(removed(&cache, "org/name:Q8_0", false).unwrap().bytes, 10);
         assert!(scan::list(&cache.options).unwrap().is_empty());
     }
 

@@ -143,7 +143,7 @@ pub fn cost(files: &[Remote<'_>], read: impl Fn(&str, Range<u64>) -> Result<Vec<
     // All headers come first: the folder then lives for no longer than the disk takes, whatever interrupts the network.
     let mut headers = Vec::new();
     for Remote { path, size } in files.iter().copied() {
-        let bytes = match path.rsplit('.').next().unwrap_or_default() {
+        let bytes = match path.rsplit('.').next().unwrap_or_default().to_ascii_lowercase().as_str() {
             "gguf" => gguf_header(path, size, |range| read(path, range))?,
             "safetensors" => safetensors_header(path, size, |range| read(path, range))?,
             "json" if path == "config.json" || path.ends_with(".index.json") => {
@@ -160,7 +160,7 @@ pub fn cost(files: &[Remote<'_>], read: impl Fn(&str, Range<u64>) -> Result<Vec<
     let mut gguf = None;
     for (path, bytes, size) in headers {
         let laid = folder.lay(path, &bytes, size)?;
-        if path.ends_with(".gguf") && gguf.is_none() {
+        if path.to_ascii_lowercase().ends_with(".gguf") && gguf.is_none() {
             gguf = Some(laid);
         }
     }

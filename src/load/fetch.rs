@@ -39,8 +39,15 @@ pub fn prepare(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Resu
         let file = plan.files.iter().find(|file| file.path == path).expect("`cost` asks for the files it is given");
         hub::read_range(&plan, file, hub, range)
     };
-    let cost = cost(&files, read).map_err(|error| in_repo(error, &plan.repo))?;
-    Ok(Prepared { cost: Some(cost), plan })
+    match cost(&files, read) {
+        Ok(cost) => Ok(Prepared { cost: Some(cost), plan }),
+        // The estimate needs a place for the headers, the download does not.
+        Err(Error::Io { path, source }) => {
+            log::warn!("the memory that {} takes can not be told: {}: {source}", plan.repo, path.display());
+            Ok(Prepared { plan, cost: None })
+        }
+        Err(error) => Err(in_repo(error, &plan.repo)),
+    }
 }
 
 /// The same error, with the repository before the file.

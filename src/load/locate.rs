@@ -74,12 +74,20 @@ pub fn find_with(name: &str, hub: &HubOptions) -> Result<Place> {
             false => Found::File(path).into(),
         }));
     }
-    let in_ollama = match (sources::in_ollama(name)?, catalog::get(name)) {
+    let in_ollama = sources::in_ollama(name).and_then(|found| match (found, catalog::get(name)) {
         // Its `latest` and the catalogue's default are two names of one model, of which it may have either.
-        (None, Some(entry)) => sources::in_ollama(&entry.name)?,
-        (found, _) => found,
+        (None, Some(entry)) => sources::in_ollama(&entry.name),
+        (found, _) => Ok(found),
+    });
+    // A model of Ollama's that can not be used keeps nobody from having it from elsewhere.
+    let broken = match (&in_ollama, &reference) {
+        (Err(error), Some(_)) => {
+            log::warn!("Ollama's {name} is not used: {error}");
+            true
+        }
+        _ => false,
     };
-    if let Some(path) = in_ollama {
+    if !broken && let Some(path) = in_ollama? {
         log::info!("{name} is Ollama's: {}", path.display());
         return Ok(Place::Here(Located { found: Found::File(path), name: Some(name.to_owned()) }));
     }

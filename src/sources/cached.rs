@@ -4,6 +4,7 @@ use super::{Source, Stored, are_parts, is_model, quantisation_of};
 use crate::catalog;
 use crate::error::Result;
 use crate::hub::{self, CachedFile, CachedRevision, HubOptions};
+use crate::reference;
 
 /// Every model in the cache. A model of the catalogue has its name there; a revision that is not `main` is named by its
 /// branch, tag or commit, because no shorter name finds it.
@@ -27,12 +28,15 @@ fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<Stored> 
         let name = is_main.then(|| catalog::name_of(repo, quant)).flatten();
         name.filter(|name| !taken.contains(&name.as_str()))
     };
+    let written = reference::written(repo);
+    let paths: Vec<&str> = revision.files.iter().map(|file| file.path.as_str()).collect();
     let ggufs = revision.files.iter().filter(|file| is_model(&file.path));
     let mut found: Vec<Stored> = ggufs
         .map(|file| {
             let parts: Vec<&CachedFile> = revision.files.iter().filter(|other| are_parts(&file.path, &other.path)).collect();
-            let quant = quantisation_of(&file.path);
-            let name = called(quant).unwrap_or_else(|| format!("{repo}{at}:{}", quant.unwrap_or(&file.path)));
+            // Another file of the same quantisation may be the one that is found by it: this one is found by its path then.
+            let quant = quantisation_of(&file.path).filter(|quant| hub::of_quant(&paths, quant) == Some(&file.path));
+            let name = called(quant).unwrap_or_else(|| format!("{written}{at}:{}", quant.unwrap_or(&file.path)));
             Stored {
                 name,
                 id: file.blob.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -43,18 +47,11 @@ fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<Stored> 
             }
         })
         .collect();
-    // A second file of the same quantisation (in a folder of its own, perhaps) is found by its path only.
-    for i in 1..found.len() {
-        if found[..i].iter().any(|other| other.name == found[i].name) {
-            let path = found[i].path.strip_prefix(&revision.path).unwrap_or(&found[i].path);
-            found[i].name = format!("{repo}{at}:{}", path.to_string_lossy().replace('\\', "/"));
-        }
-    }
     let has = |test: fn(&str) -> bool| revision.files.iter().any(|file| test(&file.path));
     if has(|path| path == "config.json") && has(|path| path.ends_with(".safetensors")) {
         let own: Vec<&CachedFile> = revision.files.iter().filter(|file| !file.path.ends_with(".gguf")).collect();
         found.push(Stored {
-            name: called(None).unwrap_or_else(|| format!("{repo}{at}")),
+            name: called(None).unwrap_or_else(|| format!("{written}{at}")),
             id: revision.commit.clone(),
             bytes: own.iter().map(|file| file.size).sum(),
             modified: own.iter().map(|file| file.modified).max(),

@@ -35,7 +35,11 @@ pub fn find(name: &str) -> Result<Option<Found>> {
                 return Ok(Some(Found::File(path)));
             }
             if path.is_dir() {
-                return of_folder(&path).map(Some);
+                match of_folder(&path) {
+                    // A folder without a model has its name by chance.
+                    Err(Error::NotFound { what, .. }) => log::warn!("{what} holds no model, and is passed over"),
+                    found => return found.map(Some),
+                }
             }
         }
     }

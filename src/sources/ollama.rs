@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 const HOST: &str = "registry.ollama.ai";
 const MODEL: &str = "application/vnd.ollama.image.model";
+const ADAPTER: &str = "application/vnd.ollama.image.adapter";
 
 /// Ollama's folders of models, those that exist: `OLLAMA_MODELS` alone if it is set, else where a user's and the system's
 /// installation keep them.
@@ -73,7 +74,15 @@ fn blob(store: &Path, manifest: &Path) -> Result<Option<(PathBuf, String)>> {
     let json: Json = serde_json::from_slice(&text)
         .map_err(|e| Error::corrupt(manifest.display(), format!("is no manifest of Ollama's: {e}")))?;
     let layers = json.get("layers").and_then(Json::as_array);
-    let model = layers.into_iter().flatten().find(|layer| layer.get("mediaType").and_then(Json::as_str) == Some(MODEL));
+    let of_type = |kind: &str| {
+        let mut layers = layers.into_iter().flatten();
+        layers.find(|layer| layer.get("mediaType").and_then(Json::as_str) == Some(kind))
+    };
+    if of_type(ADAPTER).is_some() {
+        let what = format!("{}: a model with an adapter (LoRA)", manifest.display());
+        return Err(Error::unsupported(what, "models by themselves"));
+    }
+    let model = of_type(MODEL);
     let Some(digest) = model.and_then(|layer| layer.get("digest")).and_then(Json::as_str) else { return Ok(None) };
     let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
     let Some(hex) = hex else {

@@ -27,7 +27,7 @@ impl Client {
     pub fn new(hub: &HubOptions, to_storage: bool) -> Result<Self> {
         let wrong = |why: String| Error::Input(format!("HF_ENDPOINT {:?}: {why}", hub.endpoint));
         let endpoint = reqwest::Url::parse(&hub.endpoint).map_err(|e| wrong(e.to_string()))?;
-        if endpoint.cannot_be_a_base() {
+        if endpoint.cannot_be_a_base() || !matches!(endpoint.scheme(), "http" | "https") {
             return Err(wrong("expected an address like https://huggingface.co".to_owned()));
         }
         let within = {

@@ -24,7 +24,8 @@ use transfer::{Stop, Transfer};
 pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
     on_own_thread(|| {
         let repo = Repo::of(&reference.repo, hub)?;
-        let found = api::repository(reference, hub)?;
+        let client = Client::new(hub, false)?;
+        let mut found = api::repository(reference, hub)?;
         let made = Plan {
             repo: reference.repo.clone(),
             revision: reference.revision().to_owned(),
@@ -35,14 +36,9 @@ pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> 
             license: found.license.clone(),
             force: pull.force,
         };
-        if let Some(file) = found.files.iter().find(|file| !is_safe_path(&file.path)) {
-            return Err(Error::corrupt(
-                &reference.repo,
-                format!("the Hub lists {:?}, which can not be a file of it", file.path),
-            ));
-        }
+        // What could not be a file everywhere is passed over; a model never needs it.
+        found.files.retain(|file| is_safe_path(&file.path));
         let paths: Vec<&str> = found.files.iter().map(|file| file.path.as_str()).collect();
-        let client = Client::new(hub, false)?;
         let planned = |path: &str| known(path, &found.files, &made, &client, &repo, hub);
         let choice = select(reference, &paths, pull, &mut |path| part::whole(&made, &planned(path)?, &repo, hub))?;
         let mut files = Vec::new();

@@ -1,6 +1,6 @@
 //! One file of the Hub: its bytes by ranged GET into `DIGEST.incomplete`, checked, then renamed to `DIGEST`.
 //!
-//! The name, the length and the digest come from the tree of the commit, so no HEAD request is needed. What an interrupted
+//! The name and the length come from the tree of the commit, and so does the digest, or a HEAD request before has told it. What an interrupted
 //! download left is hashed and then continued; the lock that Python's `huggingface_hub` takes too is held meanwhile. A
 //! server that ignores the range is read from the start and its known part skipped, so that progress never goes back.
 
@@ -107,8 +107,10 @@ impl Transfer<'_> {
                 Ok(()) => return Ok(lock),
                 Err(TryLockError::WouldBlock) => {}
                 // A file system without locks: the digest still guards what gets a name.
-                Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => return Ok(lock),
-                Err(TryLockError::Error(e)) => return Err(Error::io(path, e)),
+                Err(TryLockError::Error(e)) => {
+                    log::debug!("{}: {e}", path.display());
+                    return Ok(lock);
+                }
             }
             if !std::mem::replace(&mut is_told, true) {
                 log::info!("{}: another process is fetching it; waiting for {}", self.file.path, path.display());
