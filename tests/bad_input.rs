@@ -94,6 +94,23 @@ fn absurd_config_values_are_refused_by_key() {
 }
 
 #[test]
+fn a_decoder_that_sees_the_whole_text_is_refused_by_key() {
+    for (test, key, value) in [("causal", "is_causal", false), ("both-ways", "use_bidirectional_attention", true)] {
+        let error = with_config(test, |c| c[key] = json!(value));
+        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+        assert_says(&error, &["config.json", key]);
+        assert!(
+            load(&{
+                let folder = copy("llama-mha", &format!("not-{test}"));
+                edit(&folder.join("config.json"), |c| c[key] = json!(!value));
+                folder
+            })
+            .is_ok()
+        );
+    }
+}
+
+#[test]
 fn broken_json_is_named_with_its_file() {
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
         let folder = copy("llama-mha", &format!("json-{file}"));

@@ -38,7 +38,7 @@ pub fn gemma2(h: &Hparams) -> Result<Spec> {
 pub fn gemma3(h: &Hparams) -> Result<Spec> {
     let base = gemma(h)?;
     let window = h.window(base.layers, 6)?;
-    let mut ropes = vec![h.rope(base.attention.head_dim, base.context)?];
+    let mut ropes = vec![h.rope_from(1_000_000.0, base.attention.head_dim, base.context)?];
     if let Some(window) = &window {
         let local = h.local_rope(10_000.0, base.attention.head_dim, base.context)?;
         ropes.insert(0, Rope { layers: window.layers.clone(), ..local });
@@ -60,6 +60,7 @@ pub fn gemma3(h: &Hparams) -> Result<Spec> {
 fn score_scale(h: &Hparams, base: &Spec, layers_of_27b: usize) -> Result<ScoreScale> {
     let scalar = match h.positive("query_scale")? {
         None if h.is_gguf() && base.layers == layers_of_27b => Some((base.dim / base.attention.heads) as f64),
+        None if !h.is_gguf() => Some(256.0),
         stated => stated,
     };
     Ok(scalar.map_or(ScoreScale::HeadDim, |scalar| ScoreScale::Fixed(scalar.powf(-0.5))))

@@ -11,7 +11,8 @@ use crate::weights::Hparams;
 pub fn mixtral(h: &Hparams) -> Result<Spec> {
     let base = super::llama::spec(h)?;
     let attention = Attention { window: h.window(base.layers, 0)?, ..base.attention };
-    Ok(Spec { family: "mixtral", attention, ..base })
+    let position = Position::Rope(vec![h.rope_from(1_000_000.0, base.attention.head_dim, base.context)?]);
+    Ok(Spec { family: "mixtral", attention, position, ..base })
 }
 
 /// Qwen3-MoE's spec.

@@ -14,7 +14,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         Some(marked) => marked,
         None => Layers::Listed((1..=base.layers).map(|n| n % interval != 0).collect()),
     };
-    let rope = Rope { layers, ..h.rope(base.attention.head_dim, base.context)? };
+    let rope = Rope { layers, ..h.rope_from(2_000_000.0, base.attention.head_dim, base.context)? };
     let window = if h.flag("use_sliding_window", false)? { h.window(base.layers, 0)? } else { None };
     Ok(Spec {
         family: "smollm3",

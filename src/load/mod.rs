@@ -360,7 +360,14 @@ fn safetensors_outline(path: &Path) -> Result<Outline> {
         return Err(Error::unsupported(what, "f32, f16 and bf16 safetensors, and GGUF files"));
     }
     let weights = safetensors::open(path)?.renamed(family.names)?;
-    let spec = checked((family.spec)(&Hparams::from_config(&file, &config, &weights))?, &weights, &file)?;
+    let hparams = Hparams::from_config(&file, &config, &weights);
+    let spec = checked((family.spec)(&hparams)?, &weights, &file)?;
+    // EmbeddingGemma, and embedding models made of Qwen2: without this they would give other vectors, and no error.
+    let both_ways = !hparams.flag("is_causal", true)? || hparams.flag("use_bidirectional_attention", false)?;
+    if both_ways && spec.attention.causal {
+        let what = format!("{file}: a decoder that sees the whole text (is_causal, use_bidirectional_attention)");
+        return Err(Error::unsupported(what, "decoders that see what came before, and encoders"));
+    }
     let name = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let info = ModelInfo::new(&name.display().to_string(), "safetensors", &spec, &weights);
     Ok(Outline { config, weights, spec, info })

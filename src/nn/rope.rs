@@ -1,6 +1,6 @@
 //! Rotary frequencies: what each scaling method makes of `theta`, and the cosines and sines of given positions.
 //!
-//! Computed like transformers' `modeling_rope_utils.py`: frequencies and angles in f32, so that long contexts round alike.
+//! Computed like transformers' `modeling_rope_utils.py`: frequencies and angles in f32, step by step, so that long contexts round alike.
 //! There is no table over the whole context, which may be 131,072 positions long.
 
 use super::Place;
@@ -23,35 +23,37 @@ pub struct Frequencies {
 impl Frequencies {
     /// The frequencies of `rope`.
     pub fn new(rope: &Rope) -> Frequencies {
-        let half = rope.dims / 2;
-        let base = |i: usize| rope.theta.powf(-(2.0 * i as f64) / rope.dims as f64);
+        // Each operation rounds to f32 where it does there: at position 100,000 the last bit of a frequency is seen.
+        let pairs = 0..rope.dims / 2;
+        let power = |i: usize| (rope.theta as f32).powf((2 * i) as f32 / rope.dims as f32);
+        let base = |i: usize| 1.0 / power(i);
         let mut factor = 1.0;
         let mut beyond = None;
-        let divided = |factors: &[f32]| (0..half).map(|i| base(i) / f64::from(factors[i])).collect::<Vec<f64>>();
-        let narrow = |frequencies: Vec<f64>| frequencies.into_iter().map(|f| f as f32).collect::<Vec<f32>>();
+        let divided = |factors: &[f32]| pairs.clone().map(|i| 1.0 / (factors[i] * power(i))).collect::<Vec<f32>>();
         let inverse = match &rope.scaling {
-            RopeScaling::None => (0..half).map(base).collect::<Vec<f64>>(),
-            RopeScaling::Linear { factor } => (0..half).map(|i| base(i) / factor).collect(),
+            RopeScaling::None => pairs.map(base).collect::<Vec<f32>>(),
+            RopeScaling::Linear { factor } => pairs.map(|i| base(i) / *factor as f32).collect(),
             RopeScaling::Factors(factors) => divided(factors),
             RopeScaling::Long { short, long, original_context, attention_factor } => {
                 factor = *attention_factor;
-                beyond = Some((*original_context, narrow(divided(long))));
+                beyond = Some((*original_context, divided(long)));
                 divided(short)
             }
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
                 let original = *original_context as f64;
+                let [stretched, low, high] = [factor, low_freq_factor, high_freq_factor].map(|factor| *factor as f32);
                 let stretch = |i| {
-                    let wavelength = TAU / base(i);
-                    if wavelength < original / high_freq_factor {
+                    let wavelength = TAU as f32 / base(i);
+                    if wavelength < (original / high_freq_factor) as f32 {
                         base(i)
-                    } else if wavelength > original / low_freq_factor {
-                        base(i) / factor
+                    } else if wavelength > (original / low_freq_factor) as f32 {
+                        base(i) / stretched
                     } else {
-                        let smooth = (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
-                        (1.0 - smooth) * base(i) / factor + smooth * base(i)
+                        let smooth = (original as f32 / wavelength - low) / (high - low);
+                        (1.0 - smooth) * base(i) / stretched + smooth * base(i)
                     }
                 };
-                (0..half).map(stretch).collect()
+                pairs.map(stretch).collect()
             }
             RopeScaling::Yarn { factor: s, original_context, beta_fast, beta_slow, attention_factor, truncate } => {
                 factor = *attention_factor;
@@ -67,13 +69,14 @@ impl Frequencies {
                 let high = high.min(rope.dims as f64 - 1.0);
                 let high = if low == high { high + 0.001 } else { high };
                 let blend = |i: usize| {
-                    let ramp = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
-                    base(i) / s * ramp + base(i) * (1.0 - ramp)
+                    let ramp = ((i as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+                    let stay = 1.0 - ramp;
+                    1.0 / (*s as f32 * power(i)) * (1.0 - stay) + base(i) * stay
                 };
-                (0..half).map(blend).collect()
+                pairs.map(blend).collect()
             }
         };
-        Frequencies { inverse: narrow(inverse), beyond, factor: factor as f32, pairing: rope.pairing }
+        Frequencies { inverse, beyond, factor: factor as f32, pairing: rope.pairing }
     }
 
     /// Dimensions that are rotated together, by one angle: half of those that are rotated.

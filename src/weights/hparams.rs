@@ -7,13 +7,13 @@
 mod layers;
 mod rope;
 
-use super::{Metadata, Value, Weights};
+use super::{Metadata, Stored, Value, Weights};
 use crate::error::{Error, Result};
 use crate::spec::Activation;
 use serde_json::Value as Json;
 
 /// (our name, keys of config.json in order of preference, key of GGUF metadata after the architecture's prefix)
-const KEYS: [(&str, &[&str], &str); 35] = [
+const KEYS: [(&str, &[&str], &str); 34] = [
     ("dim", &["hidden_size", "n_embd", "dim"], "embedding_length"),
     ("layers", &["num_hidden_layers", "n_layer", "n_layers"], "block_count"),
     ("heads", &["num_attention_heads", "n_head", "n_heads"], "attention.head_count"),
@@ -44,12 +44,21 @@ const KEYS: [(&str, &[&str], &str); 35] = [
     ("experts_used", &["num_experts_per_tok"], "expert_used_count"),
     ("expert_dim", &["moe_intermediate_size"], "expert_feed_forward_length"),
     ("activation", &["hidden_act", "activation_function", "hidden_activation", "activation"], ""),
-    ("tied", &["tie_word_embeddings"], ""),
     ("token_types", &["type_vocab_size"], ""),
     ("rotary_scaling_factor", &["rotary_scaling_factor"], ""),
     ("padding", &["pad_token_id"], ""),
     ("position_embedding_type", &["position_embedding_type"], ""),
 ];
+
+/// Whether two matrices are the same, by what is looked at in either: no training leaves so much of one as it was.
+fn is_copy(a: &Stored, b: &Stored) -> bool {
+    const LOOKS: usize = 256;
+    const BYTES: usize = 4096;
+    let step = (a.data.len() / LOOKS).max(BYTES);
+    let part = |stored: &Stored, at: usize| stored.data[at..(at + BYTES).min(stored.data.len())].to_vec();
+    let same = |at| part(a, at) == part(b, at);
+    a.dtype == b.dtype && a.shape == b.shape && (0..a.data.len()).step_by(step).all(same)
+}
 
 /// The largest size, count or position that is believed; beyond it a file is damaged or hostile.
 const MOST: u64 = 1 << 27;
@@ -262,14 +271,22 @@ impl<'a> Hparams<'a> {
 
     /// Whether the output matrix is the embedding table: what the tensors say, then the key, then `default`.
     ///
-    /// A file without an output matrix can only mean a tied one; a config that says `true` beats a stray copy.
+    /// A file without an output matrix can only mean a tied one. A config that says `true` beats a stray copy, but not another matrix, as
+    /// a fine-tune may have it: transformers does not tie those either.
     pub fn tied(&self, default: bool) -> Result<bool> {
         if !self.weights.contains("output.weight") {
             return Ok(true);
         }
-        if self.is_gguf() {
+        if self.is_gguf() || !self.flag("tie_word_embeddings", default)? {
             return Ok(false);
         }
-        self.flag("tie_word_embeddings", default)
+        let is_copy = match (self.weights.get("output.weight"), self.weights.get("token_embd.weight")) {
+            (Some(output), Some(table)) => is_copy(output, table),
+            _ => true,
+        };
+        if !is_copy {
+            log::warn!("tie_word_embeddings is true, but the output matrix is not the embedding table: it is used");
+        }
+        Ok(is_copy)
     }
 }
