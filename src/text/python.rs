@@ -25,6 +25,20 @@ pub(super) fn strip<'t>(text: &'t str, chars: Option<&str>, side: Side) -> &'t s
     if side == Side::Left { text } else { text.trim_end_matches(goes) }
 }
 
+/// `str.title`: a letter is large behind what is none, and small behind one.
+pub(super) fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut inside = false;
+    for c in text.chars() {
+        match inside {
+            true => out.extend(c.to_lowercase()),
+            false => out.extend(c.to_uppercase()),
+        }
+        inside = c.is_lowercase() || c.is_uppercase();
+    }
+    out
+}
+
 /// `str.split`: at most `max` cuts where it is given. Without a separator, at runs of white space. `None` for an empty
 /// separator, which Python refuses.
 pub(super) fn split<'t>(text: &'t str, separator: Option<&str>, max: Option<usize>) -> Option<Vec<&'t str>> {

@@ -55,6 +55,9 @@ impl ChatTemplate {
         environment.set_recursion_limit(DEPTH);
         environment.set_unknown_method_callback(method);
         environment.add_filter("tojson", to_json);
+        for name in ["length", "count"] {
+            environment.add_filter(name, length);
+        }
         environment.add_filter("trim", |text: &Value, chars: Option<String>| {
             python::strip(&text_of(text), chars.as_deref(), Side::Both).to_owned()
         });
@@ -97,7 +100,11 @@ impl ChatTemplate {
         }
         let mut messages = messages.clone();
         let list = messages.as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
-        list.iter_mut().for_each(alias_reasoning);
+        for message in list.iter_mut() {
+            // As transformers has it: a key without a value is none.
+            message.as_object_mut().into_iter().for_each(|keys| keys.retain(|_, value| !value.is_null()));
+            alias_reasoning(message);
+        }
         let count = list.len();
         self.render_value(Value::from(Serde(messages)), count, add_generation_prompt)
     }
@@ -198,7 +205,15 @@ fn prepare(source: &str) -> String {
         let word = inner.map(|inner| inner.trim_matches(['-', '+']).trim());
         match word {
             Some("endraw") => raw = false,
-            Some("raw") => raw = true,
+            Some("raw") => {
+                raw = true;
+                // Jinja keeps the line break that raw text begins with; minijinja takes it for the tag's.
+                if rest.starts_with('\n') && !tag.ends_with("-%}") {
+                    out.push_str(tag);
+                    out.push('\n');
+                    continue;
+                }
+            }
             Some("generation") => {
                 out.push_str(&tag.replacen("generation", "with", 1));
                 continue;
@@ -247,6 +262,14 @@ fn tag_len(tag: &str, close: &str) -> usize {
 
 fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Of what is undefined, too, which has none.
+fn length(value: &Value) -> Result<usize, minijinja::Error> {
+    let none = if value.is_undefined() { Some(0) } else { None };
+    none.or_else(|| value.len()).ok_or_else(|| {
+        minijinja::Error::new(ErrorKind::InvalidOperation, format!("cannot calculate length of value of type {}", value.kind()))
+    })
 }
 
 /// transformers' `tojson`: `json.dumps` without HTML escapes, and with its options.
@@ -311,6 +334,7 @@ fn string_method(text: &str, name: &str, args: &[Value]) -> Option<Result<Value,
         "strip" => strip(Side::Both),
         "lstrip" => strip(Side::Left),
         "rstrip" => strip(Side::Right),
+        "title" => from_args::<()>(args).map(|()| Value::from(python::title(text))),
         "split" | "rsplit" => split(text, args, name == "rsplit"),
         "removeprefix" => affix(|text, affix| text.strip_prefix(affix).map(|rest| text.len() - rest.len()), true),
         "removesuffix" => affix(|text, affix| text.strip_suffix(affix).map(str::len), false),
@@ -364,6 +388,21 @@ mod tests {
     }
 
     // What is expected in these tests is what Jinja 3.1.6 with transformers' settings gives.
+
+    #[test]
+    fn what_is_undefined_has_no_length_and_raw_text_keeps_its_first_line_break() {
+        gives("{{ messages[0].tool_calls|length }}{{ nothing|count }}", "00");
+        gives("x{% raw %}\n{{ b }}\n{% endraw %}y", "x\n{{ b }}\ny");
+        gives("{{ \"they're a1b x-y ÉCOLE\".title() }}", "They'Re A1B X-Y École");
+    }
+
+    #[test]
+    fn a_key_without_a_value_is_none() {
+        let template = "{% for m in messages %}[{{ m.content }}|{{ 'content' in m }}]{% endfor %}";
+        let template = ChatTemplate::new(template, &SpecialTokens::default()).unwrap();
+        let messages = json!([{"role": "assistant", "content": null, "tool_calls": [1]}, {"role": "user", "content": "x"}]);
+        assert_eq!(template.render_json(&messages, true).unwrap(), "[|False][x|True]");
+    }
 
     #[test]
     fn white_space_is_trimmed_as_jinja_trims_it() {
