@@ -7,7 +7,7 @@ use tallow::{CacheType, DeviceChoice, LoadOptions, Overflow};
 /// Where and how a model runs.
 #[derive(Debug, clap::Args)]
 pub struct Device {
-    /// Where to run: auto, cpu, cuda, cuda:N, metal
+    /// Where to run: auto, cpu, cuda, cuda:N, metal, cpu-reference (candle's ops on the CPU)
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// Run on the CPU; the same as `--device cpu`

@@ -20,12 +20,13 @@ use tallow::bench::{CHUNK, Peer, Plan, Roofline, Runner, Test, measure, peak_mem
 use tallow::device::default_threads;
 use tallow::kernels::{Kernels, MOST_THREADS};
 use tallow::spec::Spec;
-use tallow::{DeviceChoice, EmbedOptions, Embedder, Error, LoadOptions, Model, ModelInfo};
+use tallow::{CacheType, DeviceChoice, EmbedOptions, Embedder, Error, LoadOptions, Model, ModelInfo};
 
 const LISTS: &str = "\
 A LIST is numbers and ranges with commas between them: `128,512`, `1-4`, `0-1024+256` (steps), `16-256*2` (factors).
-Reported beside llama-bench's columns: the 95 % interval of the mean (bootstrap), the share of the measured read bandwidth for
-tg, and for pp and embed the share of the multiply peak that this kernel set reaches in registers. embed32x128 is 32 texts of
+
+Reported beside llama-bench's columns: the 95 % interval of the mean (bootstrap), the share of the measured read bandwidth for \
+tg, and for pp and embed the share of the multiply peak that this kernel set reaches in registers. embed32x128 is 32 texts of \
 128 tokens that become vectors together.";
 
 /// Arguments of `bench`.
@@ -37,7 +38,7 @@ pub struct Args {
         add = ArgValueCompleter::new(complete::models))]
     model: Vec<String>,
     /// Time how vectors of texts are made, in place of reading and writing
-    #[arg(long, conflicts_with_all = ["n_gen", "pg", "n_depth", "peer", "cache_type"])]
+    #[arg(long, conflicts_with_all = ["n_gen", "pg", "n_depth", "peer"])]
     embed: bool,
     /// With --embed: texts that are embedded together [default: 1,32]
     #[arg(long, value_name = "LIST", allow_negative_numbers = true, requires = "embed")]
@@ -60,7 +61,7 @@ pub struct Args {
     /// Threads on the CPU [default: the physical cores]
     #[arg(short, long, value_name = "LIST", allow_negative_numbers = true)]
     threads: Vec<List>,
-    /// Where to run: auto, cpu, cuda, cuda:N, metal; several with commas, side by side
+    /// Where to run: auto, cpu, cuda, cuda:N, metal, cpu-reference (candle's ops); several with commas, side by side
     #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "auto")]
     device: Vec<DeviceChoice>,
     #[command(flatten)]
@@ -175,6 +176,10 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let batch = args.batch_size.unwrap_or(if args.embed { embedding.batch_tokens } else { CHUNK });
     if tests.is_empty() || args.repetitions == 0 || batch == 0 {
         return Err(failure::usage("nothing to measure: -p, -n, --pg and --texts name no tokens, or -r or -b is 0"));
+    }
+    // clap would take what is not given for given, as it has a default.
+    if args.embed && args.cache.cache_type != CacheType::Auto {
+        return Err(failure::usage("--embed reads texts without a cache: --cache-type can not be used with it"));
     }
     if let Some(bad) = threads.iter().find(|threads| !(1..=MOST_THREADS).contains(*threads)) {
         return Err(failure::usage(format!("{bad} threads: expected 1 to {MOST_THREADS}")));

@@ -29,8 +29,8 @@ Examples:
   tallow embed all-minilm -f lines.txt --to vectors.npy
   tallow embed all-minilm -f rows.jsonl --field body --to vectors.jsonl --resume
 
-A row of JSON lines is {\"id\": ..., \"tokens\": N, \"embedding\": [...]}, with the input's id, or an index from 0 in its place;
-\"cut_from\" is the number of tokens of a text of which only the first were read. JSON is an array for one text in the
+A row of JSON lines is {\"id\": ..., \"tokens\": N, \"embedding\": [...]}, with the input's id, or an index from 0 in its place; \
+\"cut_from\" is the number of tokens of a text of which only the first were read. JSON is an array for one text in the \
 arguments, and an array of arrays otherwise.";
 
 /// Arguments of `embed`.

@@ -59,10 +59,13 @@ Examples:
   tallow embed all-minilm \"The lamp is lit at dusk.\" \"A beacon\" --similarity
   tallow show -v
 
-MODEL is a .gguf file, a folder with config.json, a name in a model folder, a name of the catalogue (llama3.2:1b), or one of
-the Hugging Face Hub (org/repo, org/repo:QUANT, org/repo@revision); `smollm2` is the model that comes with tallow. Models that
-Ollama or LM Studio have fetched are used where they lie. What is not on this machine is fetched, unless --offline forbids it.
+MODEL is a .gguf file, a folder with config.json, a name in a model folder, a name of the catalogue (llama3.2:1b), or one of \
+the Hugging Face Hub (org/repo, org/repo:QUANT, org/repo@revision); `smollm2` is the model that comes with tallow. Models that \
+Ollama or LM Studio have fetched are used where they lie. What is not on this machine is fetched, unless --offline forbids it. \
 The model folders are those in TALLOW_MODELS, then `models` beside the program and above it, and in the package that Cargo runs.
+
+Environment: TALLOW_MODELS, TALLOW_KERNELS (a kernel set), TALLOW_LOG (off, error, warn, info, debug, trace), TALLOW_HISTORY (the \
+chat's history; empty: none), HF_HOME and its kin, OLLAMA_MODELS; `tallow doctor` lists those in force.
 
 Exit codes: 0 ok, 1 runtime, 2 usage, 3 model not found, 4 does not fit in memory, 5 network, 6 corrupt file, 130 interrupted.";
 

@@ -82,7 +82,7 @@ struct Limits {
     )]
     num_predict: Option<i64>,
     /// Tokens of context; 0: the model's own, or what fits into memory [default: 0]
-    #[arg(short, long, aliases = ["ctx_size", "num-ctx", "num_ctx"], value_name = "N", allow_negative_numbers = true)]
+    #[arg(short, long, visible_alias = "num-ctx", aliases = ["ctx_size", "num_ctx"], value_name = "N", allow_negative_numbers = true)]
     ctx_size: Option<usize>,
 }
 
