@@ -245,6 +245,16 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"bytes");
         let files = repo.files(COMMIT).unwrap();
         assert_eq!((files[0].path.as_str(), files[0].size, &files[0].blob), ("a/b/c.txt", 5, &repo.blob(DIGEST)));
+        // A file that is no link, of the right size and with other bytes, gives way to a blob, and stays where there is none.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"bytez").unwrap();
+        repo.link(COMMIT, &file).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"bytes");
+        let twin = PlannedFile { path: "twin.txt".into(), ..file.clone() };
+        repo.copy(COMMIT, &file, &twin).unwrap();
+        std::fs::remove_file(repo.blob(DIGEST)).unwrap();
+        repo.link(COMMIT, &twin).unwrap();
+        assert_eq!(std::fs::read(repo.snapshot(COMMIT).join("twin.txt")).unwrap(), b"bytes");
         let shorter = PlannedFile { size: 4, ..file };
         assert!(!repo.has(COMMIT, &shorter));
     }

@@ -27,7 +27,7 @@ mod remote;
 mod remove;
 mod scan;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use options::HubOptions;
 pub(crate) use pick::{ggufs, of_quant, quant_of, split};

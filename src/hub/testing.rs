@@ -4,12 +4,12 @@ use super::cache::Repo;
 use super::{HubOptions, PlannedFile};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-pub(super) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-pub(super) const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba98";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba98";
 /// The sha256 of no bytes.
 pub(super) const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-pub(super) struct Cache {
+pub(crate) struct Cache {
     pub options: HubOptions,
 }
 
@@ -21,8 +21,13 @@ impl Cache {
         Cache { options: HubOptions { cache, endpoint, token: None, offline: false, ..HubOptions::from_env() } }
     }
 
-    pub fn repo(&self, repo: &str) -> Repo {
+    pub(super) fn repo(&self, repo: &str) -> Repo {
         Repo::of(repo, &self.options).unwrap()
+    }
+
+    /// Points a branch at a commit.
+    pub fn mark(&self, repo: &str, branch: &str, commit: &str) {
+        self.repo(repo).write_ref(branch, commit).unwrap();
     }
 
     /// Writes a file below the cache.

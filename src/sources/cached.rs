@@ -61,3 +61,33 @@ fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<Stored> 
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::testing::{COMMIT, Cache, OTHER};
+
+    #[test]
+    fn every_name_finds_the_file_that_it_stands_for() {
+        let cache = Cache::new("names");
+        for (repo, commit, file) in [
+            ("org/two", COMMIT, "a-longer-name-Q8_0.gguf"),
+            ("org/two", COMMIT, "b-Q8_0.gguf"),
+            ("org/two", OTHER, "c-Q8_0.gguf"),
+            ("alone", COMMIT, "d-F16.gguf"),
+        ] {
+            cache.add(repo, commit, file, file.as_bytes());
+        }
+        cache.mark("org/two", "main", COMMIT);
+        cache.mark("org/two", "feature/x", OTHER);
+        cache.mark("alone", "main", COMMIT);
+        let found = list(&cache.options, &[]).unwrap();
+        let mut names: Vec<&str> = found.iter().map(|stored| stored.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["hf://alone:F16", "org/two:Q8_0", "org/two:a-longer-name-Q8_0.gguf", "org/two@feature/x:Q8_0"]);
+        for stored in &found {
+            let located = hub::locate(&stored.name.parse().unwrap(), &cache.options).unwrap();
+            assert_eq!(located.as_ref(), Some(&stored.path), "{}", stored.name);
+        }
+    }
+}
