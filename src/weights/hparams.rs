@@ -54,10 +54,9 @@ const KEYS: [(&str, &[&str], &str); 34] = [
 fn is_copy(a: &Stored, b: &Stored) -> bool {
     const LOOKS: usize = 256;
     const BYTES: usize = 4096;
-    let step = (a.data.len() / LOOKS).max(BYTES);
-    let part = |stored: &Stored, at: usize| stored.data[at..(at + BYTES).min(stored.data.len())].to_vec();
-    let same = |at| part(a, at) == part(b, at);
-    a.dtype == b.dtype && a.shape == b.shape && (0..a.data.len()).step_by(step).all(same)
+    let len = a.data.len();
+    let same = |at: usize| a.data[at..(at + BYTES).min(len)] == b.data[at..(at + BYTES).min(len)];
+    a.dtype == b.dtype && a.shape == b.shape && (0..len).step_by((len / LOOKS).max(BYTES)).all(same)
 }
 
 /// The largest size, count or position that is believed; beyond it a file is damaged or hostile.
@@ -288,5 +287,32 @@ impl<'a> Hparams<'a> {
             log::warn!("tie_word_embeddings is true, but the output matrix is not the embedding table: it is used");
         }
         Ok(is_copy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::Dtype;
+    use serde_json::json;
+
+    #[test]
+    fn a_head_is_tied_where_it_is_absent_or_a_copy_and_the_configuration_says_so() {
+        let tied = |config: Json, output: Option<u8>| {
+            let mut weights = Weights::new("m");
+            for (name, byte) in [("token_embd.weight", Some(1)), ("output.weight", output)] {
+                let Some(byte) = byte else { continue };
+                // Longer than what is looked at, with the difference at its end.
+                let mut data = vec![1; 4 * 64 * 64];
+                data[4 * 64 * 64 - 4] = byte;
+                let stored = Stored { name: name.into(), dtype: Dtype::F32, shape: vec![64, 64], data: data.into() };
+                weights.insert(stored).unwrap();
+            }
+            Hparams::from_config("config.json", &config, &weights).tied(false).unwrap()
+        };
+        let says = |tie: bool| json!({"tie_word_embeddings": tie});
+        assert!(tied(says(false), None) && tied(says(true), None));
+        assert!(tied(says(true), Some(1)) && !tied(says(true), Some(2)));
+        assert!(!tied(says(false), Some(1)) && !tied(json!({}), Some(1)));
     }
 }
