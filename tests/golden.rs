@@ -64,6 +64,17 @@ fn continuation(model: &Model, prompt: &[u32], options: &GenerateOptions) -> (Ve
     (run.tokens().to_vec(), text, run.done_reason() == Some(DoneReason::Stop))
 }
 
+/// The tokens `got` give the text that transformers has of them alone, and `text` is what they add to that of the prompt.
+fn check_text(model: &Model, prompt: &[u32], got: &[u32], text: &str, expected: &Value, what: &str) {
+    let decoded = |ids: &[u32]| model.tokenizer().decode(ids, true).unwrap();
+    assert_eq!(decoded(got), expected.as_str().unwrap(), "{what}: greedy text");
+    let whole = decoded(&[prompt, got].concat());
+    // Bytes that make no character are decoded run by run, and a run may begin in the prompt.
+    if !whole.contains(char::REPLACEMENT_CHARACTER) {
+        assert_eq!(format!("{}{text}", decoded(prompt)), whole, "{what}: the prompt and what follows it are one text");
+    }
+}
+
 fn check_float_case(folder: &Path, expected: &Value, device: DeviceChoice) {
     let model = load(folder, device, 2);
     for prompt in expected["prompts"].as_array().unwrap() {
@@ -78,17 +89,7 @@ fn check_float_case(folder: &Path, expected: &Value, device: DeviceChoice) {
         let expected_ids = ids(&prompt["greedy_ids"]);
         let (got, text, _) = continuation(&model, &tokens, &greedy(expected_ids.len(), true));
         assert_eq!(got, expected_ids, "{what}: greedy tokens");
-        assert_eq!(
-            model.tokenizer().decode(&got, true).unwrap(),
-            prompt["greedy_text"].as_str().unwrap(),
-            "{what}: greedy text"
-        );
-        let decoded = |ids: &[u32]| model.tokenizer().decode(ids, true).unwrap();
-        let whole = decoded(&[tokens.as_slice(), &got].concat());
-        // Bytes that make no character are decoded run by run, and a run may begin in the prompt.
-        if !whole.contains(char::REPLACEMENT_CHARACTER) {
-            assert_eq!(format!("{}{text}", decoded(&tokens)), whole, "{what}: the prompt and what follows it are one text");
-        }
+        check_text(&model, &tokens, &got, &text, &prompt["greedy_text"], &what);
 
         let mut generated = ids(&prompt["generate_ids"]);
         let ends = ids(&expected["eos_token_ids"]);
@@ -132,14 +133,7 @@ fn gguf_files_give_the_logits_of_transformers_with_activations_rounded_alike() {
                 let expected_ids = ids(&prompt["greedy_ids"]);
                 let (got, text, _) = continuation(&model, &tokens, &greedy(expected_ids.len(), true));
                 assert_eq!(got, expected_ids, "{what}: greedy tokens");
-                assert_eq!(
-                    model.tokenizer().decode(&got, true).unwrap(),
-                    prompt["greedy_text"].as_str().unwrap(),
-                    "{what}: greedy text"
-                );
-                let decoded = |ids: &[u32]| model.tokenizer().decode(ids, true).unwrap();
-                let whole = decoded(&[tokens.as_slice(), &got].concat());
-                assert_eq!(format!("{}{text}", decoded(&tokens)), whole, "{what}: the prompt and what follows it are one text");
+                check_text(&model, &tokens, &got, &text, &prompt["greedy_text"], &what);
             }
         }
     }

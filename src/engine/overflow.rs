@@ -78,8 +78,9 @@ fn room(limit: usize, options: &GenerateOptions) -> usize {
     options.max_tokens.unwrap_or(limit / 4).clamp(1, (limit / 2).max(1))
 }
 
-/// Drops the oldest question with its answers: everything before the second message of the role that the first one has, but for
-/// system messages. The last question, with what follows it, stays; returns whether there was anything else.
+/// Drops the oldest question with its answers: everything before the next question, but for system messages. A question is of the role
+/// `user` or, where nobody has it, of the first message's. The last one, with what follows it, stays; returns whether there was
+/// anything else.
 fn drop_oldest(messages: &mut Vec<Message>) -> bool {
     let is_system = |message: &Message| matches!(message.role.as_str(), "system" | "developer");
     let mut questions = messages.iter().enumerate().filter(|(_, message)| !is_system(message));
