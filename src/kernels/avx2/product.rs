@@ -91,8 +91,14 @@ impl<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> Fac
     const QUICK: bool = LOW == 4 && HIGH == 0 || LOW == 8;
     /// Rows in a tile that unfolds in registers.
     const DIRECT: usize = if Self::QUICK { 4 } else { 2 };
-    /// Rows from which unfolding to a scratch pays.
-    const UNFOLD: usize = if Self::QUICK { 13 } else { 3 };
+    /// Rows from which unfolding to a scratch pays: more, the less it takes to do it in registers for every tile.
+    const UNFOLD: usize = match (LOW, HIGH) {
+        (4, 0) if CODES => 8,
+        (4, 0) if HEAD == Head::Six as u8 => 17,
+        (4, 0) => 41,
+        (8, _) => 25,
+        _ => 3,
+    };
     /// Rows in a tile that reads a scratch.
     const TILE: usize = if Self::BYTES == 2 { 4 } else { 2 };
     /// Lines whose pairs of products fit into 16 bits together.
