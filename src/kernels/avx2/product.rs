@@ -313,6 +313,11 @@ impl Slice<'_, '_> {
                 let mins = &*(&raw const (*scratch).mins).cast::<[[Wide; 2]; PANELS]>().add(block);
                 let weights = |byte: usize, line: usize| values[byte][line];
                 let record = |m| records.add(m * count + block);
+                // The records of the next tile, in time: half as many panels share them as elsewhere, and they come from far if rows and
+                // columns are many.
+                if Facts::<LOW, HIGH, CODES, HEAD>::SIGNED && panel == 0 {
+                    (0..MR).for_each(|m| _mm_prefetch::<_MM_HINT_T0>(records.wrapping_add((MR + m) * count + block).cast()));
+                }
                 let factors = (&scales[panel], &mins[panel]);
                 multiply::<LOW, HIGH, CODES, HEAD, MR>(&mut sums, record, start, weights, factors);
             }
