@@ -53,6 +53,8 @@ pub const UNSIGNED_CODES: [u8; 16] = {
 /// What distinguishes one block format from another, for the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Format {
+    /// The block format that it is made from.
+    pub dtype: Dtype,
     /// Bits of a value in the first plane: 2, 4 or 8.
     ///
     /// 4: line `j` of 4 holds line `j` of the block in its low nibbles and line `j + 4` in its high ones. 2: line `j` of 2 holds
@@ -94,10 +96,6 @@ pub enum Head {
 }
 
 impl Head {
-    /// All of them, each at the place of its number.
-    const ALL: [Head; 7] =
-        [Head::Scales, Head::ScalesMins, Head::Six, Head::SixSigned, Head::Bytes, Head::Nibbles, Head::BlockBytes];
-
     /// Bytes of one head.
     pub const fn bytes(self) -> usize {
         match self {
@@ -162,22 +160,52 @@ pub struct Place {
     pub head: usize,
 }
 
-/// [`Format::place`] of a format that the compiler knows.
-#[inline(always)]
-pub fn place<const LOW: usize, const HIGH: usize, const HEAD: u8>(block: usize) -> Place {
-    Section::new(LOW, HIGH, Head::ALL[HEAD as usize]).place(block)
+/// A panel format that the compiler knows: kernels are compiled for each, see [`known!`].
+pub trait Known {
+    /// How the panels are stored.
+    const FORMAT: Format;
+
+    /// [`Format::place`].
+    #[inline(always)]
+    fn place(block: usize) -> Place {
+        const { Self::FORMAT.section() }.place(block)
+    }
+
+    /// Where a kernel at block `block` of a panel at `panel` will be [`AHEAD`] bytes later: it fetches `low + high + 1` lines from there. Behind a
+    /// panel its successor begins; behind the last there may be nothing, so the address is for fetching ahead only.
+    #[inline(always)]
+    fn ahead(panel: *const u8, block: usize) -> *const u8 {
+        let section = const { Self::FORMAT.section() };
+        panel.wrapping_add(AHEAD + block * (section.values + section.heads / section.blocks))
+    }
 }
+
+/// Evaluates `$body`, in which `$known` is the [`Known`] type of the format `$format`.
+macro_rules! known {
+    ($format:expr, $known:ident => $body:expr) => {
+        $crate::kernels::panel::known!(
+            $format, $known => $body, Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS
+        )
+    };
+    ($format:expr, $known:ident => $body:expr, $($dtype:ident)*) => {{
+        use $crate::quant::Dtype;
+        match $format.dtype {
+            $(Dtype::$dtype => {
+                struct $known;
+                impl $crate::kernels::panel::Known for $known {
+                    const FORMAT: $crate::kernels::panel::Format =
+                        $crate::kernels::panel::Format::of(Dtype::$dtype).expect("a type of blocks");
+                }
+                $body
+            })*
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => unreachable!("panels of floats"),
+        }
+    }};
+}
+pub(super) use known;
 
 /// Bytes that a kernel fetches ahead.
 const AHEAD: usize = 4096;
-
-/// Where a kernel at block `block` of a panel at `panel` will be [`AHEAD`] bytes later: it fetches `LOW + HIGH + 1` lines from there. Behind a
-/// panel its successor begins; behind the last there may be nothing, so the address is for fetching ahead only.
-#[inline(always)]
-pub fn ahead<const LOW: usize, const HIGH: usize, const HEAD: u8>(panel: *const u8, block: usize) -> *const u8 {
-    let section = Section::new(LOW, HIGH, Head::ALL[HEAD as usize]);
-    panel.wrapping_add(AHEAD + block * (section.values + section.heads / section.blocks))
-}
 
 impl Format {
     /// The panel format of a block format; `None` for floats.
@@ -199,7 +227,12 @@ impl Format {
             Dtype::IQ4_XS => (4, 0, 128, 32, false, BlockBytes),
         };
         let codes = matches!(dtype, Dtype::IQ4_NL | Dtype::IQ4_XS);
-        Some(Format { low, high, zero, group, mins, codes, head })
+        Some(Format { dtype, low, high, zero, group, mins, codes, head })
+    }
+
+    /// Parts of a block that have a scale of their own: 1 or 2.
+    pub const fn halves(&self) -> usize {
+        BLOCK / self.group
     }
 
     #[inline(always)]

@@ -16,7 +16,7 @@ use super::LANES;
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES, ahead, place};
+use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -57,44 +57,21 @@ macro_rules! tiles {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn panels(task: &PanelTask) {
     // SAFETY: the caller's word, which is passed on.
-    unsafe {
-        match (task.format.low, task.format.high, task.format.head) {
-            (4, 0, Head::Scales) if task.format.codes => run::<4, 0, true, { Head::Scales as u8 }>(task),
-            (4, 0, Head::BlockBytes) => run::<4, 0, true, { Head::BlockBytes as u8 }>(task),
-            (4, 0, Head::Scales) => run::<4, 0, false, { Head::Scales as u8 }>(task),
-            (4, 0, Head::ScalesMins) => run::<4, 0, false, { Head::ScalesMins as u8 }>(task),
-            (4, 1, Head::Scales) => run::<4, 1, false, { Head::Scales as u8 }>(task),
-            (4, 1, Head::ScalesMins) => run::<4, 1, false, { Head::ScalesMins as u8 }>(task),
-            (8, 0, _) => run::<8, 0, false, { Head::Scales as u8 }>(task),
-            (2, 0, _) => run::<2, 0, false, { Head::Nibbles as u8 }>(task),
-            (2, _, _) => run::<2, 1, false, { Head::SixSigned as u8 }>(task),
-            (4, 0, _) => run::<4, 0, false, { Head::Six as u8 }>(task),
-            (4, 1, _) => run::<4, 1, false, { Head::Six as u8 }>(task),
-            (_, _, _) => run::<4, 2, false, { Head::Bytes as u8 }>(task),
-        }
-    }
+    unsafe { known!(task.format, K => run::<K>(task)) }
 }
 
-/// What follows from a format's planes and head.
-struct Facts<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>;
-
-impl<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> Facts<LOW, HIGH, CODES, HEAD> {
-    /// Parts of a block that have a scale of their own.
-    const HALVES: usize =
-        if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
-    const MINS: bool = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
+/// What follows from a format.
+trait Facts: Known {
     /// Whether values have eight bits and a sign.
-    const SIGNED: bool = LOW == 8 || CODES;
+    const SIGNED: bool = Self::FORMAT.low == 8 || Self::FORMAT.codes;
     /// Bytes that a value is unfolded to: with a sign to its magnitude and to itself.
     const BYTES: usize = if Self::SIGNED { 2 } else { 1 };
-    /// Whether unfolding takes so little that it may be done again for every few rows.
-    const QUICK: bool = LOW == 4 && HIGH == 0 || LOW == 8;
-    /// Rows in a tile that unfolds in registers.
-    const DIRECT: usize = if Self::QUICK { 4 } else { 2 };
+    /// Rows in a tile that unfolds in registers, for which the formats that do it with ease leave more of them.
+    const DIRECT: usize = if Self::UNFOLD > 3 { 4 } else { 2 };
     /// Rows from which unfolding to a scratch pays: more, the less it takes to do it in registers for every tile.
-    const UNFOLD: usize = match (LOW, HIGH) {
-        (4, 0) if CODES => 8,
-        (4, 0) if HEAD == Head::Six as u8 => 17,
+    const UNFOLD: usize = match (Self::FORMAT.low, Self::FORMAT.high) {
+        (4, 0) if Self::FORMAT.codes => 8,
+        (4, 0) if matches!(Self::FORMAT.head, Head::Six) => 17,
         (4, 0) => 41,
         (8, _) => 25,
         _ => 3,
@@ -102,17 +79,19 @@ impl<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> Fac
     /// Rows in a tile that reads a scratch.
     const TILE: usize = if Self::BYTES == 2 { 4 } else { 2 };
     /// Lines whose pairs of products fit into 16 bits together.
-    const FIT: usize = match LOW + HIGH {
+    const FIT: usize = match Self::FORMAT.low + Self::FORMAT.high {
         6 => 2,
         5 => 4,
         _ => 8,
     };
 }
 
+impl<K: Known> Facts for K {}
+
 /// # Safety
-/// As [`panels`]; `LOW`, `HIGH`, `CODES` and `HEAD` are the task's.
+/// As [`panels`]; `K` is the task's format.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
+unsafe fn run<K: Known>(task: &PanelTask) {
     let panels = task.outputs.div_ceil(ROWS);
     // SAFETY: the caller's word.
     unsafe {
@@ -120,11 +99,11 @@ unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD
             for row in 0..task.rows {
                 (0..panels).for_each(|panel| store(task, panel, row, [_mm256_setzero_ps(); WIDTH]));
             }
-        } else if task.rows >= Facts::<LOW, HIGH, CODES, HEAD>::UNFOLD {
-            unfolded::<LOW, HIGH, CODES, HEAD>(task);
+        } else if task.rows >= K::UNFOLD {
+            unfolded::<K>(task);
         } else {
             for panel in 0..panels {
-                tiles!(Facts::<LOW, HIGH, CODES, HEAD>::DIRECT, task.rows, row, MR => direct::<LOW, HIGH, CODES, HEAD, MR>(task, panel, row));
+                tiles!(K::DIRECT, task.rows, row, MR => direct::<K, MR>(task, panel, row));
             }
         }
     }
@@ -168,11 +147,7 @@ unsafe fn store(task: &PanelTask, panel: usize, row: usize, sums: Wide) {
 /// As [`run`]; panel `panel` is the task's, and so are `MR` rows from `row` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
-unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
-    task: &PanelTask,
-    panel: usize,
-    row: usize,
-) {
+unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row: usize) {
     let blocks = task.cols / BLOCK;
     let start = input::start(&task.format).unwrap_or(0);
     align_stack();
@@ -188,14 +163,14 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const H
             }
             // Later rows find the panel in the cache.
             if row == 0 {
-                fetch::<LOW, HIGH, HEAD>(base, block);
+                fetch::<K>(base, block);
             }
-            let place = place::<LOW, HIGH, HEAD>(block);
+            let place = K::place(block);
             let at = base.add(place.values);
-            let (scales, mins) = scales::<HEAD>(base.add(place.head), block);
-            let weights = |byte, line| value::<LOW, HIGH, CODES>(at, byte, line);
+            let (scales, mins) = scales::<K>(base.add(place.head), block);
+            let weights = |byte, line| value::<K>(at, byte, line);
             let record = |m| records.add(m * count + block % SLICE);
-            multiply::<LOW, HIGH, CODES, HEAD, MR>(&mut sums, record, start, weights, (&scales, &mins));
+            multiply::<K, MR>(&mut sums, record, start, weights, (&scales, &mins));
         }
         (0..MR).for_each(|m| store(task, panel, row + m, sums[m]));
     }
@@ -204,9 +179,9 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const H
 /// Has fetched what comes some KiB behind block `block` of the panel at `panel`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn fetch<const LOW: usize, const HIGH: usize, const HEAD: u8>(panel: *const u8, block: usize) {
-    let later = ahead::<LOW, HIGH, HEAD>(panel, block);
-    for line in 0..=LOW + HIGH {
+fn fetch<K: Known>(panel: *const u8, block: usize) {
+    let later = K::ahead(panel, block);
+    for line in 0..=K::FORMAT.low + K::FORMAT.high {
         _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
     }
 }
@@ -223,9 +198,9 @@ struct Scratch {
 /// # Safety
 /// As [`run`], with at least one block.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
+unsafe fn unfolded<K: Known>(task: &PanelTask) {
     assert!(task.rows <= MOST_ROWS);
-    let bytes = Facts::<LOW, HIGH, CODES, HEAD>::BYTES;
+    let bytes = K::BYTES;
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
     let mut scratch = MaybeUninit::<Scratch>::uninit();
@@ -241,18 +216,18 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const
                 unsafe {
                     let base = task.panels.as_ptr().add((first + panel) * panel_bytes);
                     for block in 0..count {
-                        fetch::<LOW, HIGH, HEAD>(base, from + block);
-                        let place = place::<LOW, HIGH, HEAD>(from + block);
+                        fetch::<K>(base, from + block);
+                        let place = K::place(from + block);
                         let at = base.add(place.values);
                         for byte in 0..bytes {
                             let lines = &mut (*scratch).values[block][panel * bytes + byte];
                             for (i, line) in lines.iter_mut().enumerate() {
-                                *line = value::<LOW, HIGH, CODES>(at, byte, i);
+                                *line = value::<K>(at, byte, i);
                             }
                         }
-                        let (scales, mins) = scales::<HEAD>(base.add(place.head), from + block);
+                        let (scales, mins) = scales::<K>(base.add(place.head), from + block);
                         (*scratch).scales[block][panel] = scales;
-                        if Facts::<LOW, HIGH, CODES, HEAD>::MINS {
+                        if K::FORMAT.mins {
                             (*scratch).mins[block][panel] = mins;
                         }
                     }
@@ -260,8 +235,8 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const
             }
             // SAFETY: the scratch holds the slice, and the rows are the task's.
             unsafe {
-                tiles!(Facts::<LOW, HIGH, CODES, HEAD>::TILE, task.rows, row, MR => {
-                    (0..panels).for_each(|panel| slice.tile::<LOW, HIGH, CODES, HEAD, MR>(panel, row));
+                tiles!(K::TILE, task.rows, row, MR => {
+                    (0..panels).for_each(|panel| slice.tile::<K, MR>(panel, row));
                 });
             }
         }
@@ -287,13 +262,9 @@ impl Slice<'_, '_> {
     /// As [`run`]; the scratch holds the slice of panel `panel`, and there are `MR` rows from `row` on.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline(never)]
-    unsafe fn tile<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
-        &self,
-        panel: usize,
-        row: usize,
-    ) {
+    unsafe fn tile<K: Known, const MR: usize>(&self, panel: usize, row: usize) {
         let Slice { task, scratch, panel: first, from, count } = *self;
-        let bytes = Facts::<LOW, HIGH, CODES, HEAD>::BYTES;
+        let bytes = K::BYTES;
         let start = input::start(&task.format).unwrap_or(0);
         align_stack();
         let mut sums = [[_mm256_setzero_ps(); WIDTH]; MR];
@@ -315,11 +286,11 @@ impl Slice<'_, '_> {
                 let record = |m| records.add(m * count + block);
                 // The records of the next tile, in time: half as many panels share them as elsewhere, and they come from far if rows and
                 // columns are many.
-                if Facts::<LOW, HIGH, CODES, HEAD>::SIGNED && panel == 0 {
+                if K::SIGNED && panel == 0 {
                     (0..MR).for_each(|m| _mm_prefetch::<_MM_HINT_T0>(records.wrapping_add((MR + m) * count + block).cast()));
                 }
                 let factors = (&scales[panel], &mins[panel]);
-                multiply::<LOW, HIGH, CODES, HEAD, MR>(&mut sums, record, start, weights, factors);
+                multiply::<K, MR>(&mut sums, record, start, weights, factors);
             }
             for (m, sums) in sums.into_iter().enumerate() {
                 if from + count < task.cols / BLOCK {
@@ -339,16 +310,15 @@ impl Slice<'_, '_> {
 /// The CPU has the instructions; `record` gives records for all rows below `MR`, and `start` is the format's.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
+unsafe fn multiply<K: Known, const MR: usize>(
     sums: &mut [Wide; MR],
     record: impl Fn(usize) -> *const Record,
     start: usize,
     weights: impl Fn(usize, usize) -> Line,
     (scales, mins): (&[Wide; 2], &[Wide; 2]),
 ) {
-    type F<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8> = Facts<LOW, HIGH, CODES, HEAD>;
-    let halves = F::<LOW, HIGH, CODES, HEAD>::HALVES;
-    let fit = F::<LOW, HIGH, CODES, HEAD>::FIT.min(LINES / halves);
+    let halves = K::FORMAT.halves();
+    let fit = K::FIT.min(LINES / halves);
     let one = _mm256_set1_epi16(1);
     // Four columns of each row.
     let quads = |line: usize| {
@@ -360,7 +330,7 @@ unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const
     for half in 0..halves {
         let lines = half * LINES / halves..(half + 1) * LINES / halves;
         let mut integers = [[_mm256_setzero_si256(); WIDTH]; MR];
-        if F::<LOW, HIGH, CODES, HEAD>::SIGNED {
+        if K::SIGNED {
             for line in lines {
                 let x = quads(line);
                 for (p, (magnitude, weight)) in weights(0, line).into_iter().zip(weights(1, line)).enumerate() {
@@ -396,10 +366,10 @@ unsafe fn multiply<const LOW: usize, const HIGH: usize, const CODES: bool, const
             let factor = rest(SCALE);
             for (p, integer) in integers.into_iter().enumerate() {
                 let sum = &mut sums[m][p];
-                let integer = if F::<LOW, HIGH, CODES, HEAD>::MINS {
+                let integer = if K::FORMAT.mins {
                     *sum = _mm256_fmadd_ps(mins[half][p], rest(SCALED_SUM + half), *sum);
                     integer
-                } else if F::<LOW, HIGH, CODES, HEAD>::SIGNED {
+                } else if K::SIGNED {
                     integer
                 } else {
                     _mm256_add_epi32(integer, _mm256_castps_si256(rest(start + half)))
@@ -437,16 +407,17 @@ fn align_stack() {
 /// `values` points to a block of these planes; `line` is below 8.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn value<const LOW: usize, const HIGH: usize, const CODES: bool>(values: *const u8, byte: usize, line: usize) -> Line {
+unsafe fn value<K: Known>(values: *const u8, byte: usize, line: usize) -> Line {
+    let Format { low: bits, high: high_bits, .. } = K::FORMAT;
     // SAFETY: the table has sixteen bytes.
     let codes = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(CODES_OF[byte].as_ptr().cast())) };
     let low = |x: __m256i| _mm256_and_si256(x, _mm256_set1_epi8(15));
     let high = |x: __m256i| low(_mm256_srli_epi16::<4>(x));
     let mut parts = [_mm256_setzero_si256(); WIDTH];
     for (part, value) in parts.iter_mut().enumerate() {
-        // SAFETY: a block has `LOW + HIGH` lines.
+        // SAFETY: a block has `low + high` lines.
         let load = |line: usize| unsafe { _mm256_load_si256(values.add(line * LINE + part * 32).cast()) };
-        *value = match LOW {
+        *value = match bits {
             8 => {
                 let signed = _mm256_xor_si256(load(line), _mm256_set1_epi8(i8::MIN));
                 if byte == 0 { _mm256_abs_epi8(signed) } else { signed }
@@ -454,7 +425,7 @@ unsafe fn value<const LOW: usize, const HIGH: usize, const CODES: bool>(values: 
             4 => {
                 let pair = load(line % 4);
                 let nibble = if line < 4 { low(pair) } else { high(pair) };
-                if CODES { _mm256_shuffle_epi8(codes, nibble) } else { nibble }
+                if K::FORMAT.codes { _mm256_shuffle_epi8(codes, nibble) } else { nibble }
             }
             _ => {
                 let quartet = load(line / 4);
@@ -467,11 +438,11 @@ unsafe fn value<const LOW: usize, const HIGH: usize, const CODES: bool>(values: 
                 _mm256_and_si256(pair, _mm256_set1_epi8(3))
             }
         };
-        if HIGH > 0 {
+        if high_bits > 0 {
             // To the place above the low bits, where `mask` keeps them.
             let (plane, from, mask) =
-                if HIGH == 1 { (load(LOW), line, 1 << LOW) } else { (load(LOW + line / 4), line % 4 * 2, 3 << LOW) };
-            let moved = match LOW as i32 - from as i32 {
+                if high_bits == 1 { (load(bits), line, 1 << bits) } else { (load(bits + line / 4), line % 4 * 2, 3 << bits) };
+            let moved = match bits as i32 - from as i32 {
                 -5 => _mm256_srli_epi16::<5>(plane),
                 -4 => _mm256_srli_epi16::<4>(plane),
                 -3 => _mm256_srli_epi16::<3>(plane),
@@ -507,7 +478,7 @@ const CODES_OF: [[u8; 16]; 2] = {
 /// `head` points to the head that serves `block`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn scales<const HEAD: u8>(head: *const u8, block: usize) -> ([Wide; 2], [Wide; 2]) {
+unsafe fn scales<K: Known>(head: *const u8, block: usize) -> ([Wide; 2], [Wide; 2]) {
     let zero = [_mm256_setzero_ps(); WIDTH];
     let minus = _mm256_set1_ps(-0.0);
     // SAFETY: the offsets are those of `panel::Head`.
@@ -520,36 +491,40 @@ unsafe fn scales<const HEAD: u8>(head: *const u8, block: usize) -> ([Wide; 2], [
     let negative = |x: Wide| x.map(|x| _mm256_xor_ps(x, minus));
     // SAFETY: as above.
     unsafe {
-        if HEAD == Head::Scales as u8 {
-            ([half(head), zero], [zero, zero])
-        } else if HEAD == Head::ScalesMins as u8 {
-            ([half(head), zero], [half(head.add(32)), zero])
-        } else if HEAD == Head::Six as u8 {
-            let (field, group) = (head.add(64), block % 8);
-            let scale = times(half(head), integers(six_bits(field, group)));
-            let min = times(negative(half(head.add(32))), integers(six_bits(field, 8 + group)));
-            ([scale, zero], [min, zero])
-        } else if HEAD == Head::SixSigned as u8 {
-            let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
-            let signed = |x: [__m256i; WIDTH]| x.map(|x| _mm256_sub_epi32(x, _mm256_set1_epi32(32)));
-            let scale = |group: usize| times(d, signed(integers(six_bits(field, group))));
-            ([scale(group), scale(group + 1)], [zero, zero])
-        } else if HEAD == Head::BlockBytes as u8 {
-            let x = bytes(head.add(32 + block % 8 * ROWS));
-            let signed = [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))];
-            ([times(half(head), signed), zero], [zero, zero])
-        } else if HEAD == Head::Bytes as u8 {
-            let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
-            let signed = |x: __m128i| [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))];
-            let scale = |group: usize| times(d, signed(bytes(field.add(ROWS * group))));
-            ([scale(group), scale(group + 1)], [zero, zero])
-        } else {
-            let (d, dmin) = (half(head), negative(half(head.add(32))));
-            let (field, group, low) = (head.add(64), block % 8 * 2, _mm_set1_epi8(15));
-            let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];
-            let scale = |x: __m128i| times(d, integers(_mm_and_si128(x, low)));
-            let min = |x: __m128i| times(dmin, integers(_mm_and_si128(_mm_srli_epi16::<4>(x), low)));
-            ([scale(pair[0]), scale(pair[1])], [min(pair[0]), min(pair[1])])
+        match K::FORMAT.head {
+            Head::Scales => ([half(head), zero], [zero, zero]),
+            Head::ScalesMins => ([half(head), zero], [half(head.add(32)), zero]),
+            Head::Six => {
+                let (field, group) = (head.add(64), block % 8);
+                let scale = times(half(head), integers(six_bits(field, group)));
+                let min = times(negative(half(head.add(32))), integers(six_bits(field, 8 + group)));
+                ([scale, zero], [min, zero])
+            }
+            Head::SixSigned => {
+                let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
+                let signed = |x: [__m256i; WIDTH]| x.map(|x| _mm256_sub_epi32(x, _mm256_set1_epi32(32)));
+                let scale = |group: usize| times(d, signed(integers(six_bits(field, group))));
+                ([scale(group), scale(group + 1)], [zero, zero])
+            }
+            Head::BlockBytes => {
+                let x = bytes(head.add(32 + block % 8 * ROWS));
+                let signed = [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))];
+                ([times(half(head), signed), zero], [zero, zero])
+            }
+            Head::Bytes => {
+                let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
+                let signed = |x: __m128i| [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))];
+                let scale = |group: usize| times(d, signed(bytes(field.add(ROWS * group))));
+                ([scale(group), scale(group + 1)], [zero, zero])
+            }
+            Head::Nibbles => {
+                let (d, dmin) = (half(head), negative(half(head.add(32))));
+                let (field, group, low) = (head.add(64), block % 8 * 2, _mm_set1_epi8(15));
+                let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];
+                let scale = |x: __m128i| times(d, integers(_mm_and_si128(x, low)));
+                let min = |x: __m128i| times(dmin, integers(_mm_and_si128(_mm_srli_epi16::<4>(x), low)));
+                ([scale(pair[0]), scale(pair[1])], [min(pair[0]), min(pair[1])])
+            }
         }
     }
 }

@@ -9,7 +9,7 @@
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, UNSIGNED_CODES, ahead, place};
+use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -25,32 +25,17 @@ const TILE: usize = 3;
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 pub unsafe fn panels(task: &PanelTask) {
     // SAFETY: the caller's word, which is passed on.
-    unsafe {
-        match (task.format.low, task.format.high, task.format.head) {
-            (4, 0, Head::Scales) if task.format.codes => run::<4, 0, true, { Head::Scales as u8 }>(task),
-            (4, 0, Head::BlockBytes) => run::<4, 0, true, { Head::BlockBytes as u8 }>(task),
-            (4, 0, Head::Scales) => run::<4, 0, false, { Head::Scales as u8 }>(task),
-            (4, 0, Head::ScalesMins) => run::<4, 0, false, { Head::ScalesMins as u8 }>(task),
-            (4, 1, Head::Scales) => run::<4, 1, false, { Head::Scales as u8 }>(task),
-            (4, 1, Head::ScalesMins) => run::<4, 1, false, { Head::ScalesMins as u8 }>(task),
-            (8, 0, _) => run::<8, 0, false, { Head::Scales as u8 }>(task),
-            (2, 0, _) => run::<2, 0, false, { Head::Nibbles as u8 }>(task),
-            (2, _, _) => run::<2, 1, false, { Head::SixSigned as u8 }>(task),
-            (4, 0, _) => run::<4, 0, false, { Head::Six as u8 }>(task),
-            (4, 1, _) => run::<4, 1, false, { Head::Six as u8 }>(task),
-            (_, _, _) => run::<4, 2, false, { Head::Bytes as u8 }>(task),
-        }
-    }
+    unsafe { known!(task.format, K => run::<K>(task)) }
 }
 
 /// # Safety
-/// As [`panels`]; `LOW`, `HIGH` and `HEAD` are the task's.
+/// As [`panels`]; `K` is the task's format.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
+unsafe fn run<K: Known>(task: &PanelTask) {
     let blocks = task.cols / BLOCK;
     if task.rows >= UNFOLD && blocks > 0 {
         // SAFETY: the caller's word.
-        return unsafe { unfolded::<LOW, HIGH, CODES, HEAD>(task) };
+        return unsafe { unfolded::<K>(task) };
     }
     let panel_bytes = task.format.panel_bytes(task.cols);
     for panel in 0..task.outputs.div_ceil(ROWS) {
@@ -59,23 +44,14 @@ unsafe fn run<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD
             unsafe {
                 let base = task.panels.as_ptr().add(panel * panel_bytes);
                 match task.rows - row {
-                    1 => direct::<LOW, HIGH, CODES, HEAD, 1>(task, base, panel, row),
-                    2 => direct::<LOW, HIGH, CODES, HEAD, 2>(task, base, panel, row),
-                    3 => direct::<LOW, HIGH, CODES, HEAD, 3>(task, base, panel, row),
-                    _ => direct::<LOW, HIGH, CODES, HEAD, 4>(task, base, panel, row),
+                    1 => direct::<K, 1>(task, base, panel, row),
+                    2 => direct::<K, 2>(task, base, panel, row),
+                    3 => direct::<K, 3>(task, base, panel, row),
+                    _ => direct::<K, 4>(task, base, panel, row),
                 }
             }
         }
     }
-}
-
-/// The format's facts that follow from its planes and head.
-struct Facts<const LOW: usize, const HIGH: usize, const HEAD: u8>;
-
-impl<const LOW: usize, const HIGH: usize, const HEAD: u8> Facts<LOW, HIGH, HEAD> {
-    const HALVES: usize =
-        if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
-    const MINS: bool = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
 }
 
 /// Up to 4 rows times one panel, unfolded in registers.
@@ -84,15 +60,9 @@ impl<const LOW: usize, const HIGH: usize, const HEAD: u8> Facts<LOW, HIGH, HEAD>
 /// As [`panels`]; `base` is the start of panel `panel`, and there are `MR` rows from `row` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8, const MR: usize>(
-    task: &PanelTask,
-    base: *const u8,
-    panel: usize,
-    row: usize,
-) {
-    type F<const LOW: usize, const HIGH: usize, const HEAD: u8> = Facts<LOW, HIGH, HEAD>;
+unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, base: *const u8, panel: usize, row: usize) {
     let blocks = task.cols / BLOCK;
-    let halves = F::<LOW, HIGH, HEAD>::HALVES;
+    let halves = K::FORMAT.halves();
     let start = input::start(&task.format).unwrap_or(0);
     let mut sums = [_mm512_setzero_ps(); MR];
     // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
@@ -104,21 +74,20 @@ unsafe fn direct<const LOW: usize, const HIGH: usize, const CODES: bool, const H
                 records = task.records.slice(block / SLICE, row).as_ptr();
                 width = (blocks - block).min(SLICE);
             }
-            let later = ahead::<LOW, HIGH, HEAD>(base, block);
-            for line in 0..=LOW + HIGH {
+            let later = K::ahead(base, block);
+            for line in 0..=K::FORMAT.low + K::FORMAT.high {
                 _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
             }
-            let place = place::<LOW, HIGH, HEAD>(block);
-            let lines = unfold::<LOW, HIGH, CODES>(base.add(place.values));
-            let (scales, mins) = scales::<HEAD>(base.add(place.head), block);
+            let place = K::place(block);
+            let lines = unfold::<K>(base.add(place.values));
+            let (scales, mins) = scales::<K>(base.add(place.head), block);
             for m in 0..MR {
                 let record = records.add(m * width + block % SLICE);
                 for half in 0..halves {
-                    if F::<LOW, HIGH, HEAD>::MINS {
+                    if K::FORMAT.mins {
                         sums[m] = _mm512_fmadd_ps(mins[half], float(record, SCALED_SUM + half), sums[m]);
                     }
-                    let mut integers =
-                        if F::<LOW, HIGH, HEAD>::MINS { _mm512_setzero_si512() } else { integer(record, start + half) };
+                    let mut integers = if K::FORMAT.mins { _mm512_setzero_si512() } else { integer(record, start + half) };
                     for line in half * LINES / halves..(half + 1) * LINES / halves {
                         integers = _mm512_dpbusd_epi32(integers, lines[line], quad(record, line));
                     }
@@ -181,20 +150,21 @@ unsafe fn float(record: *const Record, index: usize) -> __m512 {
 /// `values` points to a block of these planes.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn unfold<const LOW: usize, const HIGH: usize, const CODES: bool>(values: *const u8) -> [__m512i; LINES] {
-    // SAFETY: a block has `LOW + HIGH` lines.
+unsafe fn unfold<K: Known>(values: *const u8) -> [__m512i; LINES] {
+    let Format { low, high, .. } = K::FORMAT;
+    // SAFETY: a block has `low + high` lines.
     let load = |line: usize| unsafe { _mm512_loadu_si512(values.add(line * LINE).cast()) };
     // SAFETY: the table has sixteen bytes.
     let codes = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(UNSIGNED_CODES.as_ptr().cast()) });
     let mut lines = [_mm512_setzero_si512(); LINES];
     for (i, line) in lines.iter_mut().enumerate() {
-        *line = match LOW {
+        *line = match low {
             8 => load(i),
             4 => {
                 let pair = load(i % 4);
                 let nibble = if i < 4 { pair } else { _mm512_srli_epi16::<4>(pair) };
                 let nibble = _mm512_and_si512(nibble, _mm512_set1_epi8(15));
-                if CODES { _mm512_shuffle_epi8(codes, nibble) } else { nibble }
+                if K::FORMAT.codes { _mm512_shuffle_epi8(codes, nibble) } else { nibble }
             }
             _ => {
                 let quartet = load(i / 4);
@@ -207,12 +177,12 @@ unsafe fn unfold<const LOW: usize, const HIGH: usize, const CODES: bool>(values:
                 _mm512_and_si512(pair, _mm512_set1_epi8(3))
             }
         };
-        if HIGH == 0 {
+        if high == 0 {
             continue;
         }
         // To the place above the low bits, where `mask` keeps them.
-        let (plane, from, mask) = if HIGH == 1 { (load(LOW), i, 1 << LOW) } else { (load(LOW + i / 4), i % 4 * 2, 3 << LOW) };
-        let left = LOW as i32 - from as i32;
+        let (plane, from, mask) = if high == 1 { (load(low), i, 1 << low) } else { (load(low + i / 4), i % 4 * 2, 3 << low) };
+        let left = low as i32 - from as i32;
         let moved = match left {
             -5 => _mm512_srli_epi16::<5>(plane),
             -4 => _mm512_srli_epi16::<4>(plane),
@@ -237,7 +207,7 @@ unsafe fn unfold<const LOW: usize, const HIGH: usize, const CODES: bool>(values:
 /// `head` points to the head that serves `block`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn scales<const HEAD: u8>(head: *const u8, block: usize) -> ([__m512; 2], [__m512; 2]) {
+unsafe fn scales<K: Known>(head: *const u8, block: usize) -> ([__m512; 2], [__m512; 2]) {
     let zero = _mm512_setzero_ps();
     // SAFETY: the offsets are those of `panel::Head`.
     let half = |at: *const u8| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) };
@@ -246,42 +216,50 @@ unsafe fn scales<const HEAD: u8>(head: *const u8, block: usize) -> ([__m512; 2],
     let unsigned = |x: __m128i| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x));
     // SAFETY: as above.
     unsafe {
-        if HEAD == Head::Scales as u8 {
-            let scale = half(head);
-            ([scale, scale], [zero, zero])
-        } else if HEAD == Head::ScalesMins as u8 {
-            let (scale, min) = (half(head), half(head.add(32)));
-            ([scale, scale], [min, min])
-        } else if HEAD == Head::Six as u8 {
-            let (field, group) = (head.add(64), block % 8);
-            let scale = _mm512_mul_ps(half(head), unsigned(six_bits(field, group)));
-            let min = _mm512_mul_ps(half(head.add(32)), unsigned(six_bits(field, 8 + group)));
-            let min = _mm512_xor_ps(min, _mm512_set1_ps(-0.0));
-            ([scale, scale], [min, min])
-        } else if HEAD == Head::SixSigned as u8 {
-            let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
-            let scale = |group: usize| {
-                let sixth = _mm512_cvtepu8_epi32(six_bits(field, group));
-                _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_sub_epi32(sixth, _mm512_set1_epi32(32))))
-            };
-            ([scale(group), scale(group + 1)], [zero, zero])
-        } else if HEAD == Head::BlockBytes as u8 {
-            let signed = _mm512_cvtepi8_epi32(bytes(head.add(32 + block % 8 * ROWS)));
-            let scale = _mm512_mul_ps(half(head), _mm512_cvtepi32_ps(signed));
-            ([scale, scale], [zero, zero])
-        } else if HEAD == Head::Bytes as u8 {
-            let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
-            let scale =
-                |group: usize| _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes(field.add(ROWS * group)))));
-            ([scale(group), scale(group + 1)], [zero, zero])
-        } else {
-            let (d, dmin, field, group) = (half(head), half(head.add(32)), head.add(64), block % 8 * 2);
-            let dmin = _mm512_xor_ps(dmin, _mm512_set1_ps(-0.0));
-            let low = _mm_set1_epi8(15);
-            let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];
-            let scale = |x: __m128i| _mm512_mul_ps(d, unsigned(_mm_and_si128(x, low)));
-            let min = |x: __m128i| _mm512_mul_ps(dmin, unsigned(_mm_and_si128(_mm_srli_epi16::<4>(x), low)));
-            ([scale(pair[0]), scale(pair[1])], [min(pair[0]), min(pair[1])])
+        match K::FORMAT.head {
+            Head::Scales => {
+                let scale = half(head);
+                ([scale, scale], [zero, zero])
+            }
+            Head::ScalesMins => {
+                let (scale, min) = (half(head), half(head.add(32)));
+                ([scale, scale], [min, min])
+            }
+            Head::Six => {
+                let (field, group) = (head.add(64), block % 8);
+                let scale = _mm512_mul_ps(half(head), unsigned(six_bits(field, group)));
+                let min = _mm512_mul_ps(half(head.add(32)), unsigned(six_bits(field, 8 + group)));
+                let min = _mm512_xor_ps(min, _mm512_set1_ps(-0.0));
+                ([scale, scale], [min, min])
+            }
+            Head::SixSigned => {
+                let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
+                let scale = |group: usize| {
+                    let sixth = _mm512_cvtepu8_epi32(six_bits(field, group));
+                    _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_sub_epi32(sixth, _mm512_set1_epi32(32))))
+                };
+                ([scale(group), scale(group + 1)], [zero, zero])
+            }
+            Head::BlockBytes => {
+                let signed = _mm512_cvtepi8_epi32(bytes(head.add(32 + block % 8 * ROWS)));
+                let scale = _mm512_mul_ps(half(head), _mm512_cvtepi32_ps(signed));
+                ([scale, scale], [zero, zero])
+            }
+            Head::Bytes => {
+                let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
+                let scale =
+                    |group: usize| _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes(field.add(ROWS * group)))));
+                ([scale(group), scale(group + 1)], [zero, zero])
+            }
+            Head::Nibbles => {
+                let (d, dmin, field, group) = (half(head), half(head.add(32)), head.add(64), block % 8 * 2);
+                let dmin = _mm512_xor_ps(dmin, _mm512_set1_ps(-0.0));
+                let low = _mm_set1_epi8(15);
+                let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];
+                let scale = |x: __m128i| _mm512_mul_ps(d, unsigned(_mm_and_si128(x, low)));
+                let min = |x: __m128i| _mm512_mul_ps(dmin, unsigned(_mm_and_si128(_mm_srli_epi16::<4>(x), low)));
+                ([scale(pair[0]), scale(pair[1])], [min(pair[0]), min(pair[1])])
+            }
         }
     }
 }
@@ -319,11 +297,10 @@ struct Scratch {
 /// # Safety
 /// As [`run`], with at least one block.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
-    type F<const LOW: usize, const HIGH: usize, const HEAD: u8> = Facts<LOW, HIGH, HEAD>;
+unsafe fn unfolded<K: Known>(task: &PanelTask) {
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
-    let halves = F::<LOW, HIGH, HEAD>::HALVES;
+    let halves = K::FORMAT.halves();
     assert!(task.rows <= MOST_ROWS);
     let mut scratch = MaybeUninit::<Scratch>::uninit();
     let scratch = scratch.as_mut_ptr();
@@ -336,12 +313,12 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const
                 unsafe {
                     let base = task.panels.as_ptr().add((first + panel) * panel_bytes);
                     for block in 0..count {
-                        let place = place::<LOW, HIGH, HEAD>(from + block);
-                        (*scratch).values[block][panel] = unfold::<LOW, HIGH, CODES>(base.add(place.values));
-                        let (scales, mins) = scales::<HEAD>(base.add(place.head), from + block);
+                        let place = K::place(from + block);
+                        (*scratch).values[block][panel] = unfold::<K>(base.add(place.values));
+                        let (scales, mins) = scales::<K>(base.add(place.head), from + block);
                         for half in 0..halves {
                             (*scratch).scales[block][half][panel] = scales[half];
-                            if F::<LOW, HIGH, HEAD>::MINS {
+                            if K::FORMAT.mins {
                                 (*scratch).mins[block][half][panel] = mins[half];
                             }
                         }
@@ -351,7 +328,7 @@ unsafe fn unfolded<const LOW: usize, const HIGH: usize, const CODES: bool, const
             let slice = Slice { task, scratch, panel: first, from, count };
             // SAFETY: the scratch holds what the slice says.
             unsafe {
-                match (halves, F::<LOW, HIGH, HEAD>::MINS) {
+                match (halves, K::FORMAT.mins) {
                     (1, false) => slice.rows::<1, false>(panels),
                     (1, true) => slice.rows::<1, true>(panels),
                     (_, false) => slice.rows::<2, false>(panels),

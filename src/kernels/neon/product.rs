@@ -9,7 +9,7 @@ use super::{LANES, dot, halves, prefetch};
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Head, LINES, ROWS, ahead, place};
+use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, known};
 use crate::quant::iquants::CODES as SIGNED_CODES;
 use std::arch::aarch64::*;
 use std::mem::MaybeUninit;
@@ -31,22 +31,7 @@ type Line = [int8x16_t; WIDTH];
 #[target_feature(enable = "neon")]
 pub unsafe fn panels<const DOT: bool>(task: &PanelTask) {
     // SAFETY: the caller's word, which is passed on.
-    unsafe {
-        match (task.format.low, task.format.high, task.format.head) {
-            (4, 0, Head::Scales) if task.format.codes => run::<DOT, 4, 0, true, { Head::Scales as u8 }>(task),
-            (4, 0, Head::BlockBytes) => run::<DOT, 4, 0, true, { Head::BlockBytes as u8 }>(task),
-            (4, 0, Head::Scales) => run::<DOT, 4, 0, false, { Head::Scales as u8 }>(task),
-            (4, 0, Head::ScalesMins) => run::<DOT, 4, 0, false, { Head::ScalesMins as u8 }>(task),
-            (4, 1, Head::Scales) => run::<DOT, 4, 1, false, { Head::Scales as u8 }>(task),
-            (4, 1, Head::ScalesMins) => run::<DOT, 4, 1, false, { Head::ScalesMins as u8 }>(task),
-            (8, 0, _) => run::<DOT, 8, 0, false, { Head::Scales as u8 }>(task),
-            (2, 0, _) => run::<DOT, 2, 0, false, { Head::Nibbles as u8 }>(task),
-            (2, _, _) => run::<DOT, 2, 1, false, { Head::SixSigned as u8 }>(task),
-            (4, 0, _) => run::<DOT, 4, 0, false, { Head::Six as u8 }>(task),
-            (4, 1, _) => run::<DOT, 4, 1, false, { Head::Six as u8 }>(task),
-            (_, _, _) => run::<DOT, 4, 2, false, { Head::Bytes as u8 }>(task),
-        }
-    }
+    unsafe { known!(task.format, K => run::<DOT, K>(task)) }
 }
 
 /// A slice of a panel, unfolded, and what was summed in earlier slices.
@@ -59,14 +44,14 @@ struct Scratch {
 }
 
 /// # Safety
-/// As [`panels`]; `LOW`, `HIGH` and `HEAD` are the task's.
+/// As [`panels`]; `K` is the task's format.
 #[target_feature(enable = "neon")]
-unsafe fn run<const DOT: bool, const LOW: usize, const HIGH: usize, const CODES: bool, const HEAD: u8>(task: &PanelTask) {
+unsafe fn run<const DOT: bool, K: Known>(task: &PanelTask) {
     assert!(task.rows <= MOST_ROWS);
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
     // Signed weights need no zero point.
-    let start = if LOW == 8 || CODES { None } else { input::start(&task.format) };
+    let start = if K::FORMAT.low == 8 || K::FORMAT.codes { None } else { input::start(&task.format) };
     let mut scratch = MaybeUninit::<Scratch>::uninit();
     let scratch = scratch.as_mut_ptr();
     // SAFETY: the scratch is there, and zeroes are floats. What a format lacks stays zero.
@@ -84,19 +69,19 @@ unsafe fn run<const DOT: bool, const LOW: usize, const HIGH: usize, const CODES:
             for from in (0..blocks).step_by(SLICE) {
                 let count = (blocks - from).min(SLICE);
                 for block in 0..count {
-                    let later = ahead::<LOW, HIGH, HEAD>(base, from + block);
-                    (0..=LOW + HIGH).for_each(|line| prefetch(later.wrapping_add(line * LINE)));
-                    let place = place::<LOW, HIGH, HEAD>(from + block);
-                    unfold::<LOW, HIGH, CODES>(base.add(place.values), &mut (*scratch).values[block]);
+                    let later = K::ahead(base, from + block);
+                    (0..=K::FORMAT.low + K::FORMAT.high).for_each(|line| prefetch(later.wrapping_add(line * LINE)));
+                    let place = K::place(from + block);
+                    unfold::<K>(base.add(place.values), &mut (*scratch).values[block]);
                     let head = base.add(place.head);
-                    scales::<HEAD>(head, from + block, &mut (*scratch).scales[block], &mut (*scratch).mins[block]);
+                    scales::<K>(head, from + block, &mut (*scratch).scales[block], &mut (*scratch).mins[block]);
                 }
                 let whole = task.rows - task.rows % TILE;
                 for row in (0..whole).step_by(TILE) {
-                    tile::<DOT, HEAD, TILE>(task, scratch, from, count, row, start);
+                    tile::<DOT, K, TILE>(task, scratch, from, count, row, start);
                 }
                 if whole < task.rows {
-                    tile::<DOT, HEAD, 1>(task, scratch, from, count, whole, start);
+                    tile::<DOT, K, 1>(task, scratch, from, count, whole, start);
                 }
             }
             store(task, panel, &(*scratch).sums);
@@ -139,7 +124,7 @@ unsafe fn store(task: &PanelTask, panel: usize, sums: &[Wide; MOST_ROWS]) {
 /// As [`run`]; the scratch holds blocks `from..from + count`, and there are `MR` rows from `row` on.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn tile<const DOT: bool, const HEAD: u8, const MR: usize>(
+unsafe fn tile<const DOT: bool, K: Known, const MR: usize>(
     task: &PanelTask,
     scratch: *mut Scratch,
     from: usize,
@@ -147,8 +132,8 @@ unsafe fn tile<const DOT: bool, const HEAD: u8, const MR: usize>(
     row: usize,
     start: Option<usize>,
 ) {
-    let halves = if HEAD == Head::SixSigned as u8 || HEAD == Head::Bytes as u8 || HEAD == Head::Nibbles as u8 { 2 } else { 1 };
-    let mins = HEAD == Head::ScalesMins as u8 || HEAD == Head::Six as u8 || HEAD == Head::Nibbles as u8;
+    let Format { mins, .. } = K::FORMAT;
+    let halves = K::FORMAT.halves();
     // SAFETY: rows and blocks are within the task and the scratch.
     unsafe {
         let mut sums = [[vdupq_n_f32(0.0); WIDTH]; MR];
@@ -226,26 +211,27 @@ unsafe fn rest(record: *const Record, index: usize) -> f32 {
 /// `values` points to a block of these planes.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn unfold<const LOW: usize, const HIGH: usize, const CODES: bool>(values: *const u8, out: &mut [Line; LINES]) {
+unsafe fn unfold<K: Known>(values: *const u8, out: &mut [Line; LINES]) {
+    let Format { low, high, .. } = K::FORMAT;
     // SAFETY: the table has sixteen bytes.
     let codes = unsafe { vld1q_s8(SIGNED_CODES.as_ptr()) };
     for part in 0..WIDTH {
-        // SAFETY: a block has `LOW + HIGH` lines.
+        // SAFETY: a block has `low + high` lines.
         let load = |line: usize| unsafe { vld1q_u8(values.add(line * LINE + part * 16)) };
         for (i, line) in out.iter_mut().enumerate() {
-            let mut value = match LOW {
+            let mut value = match low {
                 8 => veorq_u8(load(i), vdupq_n_u8(0x80)),
                 4 => vandq_u8(shift(load(i % 4), -(i as i32 / 4 * 4)), vdupq_n_u8(15)),
                 _ => vandq_u8(shift(load(i / 4), -(i as i32 % 4 * 2)), vdupq_n_u8(3)),
             };
-            if HIGH > 0 {
+            if high > 0 {
                 // To the place above the low bits, where `mask` keeps them.
                 let (plane, from, mask) =
-                    if HIGH == 1 { (load(LOW), i, 1 << LOW) } else { (load(LOW + i / 4), i % 4 * 2, 3 << LOW) };
-                value = vorrq_u8(value, vandq_u8(shift(plane, LOW as i32 - from as i32), vdupq_n_u8(mask)));
+                    if high == 1 { (load(low), i, 1 << low) } else { (load(low + i / 4), i % 4 * 2, 3 << low) };
+                value = vorrq_u8(value, vandq_u8(shift(plane, low as i32 - from as i32), vdupq_n_u8(mask)));
             }
             let value = vreinterpretq_s8_u8(value);
-            line[part] = if CODES { vqtbl1q_s8(codes, vreinterpretq_u8_s8(value)) } else { value };
+            line[part] = if K::FORMAT.codes { vqtbl1q_s8(codes, vreinterpretq_u8_s8(value)) } else { value };
         }
     }
 }
@@ -275,7 +261,7 @@ fn shift(x: uint8x16_t, by: i32) -> uint8x16_t {
 /// `head` points to the head that serves `block`.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn scales<const HEAD: u8>(head: *const u8, block: usize, scales: &mut [Wide; 2], mins: &mut [Wide; 2]) {
+unsafe fn scales<K: Known>(head: *const u8, block: usize, scales: &mut [Wide; 2], mins: &mut [Wide; 2]) {
     // SAFETY: the offsets below are those of `panel::Head`.
     let bytes = |at: *const u8| unsafe { vld1q_u8(at) };
     let half = |at: *const u8| {
@@ -296,29 +282,37 @@ unsafe fn scales<const HEAD: u8>(head: *const u8, block: usize, scales: &mut [Wi
     let negative = |x: Wide| x.map(|x| vnegq_f32(x));
     // SAFETY: as above.
     unsafe {
-        if HEAD == Head::Scales as u8 {
-            scales[0] = half(head);
-        } else if HEAD == Head::ScalesMins as u8 {
-            (scales[0], mins[0]) = (half(head), half(head.add(32)));
-        } else if HEAD == Head::Six as u8 {
-            let (field, group) = (head.add(64), block % 8);
-            scales[0] = times(half(head), six_bits(field, group));
-            mins[0] = times(negative(half(head.add(32))), six_bits(field, 8 + group));
-        } else if HEAD == Head::SixSigned as u8 {
-            let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
-            let scale = |group: usize| times(d, vsubq_u8(six_bits(field, group), vdupq_n_u8(32)));
-            *scales = [scale(group), scale(group + 1)];
-        } else if HEAD == Head::BlockBytes as u8 {
-            scales[0] = times(half(head), bytes(head.add(32 + block % 8 * ROWS)));
-        } else if HEAD == Head::Bytes as u8 {
-            let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
-            *scales = [0, 1].map(|i| times(d, bytes(field.add(ROWS * (group + i)))));
-        } else {
-            let (d, dmin) = (half(head), negative(half(head.add(32))));
-            let (field, group) = (head.add(64), block % 8 * 2);
-            let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];
-            *scales = pair.map(|x| times(d, vandq_u8(x, vdupq_n_u8(15))));
-            *mins = pair.map(|x| times(dmin, vshrq_n_u8::<4>(x)));
+        match K::FORMAT.head {
+            Head::Scales => {
+                scales[0] = half(head);
+            }
+            Head::ScalesMins => {
+                (scales[0], mins[0]) = (half(head), half(head.add(32)));
+            }
+            Head::Six => {
+                let (field, group) = (head.add(64), block % 8);
+                scales[0] = times(half(head), six_bits(field, group));
+                mins[0] = times(negative(half(head.add(32))), six_bits(field, 8 + group));
+            }
+            Head::SixSigned => {
+                let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
+                let scale = |group: usize| times(d, vsubq_u8(six_bits(field, group), vdupq_n_u8(32)));
+                *scales = [scale(group), scale(group + 1)];
+            }
+            Head::BlockBytes => {
+                scales[0] = times(half(head), bytes(head.add(32 + block % 8 * ROWS)));
+            }
+            Head::Bytes => {
+                let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
+                *scales = [0, 1].map(|i| times(d, bytes(field.add(ROWS * (group + i)))));
+            }
+            Head::Nibbles => {
+                let (d, dmin) = (half(head), negative(half(head.add(32))));
+                let (field, group) = (head.add(64), block % 8 * 2);
+                let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];
+                *scales = pair.map(|x| times(d, vandq_u8(x, vdupq_n_u8(15))));
+                *mins = pair.map(|x| times(dmin, vshrq_n_u8::<4>(x)));
+            }
         }
     }
 }
