@@ -104,7 +104,9 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             avx512::available().then_some(&avx512::KERNELS),
             #[cfg(target_arch = "x86_64")]
-            avx2::available().then_some(&avx2::KERNELS),
+            avx2::has_vnni().then_some(&avx2::VNNI),
+            #[cfg(target_arch = "x86_64")]
+            avx2::has_avx2().then_some(&avx2::AVX2),
             #[cfg(target_arch = "aarch64")]
             neon::has_dotprod().then_some(&neon::DOTPROD),
             #[cfg(target_arch = "aarch64")]
@@ -116,7 +118,7 @@ impl Kernels {
         .collect()
     }
 
-    /// `avx512`, `avx2`, `dotprod`, `neon` or `scalar`.
+    /// `avx512`, `avxvnni`, `avx2`, `dotprod`, `neon` or `scalar`.
     pub fn name(&self) -> &'static str {
         self.name
     }

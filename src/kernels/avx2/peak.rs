@@ -1,8 +1,9 @@
 //! The processor's limits with these instructions: what a product is made of with nothing but registers, and reading with
 //! prefetch.
 //!
-//! An int8 product of this set is a `vpmaddubsw` and a sum in 16 bits, over and over: that pair is what counts as the limit.
+//! An int8 product is a `vpdpbusd` or, without AVX-VNNI, a `vpmaddubsw` and a sum in 16 bits, over and over: that is what counts as the limit.
 
+use super::dot;
 use crate::kernels::buffer::LINE;
 use std::arch::x86_64::*;
 use std::hint::black_box;
@@ -13,14 +14,19 @@ const CHAINS: usize = 12;
 const AHEAD: usize = 4096;
 
 /// # Safety
-/// The CPU has the instructions of this folder.
+/// The CPU has the instructions of this folder, and AVX-VNNI if `VNNI`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn int8(rounds: usize) -> usize {
+pub unsafe fn int8<const VNNI: bool>(rounds: usize) -> usize {
     let q = black_box(_mm256_set1_epi8(-2));
     let mut words = [black_box(_mm256_set1_epi8(1)); CHAINS];
     for _ in 0..rounds {
         for word in &mut words {
-            *word = _mm256_add_epi16(*word, _mm256_maddubs_epi16(*word, q));
+            *word = if VNNI {
+                // SAFETY: the caller's word.
+                unsafe { dot(*word, q, q) }
+            } else {
+                _mm256_add_epi16(*word, _mm256_maddubs_epi16(*word, q))
+            };
         }
     }
     black_box(words);

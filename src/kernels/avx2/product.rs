@@ -1,6 +1,7 @@
-//! Products with panels: `vpmaddubsw` with the weights as the unsigned operand.
+//! Products with panels: `vpmaddubsw` with the weights as the unsigned operand or, where there is AVX-VNNI, `vpdpbusd`, which is that and the sum in
+//! 32 bits at once.
 //!
-//! Pairs of products are summed in 16 bits, which must not overflow: with activations up to 127, eight lines of 4-bit weights fit
+//! Without, pairs of products are summed in 16 bits, which must not overflow: with activations up to 127, eight lines of 4-bit weights fit
 //! (8 · 2 · 15 · 127 = 30480), four of 5-bit ones, two of 6-bit ones. Of 8-bit weights and codes one line fits, if magnitudes are multiplied
 //! (2 · 128 · 127 = 32512): the activations take the weights' signs, and each line is summed in 32 bits at once.
 //!
@@ -12,12 +13,13 @@
 //! two thirds of the speed: [`pin`] makes it add line by line, as written. And it puts registers on a stack that is aligned to 16 bytes,
 //! across cache lines: [`align_stack`].
 
-use super::LANES;
+use super::{LANES, dot};
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
 use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
 
 /// Panels whose slices are unfolded side by side; half as many where each value takes two bytes.
@@ -53,23 +55,37 @@ macro_rules! tiles {
 }
 
 /// # Safety
-/// The CPU has the instructions of this folder; the task's parts are as [`PanelTask`] says.
+/// The CPU has the instructions of this folder, and AVX-VNNI if `VNNI`; the task's parts are as [`PanelTask`] says.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn panels(task: &PanelTask) {
+pub unsafe fn panels<const VNNI: bool>(task: &PanelTask) {
     // SAFETY: the caller's word, which is passed on.
-    unsafe { known!(task.format, K => run::<K>(task)) }
+    unsafe { known!(task.format, K => run::<Way<VNNI, K>>(task)) }
 }
 
-/// What follows from a format.
+/// A format, and whether its products are `vpdpbusd`.
+struct Way<const VNNI: bool, K>(PhantomData<K>);
+
+impl<const VNNI: bool, K: Known> Known for Way<VNNI, K> {
+    const FORMAT: Format = K::FORMAT;
+}
+
+impl<const VNNI: bool, K: Known> Facts for Way<VNNI, K> {
+    const VNNI: bool = VNNI;
+}
+
+/// What follows from both.
 trait Facts: Known {
-    /// Whether values have eight bits and a sign.
-    const SIGNED: bool = Self::FORMAT.low == 8 || Self::FORMAT.codes;
+    const VNNI: bool;
+    /// Whether values have eight bits and are multiplied with their signs.
+    const SIGNED: bool = !Self::VNNI && (Self::FORMAT.low == 8 || Self::FORMAT.codes);
     /// Bytes that a value is unfolded to: with a sign to its magnitude and to itself.
     const BYTES: usize = if Self::SIGNED { 2 } else { 1 };
     /// Rows in a tile that unfolds in registers, for which the formats that do it with ease leave more of them.
     const DIRECT: usize = if Self::UNFOLD > 3 { 4 } else { 2 };
     /// Rows from which unfolding to a scratch pays: more, the less it takes to do it in registers for every tile.
     const UNFOLD: usize = match (Self::FORMAT.low, Self::FORMAT.high) {
+        // As under AVX-512, where this was measured.
+        (4, 0) | (8, _) if Self::VNNI => 13,
         (4, 0) if Self::FORMAT.codes => 8,
         (4, 0) if matches!(Self::FORMAT.head, Head::Six) => 17,
         (4, 0) => 41,
@@ -77,7 +93,7 @@ trait Facts: Known {
         _ => 3,
     };
     /// Rows in a tile that reads a scratch.
-    const TILE: usize = if Self::BYTES == 2 { 4 } else { 2 };
+    const TILE: usize = if Self::BYTES == 2 || Self::VNNI { 4 } else { 2 };
     /// Lines whose pairs of products fit into 16 bits together.
     const FIT: usize = match Self::FORMAT.low + Self::FORMAT.high {
         6 => 2,
@@ -86,12 +102,10 @@ trait Facts: Known {
     };
 }
 
-impl<K: Known> Facts for K {}
-
 /// # Safety
-/// As [`panels`]; `K` is the task's format.
+/// As [`panels`]; `K` is the task's format and what the CPU can do.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run<K: Known>(task: &PanelTask) {
+unsafe fn run<K: Facts>(task: &PanelTask) {
     let panels = task.outputs.div_ceil(ROWS);
     // SAFETY: the caller's word.
     unsafe {
@@ -147,7 +161,7 @@ unsafe fn store(task: &PanelTask, panel: usize, row: usize, sums: Wide) {
 /// As [`run`]; panel `panel` is the task's, and so are `MR` rows from `row` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
-unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row: usize) {
+unsafe fn direct<K: Facts, const MR: usize>(task: &PanelTask, panel: usize, row: usize) {
     let blocks = task.cols / BLOCK;
     let start = input::start(&task.format).unwrap_or(0);
     align_stack();
@@ -198,7 +212,7 @@ struct Scratch {
 /// # Safety
 /// As [`run`], with at least one block.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn unfolded<K: Known>(task: &PanelTask) {
+unsafe fn unfolded<K: Facts>(task: &PanelTask) {
     assert!(task.rows <= MOST_ROWS);
     let bytes = K::BYTES;
     let blocks = task.cols / BLOCK;
@@ -262,7 +276,7 @@ impl Slice<'_, '_> {
     /// As [`run`]; the scratch holds the slice of panel `panel`, and there are `MR` rows from `row` on.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline(never)]
-    unsafe fn tile<K: Known, const MR: usize>(&self, panel: usize, row: usize) {
+    unsafe fn tile<K: Facts, const MR: usize>(&self, panel: usize, row: usize) {
         let Slice { task, scratch, panel: first, from, count } = *self;
         let bytes = K::BYTES;
         let start = input::start(&task.format).unwrap_or(0);
@@ -310,7 +324,7 @@ impl Slice<'_, '_> {
 /// The CPU has the instructions; `record` gives records for all rows below `MR`, and `start` is the format's.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn multiply<K: Known, const MR: usize>(
+unsafe fn multiply<K: Facts, const MR: usize>(
     sums: &mut [Wide; MR],
     record: impl Fn(usize) -> *const Record,
     start: usize,
@@ -330,7 +344,17 @@ unsafe fn multiply<K: Known, const MR: usize>(
     for half in 0..halves {
         let lines = half * LINES / halves..(half + 1) * LINES / halves;
         let mut integers = [[_mm256_setzero_si256(); WIDTH]; MR];
-        if K::SIGNED {
+        if K::VNNI {
+            for line in lines {
+                let x = quads(line);
+                for (p, weight) in weights(0, line).into_iter().enumerate() {
+                    for (integers, x) in integers.iter_mut().zip(x) {
+                        // SAFETY: `K` says that the CPU has it.
+                        integers[p] = unsafe { dot(integers[p], weight, x) };
+                    }
+                }
+            }
+        } else if K::SIGNED {
             for line in lines {
                 let x = quads(line);
                 for (p, (magnitude, weight)) in weights(0, line).into_iter().zip(weights(1, line)).enumerate() {
@@ -401,16 +425,18 @@ fn align_stack() {
     unsafe { std::arch::asm!("/* {0} */", in(reg) variable.as_mut_ptr(), options(nostack, preserves_flags)) }
 }
 
-/// Line `line` of a block's values, one byte each; of 8-bit ones and codes the magnitudes (`byte` 0) or the values with their signs.
+/// Line `line` of a block's values, one byte each; if they are multiplied with their signs the magnitudes (`byte` 0) or the values with
+/// them.
 ///
 /// # Safety
 /// `values` points to a block of these planes; `line` is below 8.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn value<K: Known>(values: *const u8, byte: usize, line: usize) -> Line {
+unsafe fn value<K: Facts>(values: *const u8, byte: usize, line: usize) -> Line {
     let Format { low: bits, high: high_bits, .. } = K::FORMAT;
+    let codes = if K::SIGNED { &CODES_OF[byte] } else { &UNSIGNED_CODES };
     // SAFETY: the table has sixteen bytes.
-    let codes = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(CODES_OF[byte].as_ptr().cast())) };
+    let codes = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(codes.as_ptr().cast())) };
     let low = |x: __m256i| _mm256_and_si256(x, _mm256_set1_epi8(15));
     let high = |x: __m256i| low(_mm256_srli_epi16::<4>(x));
     let mut parts = [_mm256_setzero_si256(); WIDTH];
@@ -418,6 +444,7 @@ unsafe fn value<K: Known>(values: *const u8, byte: usize, line: usize) -> Line {
         // SAFETY: a block has `low + high` lines.
         let load = |line: usize| unsafe { _mm256_load_si256(values.add(line * LINE + part * 32).cast()) };
         *value = match bits {
+            8 if !K::SIGNED => load(line),
             8 => {
                 let signed = _mm256_xor_si256(load(line), _mm256_set1_epi8(i8::MIN));
                 if byte == 0 { _mm256_abs_epi8(signed) } else { signed }
