@@ -9,6 +9,7 @@ use super::matrix::{Data, Matrix};
 use super::panel::{BLOCK, Format, ROWS};
 use super::{Kernels, Pool};
 use crate::quant::Dtype;
+use std::ops::Range;
 
 /// Some panels of a matrix times some rows of quantised activations.
 pub struct PanelTask<'a> {
@@ -111,12 +112,19 @@ pub fn matmul(
         column += weight.rows();
     }
     let out = Parts::new(out);
-    pool.run(cuts.iter().map(|cut| cut.tasks).sum(), &|mut task| {
+    pool.run_together(cuts.iter().map(|cut| cut.tasks).sum(), &|tasks| {
+        let mut first = 0;
         for ((weight, bias), cut) in weights.iter().zip(biases).zip(&cuts) {
-            if task < cut.tasks {
-                return run(kernels, x, input, weight, bias.as_deref(), cut, task, &out, stride);
+            // Those of the tasks that are this matrix's, counted from its own first.
+            let of_cut = |task: usize| task.clamp(first, first + cut.tasks) - first;
+            let (mut task, end) = (of_cut(tasks.start), of_cut(tasks.end));
+            first += cut.tasks;
+            while task < end {
+                // Panels of consecutive tasks lie together; parts of the rows do not.
+                let count = if cut.row_parts == 1 { end - task } else { 1 };
+                run(kernels, x, input, weight, bias.as_deref(), cut, task..task + count, &out, stride);
+                task += count;
             }
-            task -= cut.tasks;
         }
     });
 }
@@ -143,13 +151,13 @@ fn run(
     weight: &Matrix,
     bias: Option<&[f32]>,
     cut: &Cut,
-    task: usize,
+    tasks: Range<usize>,
     out: &Parts<f32>,
     stride: usize,
 ) {
-    let first = task / cut.row_parts * cut.outputs;
-    let outputs = cut.outputs.min(weight.rows() - first);
-    let from = (task % cut.row_parts * cut.rows).min(input.rows);
+    let first = tasks.start / cut.row_parts * cut.outputs;
+    let outputs = (tasks.len() * cut.outputs).min(weight.rows() - first);
+    let from = (tasks.start % cut.row_parts * cut.rows).min(input.rows);
     let rows = cut.rows.min(input.rows - from);
     if rows == 0 {
         return;
