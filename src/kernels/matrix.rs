@@ -46,7 +46,7 @@ impl Matrix {
                 transpose(dtype.block_bytes(), source, row_bytes, panel);
             })),
             Some(format) => {
-                let pack = |source: &[u8], panel: &mut [u8]| panel::pack(dtype, source, cols, panel);
+                let pack = |source: &[u8], panel: &mut [u8]| panel::pack(&format, source, cols, panel);
                 Data::Panels { format, panels: packed(pool, format.panel_bytes(cols), row_bytes, data, &pack) }
             }
         };

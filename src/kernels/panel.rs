@@ -386,25 +386,14 @@ fn set_six_bits(field: &mut [u8], at: usize, value: u8) {
     }
 }
 
-/// Packs up to 16 rows, whose blocks lie one row after the other in `rows`, into `panel`, which must be zeroed.
-pub fn pack(dtype: Dtype, rows: &[u8], cols: usize, panel: &mut [u8]) {
-    macro_rules! with {
-        ($($case:ident)*) => {
-            match dtype {
-                Dtype::F32 | Dtype::F16 | Dtype::BF16 => {}
-                // The type as a constant: no choices are left in the loops.
-                $(Dtype::$case => {
-                    const FORMAT: Format = Format::of(Dtype::$case).expect("a block format");
-                    pack_as(Dtype::$case, &FORMAT, rows, cols, panel)
-                })*
-            }
-        };
-    }
-    with!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS)
+/// Packs up to 16 rows of blocks, which lie one row after the other in `rows`, into `panel`, which must be zeroed.
+pub fn pack(format: &Format, rows: &[u8], cols: usize, panel: &mut [u8]) {
+    known!(format, K => pack_as::<K>(rows, cols, panel))
 }
 
 #[inline(always)]
-fn pack_as(dtype: Dtype, format: &Format, rows: &[u8], cols: usize, panel: &mut [u8]) {
+fn pack_as<K: Known>(rows: &[u8], cols: usize, panel: &mut [u8]) {
+    let (format, dtype) = (&K::FORMAT, K::FORMAT.dtype);
     let row_bytes = cols / dtype.block() * dtype.block_bytes();
     if row_bytes == 0 {
         return;
