@@ -1,12 +1,12 @@
 //! The machine's limits, measured here and now: how fast it reads, and how fast it multiplies.
 //!
 //! Neither is a data sheet's number. Reading is the best of several passes over a buffer larger than any cache, with
-//! prefetch, on all threads. Multiplying is the best that the kernel set's instructions do with nothing but registers:
+//! prefetch and in huge pages as the weights are, on all threads. Multiplying is the best that the kernel set's instructions do with nothing but registers:
 //! a product can not get there, for it loads, scales and sums as well. A Q4_0 product has eight multiplies in eleven
 //! instructions, hence 73 % of the peak at most.
 
 use crate::device::available_memory;
-use crate::kernels::{Kernels, Pool};
+use crate::kernels::{Kernels, Pool, anonymous};
 use crate::quant::Dtype;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -53,8 +53,10 @@ impl Roofline {
 
 fn bandwidth(kernels: &'static Kernels, pool: &Pool) -> f64 {
     let bytes = available_memory().map_or(BUFFER, |free| BUFFER.min(free / 4)).max(PART as u64) as usize;
+    // In such pages as weights are. If the system has no room for them, nothing is read.
+    let Ok(mut buffer) = anonymous(bytes) else { return 0.0 };
     // Not zeroes: untouched pages would all be one.
-    let buffer = vec![1u8; bytes];
+    buffer.fill(1);
     let parts: Vec<&[u8]> = buffer.chunks(PART).collect();
     best(parts.len() * PART, || pool.run(parts.len(), &|task| kernels.peak_read(parts[task])))
 }

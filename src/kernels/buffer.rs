@@ -4,6 +4,7 @@
 //! to fetch ahead at the end of every page. The matrices of a small model are smaller than a huge page, so buffers that are made one after the
 //! other share a [`Chunk`]; it goes when the last of them goes.
 
+use memmap2::MmapMut;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
@@ -37,7 +38,7 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 /// An anonymous mapping.
-struct Chunk(#[allow(dead_code)] memmap2::MmapMut);
+struct Chunk(#[allow(dead_code)] MmapMut);
 
 /// The chunk that the next buffers come from: where its rest begins, and how long that is.
 struct Rest {
@@ -67,16 +68,25 @@ fn lines(bytes: usize) -> Memory {
     Memory::Lines(vec![Line([0; LINE]); bytes.div_ceil(LINE)])
 }
 
+/// `bytes` zeroes of their own, in huge pages where the system offers them.
+///
+/// # Errors
+/// The system has no room for them.
+pub fn anonymous(bytes: usize) -> std::io::Result<MmapMut> {
+    let map = MmapMut::map_anon(bytes)?;
+    #[cfg(target_os = "linux")]
+    // A kernel without huge pages refuses; small ones do as well.
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Ok(map)
+}
+
 /// A part of a chunk; `None` if the system refuses.
 fn mapped(bytes: usize) -> Option<Memory> {
     let room = bytes.checked_next_multiple_of(LINE)?;
     let mut rest = REST.lock().unwrap_or_else(|e| e.into_inner());
     if rest.as_ref().is_none_or(|rest| rest.bytes < room) {
         // One more page than needed: the mapping may begin anywhere, and only whole huge pages can be had.
-        let mut map = memmap2::MmapMut::map_anon(room.max(CHUNK).checked_add(HUGE)?).ok()?;
-        #[cfg(target_os = "linux")]
-        // A kernel without huge pages refuses; small ones do as well.
-        let _ = map.advise(memmap2::Advice::HugePage);
+        let mut map = anonymous(room.max(CHUNK).checked_add(HUGE)?).ok()?;
         let skipped = map.as_ptr().align_offset(HUGE).min(HUGE);
         let (start, bytes) = (map[skipped..].as_mut_ptr(), map.len() - skipped);
         *rest = Some(Rest { chunk: Arc::new(Chunk(map)), start, bytes });
