@@ -13,6 +13,8 @@
 use super::matmul::FloatTask;
 use super::panel::ROWS;
 use crate::quant::Dtype;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
 /// Columns of a slice.
 const SLICE: usize = 512;
@@ -107,8 +109,30 @@ struct Slice {
     at: usize,
 }
 
+/// Room for a slice of some panels, widened.
 #[repr(C, align(64))]
-struct Scratch([f32; SCRATCH]);
+pub struct Scratch([f32; SCRATCH]);
+
+/// A set's `products` of `task`, with a scratch if it has rows enough.
+///
+/// # Safety
+/// As `products` says.
+pub unsafe fn run(products: unsafe fn(&FloatTask), task: FloatTask) {
+    // SAFETY: the caller's word.
+    unsafe { if task.rows < MANY { products(&task) } else { with_scratch(products, task) } }
+}
+
+/// Not a part of [`run`]: for so much room on the stack each of its pages is touched first, which is a long time for a few rows.
+///
+/// # Safety
+/// As [`run`].
+#[inline(never)]
+unsafe fn with_scratch(products: unsafe fn(&FloatTask), mut task: FloatTask) {
+    let mut scratch = MaybeUninit::<Scratch>::uninit();
+    task.scratch = NonNull::new(scratch.as_mut_ptr());
+    // SAFETY: the caller's word.
+    unsafe { products(&task) }
+}
 
 /// All rows times panels `panel` to `panel + N`.
 ///
@@ -118,17 +142,14 @@ struct Scratch([f32; SCRATCH]);
 unsafe fn group<L: Lanes, const TYPE: u8, const N: usize, const M: usize>(task: &FloatTask, panel: usize) {
     let width = task.dtype.block_bytes();
     let bytes = task.cols * ROWS * width;
-    let mut scratch = std::mem::MaybeUninit::<Scratch>::uninit();
     for at in (0..task.cols).step_by(SLICE) {
         let columns = SLICE.min(task.cols - at);
         // SAFETY: the slice lies within the panels, and the scratch has room for it.
         unsafe {
             let start = task.panels.as_ptr().add(panel * bytes + at * ROWS * width);
             let stored = Slice { start, panel: bytes, column: ROWS * width, columns, at };
-            if task.rows < MANY {
-                rows::<L, TYPE, true, N, M>(task, panel, &stored);
-            } else {
-                let scratch = scratch.as_mut_ptr().cast::<f32>();
+            if let Some(scratch) = task.scratch {
+                let scratch = scratch.as_ptr().cast::<f32>();
                 for k in 0..columns {
                     for n in 0..N {
                         let weights = load::<L, TYPE>(stored.start.add(n * stored.panel + k * stored.column));
@@ -138,6 +159,8 @@ unsafe fn group<L: Lanes, const TYPE: u8, const N: usize, const M: usize>(task: 
                 let (panel_bytes, column_bytes) = (4 * ROWS, 4 * N * ROWS);
                 let widened = Slice { start: scratch.cast(), panel: panel_bytes, column: column_bytes, columns, at };
                 rows::<L, { Dtype::F32 as u8 }, false, N, M>(task, panel, &widened);
+            } else {
+                rows::<L, TYPE, true, N, M>(task, panel, &stored);
             }
         }
     }

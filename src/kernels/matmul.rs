@@ -7,9 +7,10 @@
 use super::input::{Input, Needs, Parts, Records};
 use super::matrix::{Data, Matrix};
 use super::panel::{BLOCK, Format, ROWS};
-use super::{Kernels, Pool};
+use super::{Kernels, Pool, float};
 use crate::quant::Dtype;
 use std::ops::Range;
+use std::ptr::NonNull;
 
 /// Some panels of a matrix times some rows of quantised activations.
 pub struct PanelTask<'a> {
@@ -53,6 +54,8 @@ pub struct FloatTask<'a> {
     pub out: *mut f32,
     /// As in [`PanelTask`].
     pub stride: usize,
+    /// Where weights are widened first, if there are rows enough; nobody else's meanwhile.
+    pub scratch: Option<NonNull<float::Scratch>>,
 }
 
 /// Bytes of weights in a task when there are few rows.
@@ -181,9 +184,10 @@ fn run(
                 bias,
                 out,
                 stride,
+                scratch: None,
             };
             // SAFETY: the CPU has the instructions, the slices have the lengths stated, and no two tasks share an output.
-            unsafe { (kernels.floats)(&task) }
+            unsafe { float::run(kernels.floats, task) }
         }
         Data::Panels { format, panels } => {
             let panel_bytes = format.panel_bytes(cols);

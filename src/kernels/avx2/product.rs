@@ -209,9 +209,12 @@ struct Scratch {
     sums: [[Wide; PANELS]; MOST_ROWS],
 }
 
+/// Not inlined: for so much room on the stack each of its pages is touched first, which is a long time for a few rows.
+///
 /// # Safety
 /// As [`run`], with at least one block.
 #[target_feature(enable = "avx2,fma,f16c")]
+#[inline(never)]
 unsafe fn unfolded<K: Facts>(task: &PanelTask) {
     assert!(task.rows <= MOST_ROWS);
     let bytes = K::BYTES;

@@ -152,15 +152,20 @@ pub unsafe fn scores(task: &mut Scores) {
 unsafe fn scores_widened<T: Stored>(task: &mut Scores, keys: Numbers<T>) {
     let many = task.visible.len() >= MANY && task.dim * BLOCK <= WIDENED;
     // SAFETY: the caller's word.
-    unsafe {
-        if many {
-            let groups = span(task.visible).end.div_ceil(LANES);
-            let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
-            scores_of(task, widen_keys(keys, groups, task.dim, &mut numbers))
-        } else {
-            scores_of(task, keys)
-        }
-    }
+    unsafe { if many { scores_of_many(task, keys) } else { scores_of(task, keys) } }
+}
+
+/// Not inlined: for so much room on the stack each of its pages is touched first, which is a long time for a few lines.
+///
+/// # Safety
+/// As [`scores`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline(never)]
+unsafe fn scores_of_many<T: Stored>(task: &mut Scores, keys: Numbers<T>) {
+    let groups = span(task.visible).end.div_ceil(LANES);
+    let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
+    // SAFETY: the caller's word.
+    unsafe { scores_of(task, widen_keys(keys, groups, task.dim, &mut numbers)) }
 }
 
 /// # Safety
@@ -339,14 +344,19 @@ pub unsafe fn weigh(task: &mut Weigh) {
 unsafe fn weigh_widened<T: Stored>(task: &mut Weigh, values: Numbers<T>) {
     let many = task.visible.len() >= MANY && task.padded * BLOCK <= WIDENED;
     // SAFETY: the caller's word.
-    unsafe {
-        if many {
-            let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
-            weigh_of(task, widen_values(values, span(task.visible).end, task.padded, &mut numbers))
-        } else {
-            weigh_of(task, values)
-        }
-    }
+    unsafe { if many { weigh_of_many(task, values) } else { weigh_of(task, values) } }
+}
+
+/// Not inlined, as [`scores_of_many`].
+///
+/// # Safety
+/// As [`weigh`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline(never)]
+unsafe fn weigh_of_many<T: Stored>(task: &mut Weigh, values: Numbers<T>) {
+    let mut numbers = [const { MaybeUninit::uninit() }; WIDENED];
+    // SAFETY: the caller's word.
+    unsafe { weigh_of(task, widen_values(values, span(task.visible).end, task.padded, &mut numbers)) }
 }
 
 /// # Safety

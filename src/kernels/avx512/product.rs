@@ -294,9 +294,12 @@ struct Scratch {
     sums: [[__m512; PANELS]; MOST_ROWS],
 }
 
+/// Not inlined: for so much room on the stack each of its pages is touched first, which is a long time for a few rows.
+///
 /// # Safety
 /// As [`run`], with at least one block.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline(never)]
 unsafe fn unfolded<K: Known>(task: &PanelTask) {
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
