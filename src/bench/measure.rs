@@ -231,12 +231,18 @@ impl Timed for Bench<'_> {
     }
 }
 
-/// Times every test on every runner, in turn. The measurements come runner by runner, in the order of the tests.
+/// Times every test on every runner, in turn. The measurements come runner by runner, in the order of the tests. `before` is called with runner and
+/// test before each sample, for what shall be known of the machine in that moment.
 ///
 /// # Errors
 /// [`Error::Input`] for no repetitions or a test without tokens, [`Error::ContextOverflow`] for a test that is longer than
 /// a model's context.
-pub fn measure(runners: Vec<Runner>, tests: &[Test], plan: Plan) -> Result<Vec<Measurement>> {
+pub fn measure(
+    runners: Vec<Runner>,
+    tests: &[Test],
+    plan: Plan,
+    before: &mut dyn FnMut(usize, &Test),
+) -> Result<Vec<Measurement>> {
     if plan.repetitions == 0 || plan.batch == 0 || tests.iter().any(|test| test.tokens() == 0) {
         return Err(Error::Input("a measurement needs at least one repetition, one token, and one token in a batch".into()));
     }
@@ -288,6 +294,7 @@ pub fn measure(runners: Vec<Runner>, tests: &[Test], plan: Plan) -> Result<Vec<M
         log::info!("round {} of {}", round + 1, plan.repetitions);
         for i in 0..count {
             let one = &mut all[if round % 2 == 0 { i } else { count - 1 - i }];
+            before(one.runner, &one.test);
             if one.samples.is_empty() {
                 one.started = SystemTime::now();
             }

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const BUFFER: u64 = 300 << 20;
 /// Time for each of the three figures.
 const TIME: Duration = Duration::from_millis(300);
+/// Time for reading once more.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Bytes of a task of the reading pass.
 const PART: usize = 256 << 10;
 /// Rounds of a multiplying task: some hundred microseconds.
@@ -39,10 +41,15 @@ impl Roofline {
         let pool = Pool::new(threads);
         Roofline {
             threads,
-            bandwidth: bandwidth(kernels, &pool),
+            bandwidth: bandwidth(kernels, &pool, TIME),
             int8: multiply(&pool, |rounds| kernels.peak_int8(rounds)),
             f32: multiply(&pool, |rounds| kernels.peak_f32(rounds)),
         }
+    }
+
+    /// Bytes that `threads` threads read in a second, now: for about a tenth of a second, with some for the buffer.
+    pub fn bandwidth(kernels: &'static Kernels, threads: usize) -> f64 {
+        bandwidth(kernels, &Pool::new(threads), AGAIN)
     }
 
     /// The multiply peak that a matrix of this type is held against: quantised ones multiply int8 activations.
@@ -51,31 +58,31 @@ impl Roofline {
     }
 }
 
-fn bandwidth(kernels: &'static Kernels, pool: &Pool) -> f64 {
+fn bandwidth(kernels: &'static Kernels, pool: &Pool, time: Duration) -> f64 {
     let bytes = available_memory().map_or(BUFFER, |free| BUFFER.min(free / 4)).max(PART as u64) as usize;
     // In such pages as weights are. If the system has no room for them, nothing is read.
     let Ok(mut buffer) = anonymous(bytes) else { return 0.0 };
     // Not zeroes: untouched pages would all be one.
     buffer.fill(1);
     let parts: Vec<&[u8]> = buffer.chunks(PART).collect();
-    best(parts.len() * PART, || pool.run(parts.len(), &|task| kernels.peak_read(parts[task])))
+    best(parts.len() * PART, time, || pool.run(parts.len(), &|task| kernels.peak_read(parts[task])))
 }
 
 /// `work` on all threads at once.
 fn multiply(pool: &Pool, work: impl Fn(usize) -> usize + Sync) -> f64 {
     let tasks = pool.threads() * 4;
     let units = work(1) * ROUNDS * tasks;
-    best(units, || {
+    best(units, TIME, || {
         pool.run(tasks, &|_| {
             black_box(work(black_box(ROUNDS)));
         });
     })
 }
 
-/// The most units in a second of many calls that do `units` each.
-fn best(units: usize, mut call: impl FnMut()) -> f64 {
+/// The most units in a second of the calls in a `time`, that do `units` each.
+fn best(units: usize, time: Duration, mut call: impl FnMut()) -> f64 {
     let (mut best, start) = (f64::INFINITY, Instant::now());
-    while start.elapsed() < TIME {
+    while start.elapsed() < time {
         let round = Instant::now();
         call();
         best = best.min(round.elapsed().as_secs_f64().max(1e-9));

@@ -4,6 +4,7 @@
 //! apply (the limits of a GPU, the first token of a test without a prompt) is null.
 
 mod list;
+mod readings;
 mod report;
 
 use super::args::{Cache, Quantise};
@@ -11,12 +12,13 @@ use super::fetch::Network;
 use super::{DEFAULT_MODEL, Detail, complete, failure};
 use clap_complete::ArgValueCompleter;
 use list::{List, PromptAndGenerate};
+use readings::Readings;
 use report::{Format, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tallow::bench::{CHUNK, Peer, Plan, Roofline, Runner, Test, measure, peak_memory, reset_peak_memory};
+use tallow::bench::{CHUNK, Peer, Plan, Roofline, Runner, Test, measure, reset_peak_memory};
 use tallow::device::default_threads;
 use tallow::kernels::{Kernels, MOST_THREADS};
 use tallow::spec::Spec;
@@ -221,8 +223,13 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     };
     let runners = ready.iter().map(|ready| ready.model.runner());
     let runners = runners.chain(peers.iter_mut().map(|(_, peer)| Runner::Peer(peer))).collect();
-    let measurements = measure(runners, &tests, plan)?;
-    let peak_rss = if tells_peak { peak_memory() } else { None };
+    let mut readings = Readings::new(tells_peak);
+    let measurements = measure(runners, &tests, plan, &mut |runner, test| {
+        if let Some(ready) = ready.get(runner).filter(|ready| test.prompt == 0 && is_cpu(ready.model.info().device)) {
+            readings.take(runner, *test, ready.model.info().threads);
+        }
+    })?;
+    let peak_rss = readings.peak();
     let rows: Vec<Row> = measurements
         .iter()
         .map(|one| {
@@ -231,10 +238,14 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
                 let ours = measurements.iter().find(|ours| ours.runner == *against && ours.test == one.test);
                 return Row::of_peer(peer, &ready[*against], one, ours, args.seed);
             };
-            Row::new(ready, one, rooflines.get(&ready.model.info().threads), peak_rss, &plan)
+            let mut roofline = rooflines.get(&ready.model.info().threads).copied();
+            if let (Some(roofline), Some(read)) = (&mut roofline, readings.mean(one)) {
+                roofline.bandwidth = read;
+            }
+            Row::new(ready, one, roofline.as_ref(), peak_rss, &plan)
         })
         .collect();
-    report::print(args.output, &rows, &rooflines)
+    report::print(args.output, &rows, &rooflines, &readings)
 }
 
 /// `llama-bench=PATH`.

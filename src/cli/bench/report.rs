@@ -1,6 +1,6 @@
 //! The report: llama-bench's fields and ours, as a table, CSV or JSON.
 
-use super::Ready;
+use super::{Readings, Ready};
 use crate::cli::output;
 use crate::cli::time::{nanoseconds, rfc3339};
 use serde::Serialize;
@@ -182,9 +182,9 @@ fn size(parameters: u64) -> String {
 }
 
 /// Prints the report.
-pub fn print(format: Format, rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> anyhow::Result<()> {
+pub fn print(format: Format, rows: &[Row], rooflines: &BTreeMap<usize, Roofline>, readings: &Readings) -> anyhow::Result<()> {
     match format {
-        Format::Md => output::text(&table(rows, rooflines)),
+        Format::Md => output::text(&table(rows, rooflines, readings)),
         Format::Csv => output::text(&csv(rows)?),
         Format::Json => output::json(&rows),
         Format::Jsonl => rows.iter().try_for_each(output::json),
@@ -192,18 +192,20 @@ pub fn print(format: Format, rows: &[Row], rooflines: &BTreeMap<usize, Roofline>
 }
 
 /// The table, below a line for each number of threads that says what the machine can do.
-fn table(rows: &[Row], rooflines: &BTreeMap<usize, Roofline>) -> String {
+fn table(rows: &[Row], rooflines: &BTreeMap<usize, Roofline>, readings: &Readings) -> String {
     let mut out = String::new();
     let kernels = rows.iter().map(|row| row.kernels).find(|name| !name.is_empty());
     for roofline in rooflines.values() {
+        let (least, most) = readings.range(roofline.threads, roofline.bandwidth);
+        let reads = |least: String, most: String| if least == most { least } else { format!("{least} to {most}") };
         let (plural, kernels) = (if roofline.threads == 1 { "" } else { "s" }, kernels.unwrap_or_default());
         let _ = writeln!(
             out,
-            "{}, kernels {kernels}, {} thread{plural}: reads {:.1} GB/s; multiplies {:.0} GOPS in int8 and {:.0} GFLOPS in f32, \
+            "{}, kernels {kernels}, {} thread{plural}: reads {} GB/s; multiplies {:.0} GOPS in int8 and {:.0} GFLOPS in f32, \
              in registers\n",
             cpu_name(),
             roofline.threads,
-            roofline.bandwidth / 1e9,
+            reads(format!("{:.1}", least / 1e9), format!("{:.1}", most / 1e9)),
             roofline.int8 / 1e9,
             roofline.f32 / 1e9,
         );
