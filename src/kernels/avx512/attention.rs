@@ -2,6 +2,7 @@
 
 use super::{LANES, element::exp, total};
 use crate::kernels::attention::{BLOCK, Cached, Numbers, Scores, Softmax, Visible, Weigh};
+use crate::kernels::buffer::LINE;
 use crate::kernels::rows::{BLOCK as SCALED, blocks};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -98,6 +99,18 @@ impl Stored for i8 {
     unsafe fn load(from: *const i8) -> __m512 {
         // SAFETY: the caller's word.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+}
+
+/// Has `count` numbers of the block after this one fetched into the second-level cache; any address will do.
+///
+/// For a few lines the memory is the limit, and a processor follows no stream that turns from keys to values every 8 KiB. It matters that the
+/// lines are asked for in the order of their addresses, and that the first-level cache, whose misses in flight are few, is not waited for.
+#[inline(always)]
+fn fetch<T>(from: *const T, count: usize) {
+    for line in 0..(count * size_of::<T>()).div_ceil(LINE) {
+        // SAFETY: fetching ahead is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast::<u8>().wrapping_add(line * LINE).cast()) };
     }
 }
 
@@ -228,7 +241,11 @@ unsafe fn scores_tile<T: Stored, const M: usize, const N: usize>(
         let q = task.q.as_ptr().add(line * dim);
         let scales = keys.scales.as_ptr().wrapping_add(group * blocks(dim) * LANES);
         let keys = keys.stored.as_ptr().add(group * dim * LANES);
+        let next = keys.wrapping_add(dim * BLOCK);
         for d in 0..dim {
+            if M < TILE {
+                fetch(next.wrapping_add(d * N * LANES), N * LANES);
+            }
             let mut k = [_mm512_setzero_ps(); N];
             for (n, k) in k.iter_mut().enumerate() {
                 let scales = scales.wrapping_add((n * blocks(dim) + d / SCALED) * LANES);
@@ -432,6 +449,9 @@ unsafe fn weigh_tile<T: Stored, const M: usize, const N: usize>(
         for position in seen {
             let scales = values.scales.as_ptr().wrapping_add(position * blocks(padded));
             let values = values.stored.as_ptr().add(position * padded + first * LANES);
+            if M < TILE {
+                fetch(values.wrapping_add(padded * BLOCK), N * LANES);
+            }
             let mut v = [_mm512_setzero_ps(); N];
             for (n, v) in v.iter_mut().enumerate() {
                 *v = load_all(values.add(n * LANES), scales.wrapping_add((first + n) * LANES / SCALED));
