@@ -24,6 +24,8 @@ mod avx2;
 mod avx512;
 mod buffer;
 mod each_row;
+#[cfg(target_arch = "x86_64")]
+mod fetch;
 mod float;
 mod input;
 mod math;

@@ -2,6 +2,7 @@
 
 use super::LANES;
 use crate::kernels::attention::{BLOCK, Cached, Numbers, Scores, Softmax, Visible, Weigh};
+use crate::kernels::fetch::fetch;
 use crate::kernels::math;
 use crate::kernels::rows::{BLOCK as SCALED, LANES as GROUP, blocks};
 use std::arch::x86_64::*;
@@ -142,6 +143,9 @@ unsafe fn scores_tile<T: Stored, const M: usize>(task: &mut Scores, keys: Number
         let scales = keys.scales.as_ptr().wrapping_add(group * blocks(dim) * GROUP);
         let keys = keys.stored.as_ptr().add(group * dim * GROUP);
         for d in 0..dim {
+            if M < TILE {
+                fetch(keys.wrapping_add(dim * BLOCK + d * GROUP), GROUP);
+            }
             let (keys, scales) = (keys.add(d * GROUP), scales.wrapping_add(d / SCALED * GROUP));
             let k = [load_each(keys, scales), load_each(keys.add(LANES), scales.wrapping_add(LANES))];
             for (m, sums) in sums.iter_mut().enumerate() {
@@ -280,6 +284,9 @@ unsafe fn weigh_tile<T: Stored, const M: usize>(
         let weights = task.weights.as_ptr().add(line * BLOCK);
         for position in seen {
             let scale = values.scales.as_ptr().wrapping_add(position * blocks(padded) + first / SCALED);
+            if M < TILE && first == 0 {
+                fetch(values.stored.as_ptr().wrapping_add((position + BLOCK) * padded), padded);
+            }
             let values = values.stored.as_ptr().add(position * padded + first);
             let v = [load_all(values, scale), load_all(values.add(LANES), scale)];
             for (m, sums) in sums.iter_mut().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::{LANES, element::exp, total};
 use crate::kernels::attention::{BLOCK, Cached, Numbers, Scores, Softmax, Visible, Weigh};
-use crate::kernels::buffer::LINE;
+use crate::kernels::fetch::fetch;
 use crate::kernels::rows::{BLOCK as SCALED, blocks};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -99,18 +99,6 @@ impl Stored for i8 {
     unsafe fn load(from: *const i8) -> __m512 {
         // SAFETY: the caller's word.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
-    }
-}
-
-/// Has `count` numbers of the block after this one fetched into the second-level cache; any address will do.
-///
-/// For a few lines the memory is the limit, and a processor follows no stream that turns from keys to values every 8 KiB. It matters that the
-/// lines are asked for in the order of their addresses, and that the first-level cache, whose misses in flight are few, is not waited for.
-#[inline(always)]
-fn fetch<T>(from: *const T, count: usize) {
-    for line in 0..(count * size_of::<T>()).div_ceil(LINE) {
-        // SAFETY: fetching ahead is harmless.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast::<u8>().wrapping_add(line * LINE).cast()) };
     }
 }
 
