@@ -1,8 +1,8 @@
-//! Fetching of memory that attention will need soon.
+//! Fetching of memory that will be needed some microseconds later.
 //!
-//! For a few lines the memory is the limit, and a processor follows no stream that turns from keys to values every few KiB: while a block is
-//! worked on, the next one is fetched. It matters that the lines are asked for in the order of their addresses, and that they go to the
-//! second-level cache: the first one has few misses in flight, and its loads would wait for them.
+//! Attention turns from keys to values every few KiB, and a product of some rows goes over each panel twice: streams that a processor does not
+//! foresee. While one part is worked on, the next one is fetched. It matters that the lines are asked for in the order of their
+//! addresses, and that they go to the second-level cache: the first one has few misses in flight, and its loads would wait for them.
 
 use super::buffer::LINE;
 use std::arch::x86_64::*;

@@ -171,12 +171,12 @@ pub trait Known {
         const { Self::FORMAT.section() }.place(block)
     }
 
-    /// Where a kernel at block `block` of a panel at `panel` will be [`AHEAD`] bytes later: it fetches `low + high + 1` lines from there. Behind a
+    /// Where a kernel at block `block` of a panel at `panel` will be `bytes` later: it fetches `low + high + 1` lines from there. Behind a
     /// panel its successor begins; behind the last there may be nothing, so the address is for fetching ahead only.
     #[inline(always)]
-    fn ahead(panel: *const u8, block: usize) -> *const u8 {
+    fn ahead(panel: *const u8, block: usize, bytes: usize) -> *const u8 {
         let section = const { Self::FORMAT.section() };
-        panel.wrapping_add(AHEAD + block * (section.values + section.heads / section.blocks))
+        panel.wrapping_add(bytes + block * (section.values + section.heads / section.blocks))
     }
 }
 
@@ -204,8 +204,8 @@ macro_rules! known {
 }
 pub(super) use known;
 
-/// Bytes that a kernel fetches ahead.
-const AHEAD: usize = 4096;
+/// Bytes that a kernel fetches ahead of what it reads from memory.
+pub const AHEAD: usize = 4096;
 
 impl Format {
     /// The panel format of a block format; `None` for floats.

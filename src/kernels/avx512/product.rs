@@ -7,9 +7,10 @@
 //! so each broadcast goes to a register and serves all panels.
 
 use crate::kernels::buffer::LINE;
+use crate::kernels::fetch::fetch;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
+use crate::kernels::panel::{AHEAD, BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -63,6 +64,7 @@ unsafe fn run<K: Known>(task: &PanelTask) {
 unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, base: *const u8, panel: usize, row: usize) {
     let blocks = task.cols / BLOCK;
     let halves = K::FORMAT.halves();
+    let panel_bytes = task.format.panel_bytes(task.cols);
     let start = input::start(&task.format).unwrap_or(0);
     let mut sums = [_mm512_setzero_ps(); MR];
     // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
@@ -74,9 +76,15 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, base: *const u8, p
                 records = task.records.slice(block / SLICE, row).as_ptr();
                 width = (blocks - block).min(SLICE);
             }
-            let later = K::ahead(base, block);
-            for line in 0..=K::FORMAT.low + K::FORMAT.high {
-                _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
+            let lines = K::FORMAT.low + K::FORMAT.high + 1;
+            if row == 0 {
+                let later = K::ahead(base, block, AHEAD);
+                for line in 0..lines {
+                    _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
+                }
+            } else {
+                // The rows before have brought the panel into the caches; meanwhile memory gives the next one.
+                fetch(K::ahead(base, block, panel_bytes), lines * LINE);
             }
             let place = K::place(block);
             let lines = unfold::<K>(base.add(place.values));

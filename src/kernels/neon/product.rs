@@ -9,7 +9,7 @@ use super::{LANES, dot, halves, prefetch};
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, known};
+use crate::kernels::panel::{AHEAD, BLOCK, Format, Head, Known, LINES, ROWS, known};
 use crate::quant::iquants::CODES as SIGNED_CODES;
 use std::arch::aarch64::*;
 use std::mem::MaybeUninit;
@@ -69,7 +69,7 @@ unsafe fn run<const DOT: bool, K: Known>(task: &PanelTask) {
             for from in (0..blocks).step_by(SLICE) {
                 let count = (blocks - from).min(SLICE);
                 for block in 0..count {
-                    let later = K::ahead(base, from + block);
+                    let later = K::ahead(base, from + block, AHEAD);
                     (0..=K::FORMAT.low + K::FORMAT.high).for_each(|line| prefetch(later.wrapping_add(line * LINE)));
                     let place = K::place(from + block);
                     unfold::<K>(base.add(place.values), &mut (*scratch).values[block]);
