@@ -1,8 +1,10 @@
 //! What a test reads and multiplies, counted from the model's tensors: the numerators of the roofline's shares.
 
 use super::Test;
+use crate::arch::FAMILIES;
 use crate::load::ModelInfo;
 use crate::spec::{Head, Mlp, Spec};
+use crate::weights::names::gguf_name;
 
 /// The table of token embeddings, of which a token reads one row.
 const EMBEDDING: &str = "token_embd.weight";
@@ -33,7 +35,15 @@ impl Work {
         let tied = matches!(spec.head, Head::Tied);
         let (head, unused) = if tied { (EMBEDDING, OUTPUT) } else { (OUTPUT, EMBEDDING) };
         let (mut bytes, mut per_row, mut per_prompt) = (0, 0, 0);
-        for (name, dtype, shape) in &info.tensors {
+        // The tensors are listed as the file calls them; what a family has no name for is no weight.
+        let names =
+            FAMILIES.iter().find(|family| family.name == spec.family && info.format != "gguf").map(|family| family.names);
+        for (stored, dtype, shape) in &info.tensors {
+            let name = match names {
+                Some(names) => gguf_name(names, stored).map(|(name, _)| name),
+                None => Some(stored.clone()),
+            };
+            let Some(name) = name else { continue };
             if name == unused || name == POSITIONS {
                 continue;
             }
@@ -73,4 +83,28 @@ fn row_elements(spec: &Spec) -> usize {
         Mlp::Experts { dim, count, used, .. } => 3 * dim * used + count,
     };
     spec.layers * spec.dim * (2 * queries + 2 * keys + mlp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Model;
+
+    #[test]
+    fn folders_and_files_count_the_embedding_table_for_nothing_and_the_head_once() {
+        for (case, element) in [("llama-mha", 4.0), ("llama-gqa-tied", 4.0), ("gpt2-hub", 4.0), ("gguf-f16-bpe", 2.0)] {
+            let mut path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case);
+            if case.starts_with("gguf") {
+                path.push("model-f16.gguf");
+            }
+            let model = Model::load(path.to_str().unwrap()).unwrap();
+            let (info, spec) = (model.info(), model.spec());
+            let test = |prompt, generate| Work::of(info, spec, Test { prompt, generate, depth: 0, texts: 0 });
+            let (rows, head) = (row_elements(spec) as f64, (spec.vocab * spec.dim) as f64);
+            assert_eq!(test(7, 0).prompt_operations, Some(2.0 * (7.0 * rows + head)), "{case}");
+            // Norms and biases are read as well, and one position of the cache.
+            let bytes = test(0, 1).bytes_per_token.unwrap() / (element * (rows + head));
+            assert!((1.0..1.1).contains(&bytes), "{case}: {bytes}");
+        }
+    }
 }
