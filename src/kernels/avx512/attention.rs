@@ -102,6 +102,12 @@ impl Stored for i8 {
     }
 }
 
+/// Whether a tile that ends at line `end` of `lines` fetches the next block: of few lines the last tile does, once for all.
+#[inline(always)]
+fn ahead(end: usize, lines: usize) -> bool {
+    end == lines && lines < MANY
+}
+
 /// Sixteen numbers times a scale each.
 ///
 /// # Safety
@@ -230,8 +236,9 @@ unsafe fn scores_tile<T: Stored, const M: usize, const N: usize>(
         let scales = keys.scales.as_ptr().wrapping_add(group * blocks(dim) * LANES);
         let keys = keys.stored.as_ptr().add(group * dim * LANES);
         let next = keys.wrapping_add(dim * BLOCK);
+        let ahead = ahead(line + M, task.visible.len());
         for d in 0..dim {
-            if M < TILE {
+            if ahead {
                 fetch(next.wrapping_add(d * N * LANES), N * LANES);
             }
             let mut k = [_mm512_setzero_ps(); N];
@@ -434,10 +441,11 @@ unsafe fn weigh_tile<T: Stored, const M: usize, const N: usize>(
             }
         }
         let weights = task.weights.as_ptr().add(line * BLOCK);
+        let ahead = ahead(line + M, task.visible.len());
         for position in seen {
             let scales = values.scales.as_ptr().wrapping_add(position * blocks(padded));
             let values = values.stored.as_ptr().add(position * padded + first * LANES);
-            if M < TILE {
+            if ahead {
                 fetch(values.wrapping_add(padded * BLOCK), N * LANES);
             }
             let mut v = [_mm512_setzero_ps(); N];
