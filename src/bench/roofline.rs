@@ -3,7 +3,7 @@
 //! Neither is a data sheet's number. Reading is the best of several passes over a buffer larger than any cache, with
 //! prefetch and in huge pages as the weights are, on all threads. Multiplying is the best that the kernel set's instructions do with nothing but registers:
 //! a product can not get there, for it loads, scales and sums as well. A Q4_0 product has eight multiplies in eleven
-//! instructions, hence 73 % of the peak at most.
+//! instructions: 73 % of the peak at most where all of them take turns on the same units (Intel's).
 
 use crate::device::available_memory;
 use crate::kernels::{Kernels, Pool, anonymous};
@@ -60,7 +60,7 @@ impl Roofline {
 
 fn bandwidth(kernels: &'static Kernels, pool: &Pool, time: Duration) -> f64 {
     let bytes = available_memory().map_or(BUFFER, |free| BUFFER.min(free / 4)).max(PART as u64) as usize;
-    // In such pages as weights are. If the system has no room for them, nothing is read.
+    // In such pages as weights are. If the system has no room for them, nothing is read, and there are no shares.
     let Ok(mut buffer) = anonymous(bytes) else { return 0.0 };
     // Not zeroes: untouched pages would all be one.
     buffer.fill(1);

@@ -5,6 +5,7 @@ use crate::arch::FAMILIES;
 use crate::load::ModelInfo;
 use crate::spec::{Head, Mlp, Spec};
 use crate::weights::names::gguf_name;
+use std::borrow::Cow;
 
 /// The table of token embeddings, of which a token reads one row.
 const EMBEDDING: &str = "token_embd.weight";
@@ -40,8 +41,8 @@ impl Work {
             FAMILIES.iter().find(|family| family.name == spec.family && info.format != "gguf").map(|family| family.names);
         for (stored, dtype, shape) in &info.tensors {
             let name = match names {
-                Some(names) => gguf_name(names, stored).map(|(name, _)| name),
-                None => Some(stored.clone()),
+                Some(names) => gguf_name(names, stored).map(|(name, _)| Cow::Owned(name)),
+                None => Some(Cow::Borrowed(stored.as_str())),
             };
             let Some(name) = name else { continue };
             if name == unused || name == POSITIONS {

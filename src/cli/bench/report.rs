@@ -86,7 +86,7 @@ impl Row {
         let work = Work::of(info, ready.model.spec(), test);
         // A mixed test is bound by both limits in turn, so that neither share means anything.
         let seconds = time.mean * 1e-9;
-        let share = |work: Option<f64>, of: Option<f64>| Some(100.0 * work? / of? / seconds.max(1e-9));
+        let share = |work: Option<f64>, of: Option<f64>| Some(100.0 * work? / of.filter(|of| *of > 0.0)? / seconds.max(1e-9));
         let read = work.bytes_per_token.filter(|_| test.prompt == 0).map(|bytes| bytes * test.generate as f64);
         let multiplied = work.prompt_operations.filter(|_| test.generate == 0);
         let (backends, gpu) = backend(info.device);

@@ -76,15 +76,15 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, base: *const u8, p
                 records = task.records.slice(block / SLICE, row).as_ptr();
                 width = (blocks - block).min(SLICE);
             }
-            let lines = K::FORMAT.low + K::FORMAT.high + 1;
+            let count = K::FORMAT.low + K::FORMAT.high + 1;
             if row == 0 {
                 let later = K::ahead(base, block, AHEAD);
-                for line in 0..lines {
+                for line in 0..count {
                     _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
                 }
             } else {
                 // The rows before have brought the panel into the caches; meanwhile memory gives the next one.
-                fetch(K::ahead(base, block, panel_bytes), lines * LINE);
+                fetch(K::ahead(base, block, panel_bytes), count * LINE);
             }
             let place = K::place(block);
             let lines = unfold::<K>(base.add(place.values));
