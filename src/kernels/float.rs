@@ -20,8 +20,6 @@ use std::ptr::NonNull;
 const SLICE: usize = 512;
 /// From this number of rows on, widening a slice first is worth it.
 const MANY: usize = 12;
-/// Bytes that are fetched ahead of a panel that is read as it lies.
-const AHEAD: usize = 2048;
 /// Columns that a tile goes through in a turn of its loop.
 const UNROLLED: usize = 4;
 /// Numbers in the largest scratch: a slice of four panels.
@@ -48,8 +46,8 @@ pub trait Lanes: Copy {
     unsafe fn add(self, other: Self) -> Self;
     /// `self * x + sum`, rounded once.
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self;
-    /// Has the line at `at` fetched; any address will do.
-    unsafe fn prefetch(at: *const u8);
+    /// Has what follows some KiB behind the line at `at` fetched; any address will do.
+    unsafe fn stream(at: *const u8);
 }
 
 /// The products of `task` in tiles of `N` panels, at most 4, and up to `M` rows.
@@ -265,7 +263,7 @@ unsafe fn column<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, c
         let mut weights = [L::zero(); N];
         for n in 0..N {
             if STORED {
-                L::prefetch(column.wrapping_add(n * slice.panel + AHEAD));
+                L::stream(column.wrapping_add(n * slice.panel));
             }
             weights[n] = load::<L, TYPE>(column.add(n * slice.panel));
         }

@@ -171,8 +171,8 @@ pub trait Known {
         const { Self::FORMAT.section() }.place(block)
     }
 
-    /// Where a kernel at block `block` of a panel at `panel` will be `bytes` later: it fetches `low + high + 1` lines from there. Behind a
-    /// panel its successor begins; behind the last there may be nothing, so the address is for fetching ahead only.
+    /// Where a kernel at block `block` of a panel at `panel` will be `bytes` later: it fetches `low + high + 1` lines from there or behind. After a
+    /// panel its successor begins; after the last there may be nothing, so the address is for fetching ahead only.
     #[inline(always)]
     fn ahead(panel: *const u8, block: usize, bytes: usize) -> *const u8 {
         let section = const { Self::FORMAT.section() };
@@ -203,9 +203,6 @@ macro_rules! known {
     }};
 }
 pub(super) use known;
-
-/// Bytes that a kernel fetches ahead of what it reads from memory.
-pub const AHEAD: usize = 4096;
 
 impl Format {
     /// The panel format of a block format; `None` for floats.

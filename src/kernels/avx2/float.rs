@@ -1,5 +1,6 @@
 //! Sixteen numbers in two registers, for [`products`].
 
+use crate::kernels::fetch::stream;
 use crate::kernels::float::{Lanes, products};
 use crate::kernels::matmul::FloatTask;
 use std::arch::x86_64::*;
@@ -58,7 +59,7 @@ impl Lanes for Two {
         unsafe { Two([_mm256_fmadd_ps(self.0[0], x.0[0], sum.0[0]), _mm256_fmadd_ps(self.0[1], x.0[1], sum.0[1])]) }
     }
     #[inline(always)]
-    unsafe fn prefetch(at: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    unsafe fn stream(at: *const u8) {
+        stream(at, 1);
     }
 }

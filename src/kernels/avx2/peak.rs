@@ -5,13 +5,12 @@
 
 use super::dot;
 use crate::kernels::buffer::LINE;
+use crate::kernels::fetch::stream;
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
 /// Accumulators: 16 registers hold them and the operands.
 const CHAINS: usize = 12;
-/// Bytes that are fetched ahead.
-const AHEAD: usize = 4096;
 
 /// # Safety
 /// The CPU has the instructions of this folder, and AVX-VNNI if `VNNI`.
@@ -55,13 +54,10 @@ pub unsafe fn read(bytes: &[u8]) {
     let mut sums = [_mm256_setzero_si256(); 4];
     for lines in bytes.as_chunks::<{ 2 * LINE }>().0 {
         let at = lines.as_ptr();
-        // SAFETY: the two lines are there; fetching ahead of them is harmless.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
-            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + LINE).cast());
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm256_xor_si256(*sum, _mm256_loadu_si256(at.add(i * 32).cast()));
-            }
+        stream(at, 2);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: the two lines are there.
+            *sum = _mm256_xor_si256(*sum, unsafe { _mm256_loadu_si256(at.add(i * 32).cast()) });
         }
     }
     black_box(sums);

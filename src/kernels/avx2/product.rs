@@ -15,9 +15,10 @@
 
 use super::{LANES, dot};
 use crate::kernels::buffer::LINE;
+use crate::kernels::fetch::stream;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{AHEAD, BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
+use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
@@ -190,14 +191,10 @@ unsafe fn direct<K: Facts, const MR: usize>(task: &PanelTask, panel: usize, row:
     }
 }
 
-/// Has fetched what comes some KiB behind block `block` of the panel at `panel`.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
+/// Has fetched what comes behind block `block` of the panel at `panel`.
+#[inline(always)]
 fn fetch<K: Known>(panel: *const u8, block: usize) {
-    let later = K::ahead(panel, block, AHEAD);
-    for line in 0..=K::FORMAT.low + K::FORMAT.high {
-        _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
-    }
+    stream(K::ahead(panel, block, 0), K::FORMAT.low + K::FORMAT.high + 1);
 }
 
 /// A slice of some panels, unfolded (20 KiB), and what was summed in earlier slices (up to 64 KiB).

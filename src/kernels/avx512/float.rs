@@ -1,5 +1,6 @@
 //! Sixteen numbers in one register, for [`products`].
 
+use crate::kernels::fetch::stream;
 use crate::kernels::float::{Lanes, products};
 use crate::kernels::matmul::FloatTask;
 use std::arch::x86_64::*;
@@ -51,7 +52,7 @@ impl Lanes for __m512 {
         unsafe { _mm512_fmadd_ps(self, x, sum) }
     }
     #[inline(always)]
-    unsafe fn prefetch(at: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    unsafe fn stream(at: *const u8) {
+        stream(at, 1);
     }
 }

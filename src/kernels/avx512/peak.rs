@@ -4,13 +4,12 @@
 //! accumulators wait for one another and the figure is no limit.
 
 use crate::kernels::buffer::LINE;
+use crate::kernels::fetch::stream;
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
 /// Accumulators.
 const CHAINS: usize = 14;
-/// Bytes that are fetched ahead.
-const AHEAD: usize = 4096;
 
 /// # Safety
 /// The CPU has the instructions of this folder.
@@ -49,12 +48,10 @@ pub unsafe fn read(bytes: &[u8]) {
     let mut sums = [_mm512_setzero_si512(); 4];
     for lines in bytes.as_chunks::<{ 4 * LINE }>().0 {
         let at = lines.as_ptr();
+        stream(at, 4);
         for (i, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: the four lines are there; fetching ahead of them is harmless.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + i * LINE).cast());
-                *sum = _mm512_xor_si512(*sum, _mm512_loadu_si512(at.add(i * LINE).cast()));
-            }
+            // SAFETY: the four lines are there.
+            *sum = _mm512_xor_si512(*sum, unsafe { _mm512_loadu_si512(at.add(i * LINE).cast()) });
         }
     }
     black_box(sums);

@@ -7,10 +7,10 @@
 //! so each broadcast goes to a register and serves all panels.
 
 use crate::kernels::buffer::LINE;
-use crate::kernels::fetch::fetch;
+use crate::kernels::fetch::{fetch, stream};
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{AHEAD, BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
+use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -78,10 +78,7 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, base: *const u8, p
             }
             let count = K::FORMAT.low + K::FORMAT.high + 1;
             if row == 0 {
-                let later = K::ahead(base, block, AHEAD);
-                for line in 0..count {
-                    _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast());
-                }
+                stream(K::ahead(base, block, 0), count);
             } else {
                 // The rows before have brought the panel into the caches; meanwhile memory gives the next one.
                 fetch(K::ahead(base, block, panel_bytes), count * LINE);

@@ -1,5 +1,6 @@
 //! Sixteen numbers in four registers, for [`products`].
 
+use crate::kernels::fetch::stream;
 use crate::kernels::float::{Lanes, products};
 use crate::kernels::matmul::FloatTask;
 use std::arch::aarch64::*;
@@ -66,7 +67,7 @@ impl Lanes for Four {
         Four(std::array::from_fn(|i| unsafe { vfmaq_f32(sum.0[i], self.0[i], x.0[i]) }))
     }
     #[inline(always)]
-    unsafe fn prefetch(at: *const u8) {
-        super::prefetch(at)
+    unsafe fn stream(at: *const u8) {
+        stream(at, 1);
     }
 }

@@ -91,13 +91,6 @@ unsafe fn dot<const DOT: bool, const QUAD: i32>(sum: int32x4_t, weights: int8x16
     }
 }
 
-/// Has the line at `at` fetched; any address will do.
-#[inline(always)]
-fn prefetch(at: *const u8) {
-    // SAFETY: a hint, which never faults.
-    unsafe { asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(readonly, nostack, preserves_flags)) }
-}
-
 /// Eight halves, widened.
 ///
 /// # Safety

@@ -1,13 +1,12 @@
 //! The processor's limits with these instructions: what a product is made of with nothing but registers, and reading with
 //! prefetch.
 
-use super::{LANES, dot, prefetch};
+use super::{LANES, dot};
 use crate::kernels::buffer::LINE;
+use crate::kernels::fetch::stream;
 use std::arch::aarch64::*;
 use std::hint::black_box;
 
-/// Bytes that are fetched ahead.
-const AHEAD: usize = 4096;
 /// Accumulators: 32 registers hold them and the operands.
 const CHAINS: usize = 24;
 
@@ -49,8 +48,7 @@ pub unsafe fn read(bytes: &[u8]) {
     let mut sums = [vdupq_n_u8(0); 8];
     for lines in bytes.as_chunks::<{ 2 * LINE }>().0 {
         let at = lines.as_ptr();
-        prefetch(at.wrapping_add(AHEAD));
-        prefetch(at.wrapping_add(AHEAD + LINE));
+        stream(at, 2);
         for (i, sum) in sums.iter_mut().enumerate() {
             // SAFETY: the two lines are there.
             *sum = veorq_u8(*sum, unsafe { vld1q_u8(at.add(i * 16)) });

@@ -5,11 +5,11 @@
 //!
 //! A panel's slice is unfolded into a scratch in the first-level cache, whatever the number of rows; a tile is one panel times 2 rows.
 
-use super::{LANES, dot, halves, prefetch};
+use super::{LANES, dot, halves};
 use crate::kernels::buffer::LINE;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
-use crate::kernels::panel::{AHEAD, BLOCK, Format, Head, Known, LINES, ROWS, known};
+use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, known};
 use crate::quant::iquants::CODES as SIGNED_CODES;
 use std::arch::aarch64::*;
 use std::mem::MaybeUninit;
@@ -69,8 +69,7 @@ unsafe fn run<const DOT: bool, K: Known>(task: &PanelTask) {
             for from in (0..blocks).step_by(SLICE) {
                 let count = (blocks - from).min(SLICE);
                 for block in 0..count {
-                    let later = K::ahead(base, from + block, AHEAD);
-                    (0..=K::FORMAT.low + K::FORMAT.high).for_each(|line| prefetch(later.wrapping_add(line * LINE)));
+                    stream(K::ahead(base, from + block, 0), K::FORMAT.low + K::FORMAT.high + 1);
                     let place = K::place(from + block);
                     unfold::<K>(base.add(place.values), &mut (*scratch).values[block]);
                     let head = base.add(place.head);
