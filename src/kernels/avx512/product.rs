@@ -416,6 +416,10 @@ impl Slice<'_, '_> {
             let records = task.records.slice(from / SLICE, row).as_ptr();
             for block in 0..count {
                 let record = |m: usize| records.add(m * count + block);
+                // Those of the next tile come from the second-level cache.
+                for m in 0..MR {
+                    _mm_prefetch::<_MM_HINT_T0>(records.wrapping_add((MR + m) * count + block).cast());
+                }
                 // By address, not by index: a compiler that sees at most 8 blocks unrolls them all, which is more than the cache of
                 // decoded instructions holds, and a third slower.
                 let values = &*(&raw const (*scratch).values).cast::<[[__m512i; LINES]; PANELS]>().add(block);
