@@ -165,6 +165,12 @@ pub trait Known {
     /// How the panels are stored.
     const FORMAT: Format;
 
+    /// Bytes of a block with its share of the heads.
+    const BLOCK_BYTES: usize = {
+        let section = Self::FORMAT.section();
+        section.values + section.heads / section.blocks
+    };
+
     /// [`Format::place`].
     #[inline(always)]
     fn place(block: usize) -> Place {
@@ -175,8 +181,7 @@ pub trait Known {
     /// panel its successor begins; after the last there may be nothing, so the address is for fetching ahead only.
     #[inline(always)]
     fn ahead(panel: *const u8, block: usize, bytes: usize) -> *const u8 {
-        let section = const { Self::FORMAT.section() };
-        panel.wrapping_add(bytes + block * (section.values + section.heads / section.blocks))
+        panel.wrapping_add(bytes + block * Self::BLOCK_BYTES)
     }
 }
 

@@ -321,6 +321,8 @@ unsafe fn unfolded<K: Known>(task: &PanelTask) {
                 unsafe {
                     let base = task.panels.as_ptr().add((first + panel) * panel_bytes);
                     for block in 0..count {
+                        // The slice after this one, while rows go over it.
+                        fetch(K::ahead(base, from + block, SLICE * K::BLOCK_BYTES), K::BLOCK_BYTES.div_ceil(LINE) * LINE);
                         let place = K::place(from + block);
                         (*scratch).values[block][panel] = unfold::<K>(base.add(place.values));
                         let (scales, mins) = scales::<K>(base.add(place.head), from + block);
