@@ -5,7 +5,7 @@
 //! addresses, and that they go to the second-level cache: the first one has few misses in flight, and its loads would wait for them.
 //!
 //! What is read from end to end is fetched twice: far ahead into the second-level cache, which has many misses in flight, and a little
-//! ahead from there into the first. (In one step to the first, 4 KiB ahead, a Sapphire Rapids reads weights at 60 % of the rate.)
+//! ahead from there into the first. (In one step to the first, 4 KiB ahead, a Xeon of the generation with AMX reads weights at 60 % of the rate.)
 
 use super::buffer::LINE;
 #[cfg(target_arch = "aarch64")]

@@ -1,4 +1,8 @@
 //! AVX-512 with VNNI: F, BW, DQ, VL and VNNI, as every server core since Cascade Lake and Zen 4 has; no VBMI, no GFNI.
+//!
+//! Nor AMX. Its matrix unit was tried on a Xeon that has it. Quantised: 32 columns are multiplied in a quarter of the time, but their sums go through memory
+//! to be scaled, and the unit shares a port with what scales them: no faster than `vpdpbusd`, in Q6_K slower. Floats, as sums of products of bfloat16
+//! parts: prompts in bf16 1.4 times as fast, f32 embeddings 1.1 times, but decoding at 0.7, which must go the same way for the same bits.
 
 mod attention;
 mod element;
