@@ -7,6 +7,7 @@
 
 use super::{LANES, dot, halves};
 use crate::kernels::buffer::LINE;
+use crate::kernels::fetch::stream;
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
 use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, known};
