@@ -10,6 +10,7 @@
 //! Many rows: a slice of some panels is widened once into scratch that stays in the second-level cache, and all tiles of rows go over it (Goto &
 //! van de Geijn 2008). Few rows: the panels are read as they lie, and fetched ahead.
 
+use super::fetch::stream;
 use super::matmul::FloatTask;
 use super::panel::ROWS;
 use crate::quant::Dtype;
@@ -46,8 +47,6 @@ pub trait Lanes: Copy {
     unsafe fn add(self, other: Self) -> Self;
     /// `self * x + sum`, rounded once.
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self;
-    /// Has what follows some KiB behind the line at `at` fetched; any address will do.
-    unsafe fn stream(at: *const u8);
 }
 
 /// The products of `task` in tiles of `N` panels, at most 4, and up to `M` rows.
@@ -263,7 +262,7 @@ unsafe fn column<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, c
         let mut weights = [L::zero(); N];
         for n in 0..N {
             if STORED {
-                L::stream(column.wrapping_add(n * slice.panel));
+                stream(column.wrapping_add(n * slice.panel), 1);
             }
             weights[n] = load::<L, TYPE>(column.add(n * slice.panel));
         }

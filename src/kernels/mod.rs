@@ -24,7 +24,6 @@ mod avx2;
 mod avx512;
 mod buffer;
 mod each_row;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod fetch;
 mod float;
 mod input;

@@ -177,11 +177,11 @@ pub trait Known {
         const { Self::FORMAT.section() }.place(block)
     }
 
-    /// Where a kernel at block `block` of a panel at `panel` will be `bytes` later: it fetches `low + high + 1` lines from there or behind. After a
-    /// panel its successor begins; after the last there may be nothing, so the address is for fetching ahead only.
+    /// How far a kernel at block `block` of a panel at `panel` has read, heads and values evenly: from there on [`Known::BLOCK_BYTES`] are the block's.
+    /// After a panel its successor begins; after the last there may be nothing, so the address is for fetching ahead only.
     #[inline(always)]
-    fn ahead(panel: *const u8, block: usize, bytes: usize) -> *const u8 {
-        panel.wrapping_add(bytes + block * Self::BLOCK_BYTES)
+    fn position(panel: *const u8, block: usize) -> *const u8 {
+        panel.wrapping_add(block * Self::BLOCK_BYTES)
     }
 }
 

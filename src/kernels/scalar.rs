@@ -159,7 +159,6 @@ impl Lanes for Sixteen {
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {
         Sixteen(std::array::from_fn(|i| self.0[i].mul_add(x.0[i], sum.0[i])))
     }
-    unsafe fn stream(_: *const u8) {}
 }
 
 /// # Safety

@@ -1,6 +1,5 @@
 //! Sixteen numbers in two registers, for [`products`].
 
-use crate::kernels::fetch::stream;
 use crate::kernels::float::{Lanes, products};
 use crate::kernels::matmul::FloatTask;
 use std::arch::x86_64::*;
@@ -57,9 +56,5 @@ impl Lanes for Two {
     #[inline(always)]
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {
         unsafe { Two([_mm256_fmadd_ps(self.0[0], x.0[0], sum.0[0]), _mm256_fmadd_ps(self.0[1], x.0[1], sum.0[1])]) }
-    }
-    #[inline(always)]
-    unsafe fn stream(at: *const u8) {
-        stream(at, 1);
     }
 }

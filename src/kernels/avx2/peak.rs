@@ -54,7 +54,7 @@ pub unsafe fn read(bytes: &[u8]) {
     let mut sums = [_mm256_setzero_si256(); 4];
     for lines in bytes.as_chunks::<{ 2 * LINE }>().0 {
         let at = lines.as_ptr();
-        stream(at, 2);
+        stream(at, 2 * LINE);
         for (i, sum) in sums.iter_mut().enumerate() {
             // SAFETY: the two lines are there.
             *sum = _mm256_xor_si256(*sum, unsafe { _mm256_loadu_si256(at.add(i * 32).cast()) });

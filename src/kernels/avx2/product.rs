@@ -15,7 +15,7 @@
 
 use super::{LANES, dot};
 use crate::kernels::buffer::LINE;
-use crate::kernels::fetch::stream;
+use crate::kernels::fetch::{fetch_to, stream};
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
 use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
@@ -194,7 +194,7 @@ unsafe fn direct<K: Facts, const MR: usize>(task: &PanelTask, panel: usize, row:
 /// Has fetched what comes behind block `block` of the panel at `panel`.
 #[inline(always)]
 fn fetch<K: Known>(panel: *const u8, block: usize) {
-    stream(K::ahead(panel, block, 0), K::FORMAT.low + K::FORMAT.high + 1);
+    stream(K::position(panel, block), K::BLOCK_BYTES);
 }
 
 /// A slice of some panels, unfolded (20 KiB), and what was summed in earlier slices (up to 64 KiB).
@@ -301,7 +301,7 @@ impl Slice<'_, '_> {
                 // The records of the next tile, in time: half as many panels share them as elsewhere, and they come from far if rows and
                 // columns are many.
                 if K::SIGNED && panel == 0 {
-                    (0..MR).for_each(|m| _mm_prefetch::<_MM_HINT_T0>(records.wrapping_add((MR + m) * count + block).cast()));
+                    (0..MR).for_each(|m| fetch_to::<1>(records.wrapping_add((MR + m) * count + block).cast(), LINE));
                 }
                 let factors = (&scales[panel], &mins[panel]);
                 multiply::<K, MR>(&mut sums, record, start, weights, factors);

@@ -1,6 +1,5 @@
 //! Sixteen numbers in one register, for [`products`].
 
-use crate::kernels::fetch::stream;
 use crate::kernels::float::{Lanes, products};
 use crate::kernels::matmul::FloatTask;
 use std::arch::x86_64::*;
@@ -50,9 +49,5 @@ impl Lanes for __m512 {
     #[inline(always)]
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {
         unsafe { _mm512_fmadd_ps(self, x, sum) }
-    }
-    #[inline(always)]
-    unsafe fn stream(at: *const u8) {
-        stream(at, 1);
     }
 }

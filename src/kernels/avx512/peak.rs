@@ -48,7 +48,7 @@ pub unsafe fn read(bytes: &[u8]) {
     let mut sums = [_mm512_setzero_si512(); 4];
     for lines in bytes.as_chunks::<{ 4 * LINE }>().0 {
         let at = lines.as_ptr();
-        stream(at, 4);
+        stream(at, 4 * LINE);
         for (i, sum) in sums.iter_mut().enumerate() {
             // SAFETY: the four lines are there.
             *sum = _mm512_xor_si512(*sum, unsafe { _mm512_loadu_si512(at.add(i * LINE).cast()) });

@@ -7,7 +7,7 @@
 //! so each broadcast goes to a register and serves all panels.
 
 use crate::kernels::buffer::LINE;
-use crate::kernels::fetch::{fetch, stream};
+use crate::kernels::fetch::{fetch, fetch_to, stream};
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
 use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
@@ -76,12 +76,11 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, base: *const u8, p
                 records = task.records.slice(block / SLICE, row).as_ptr();
                 width = (blocks - block).min(SLICE);
             }
-            let count = K::FORMAT.low + K::FORMAT.high + 1;
             if row == 0 {
-                stream(K::ahead(base, block, 0), count);
+                stream(K::position(base, block), K::BLOCK_BYTES);
             } else {
                 // The rows before have brought the panel into the caches; meanwhile memory gives the next one.
-                fetch(K::ahead(base, block, panel_bytes), count * LINE);
+                fetch(K::position(base, block).wrapping_add(panel_bytes), K::BLOCK_BYTES);
             }
             let place = K::place(block);
             let lines = unfold::<K>(base.add(place.values));
@@ -322,7 +321,7 @@ unsafe fn unfolded<K: Known>(task: &PanelTask) {
                     let base = task.panels.as_ptr().add((first + panel) * panel_bytes);
                     for block in 0..count {
                         // The slice after this one, while rows go over it.
-                        fetch(K::ahead(base, from + block, SLICE * K::BLOCK_BYTES), K::BLOCK_BYTES.div_ceil(LINE) * LINE);
+                        fetch(K::position(base, from + block + SLICE), K::BLOCK_BYTES);
                         let place = K::place(from + block);
                         (*scratch).values[block][panel] = unfold::<K>(base.add(place.values));
                         let (scales, mins) = scales::<K>(base.add(place.head), from + block);
@@ -420,7 +419,7 @@ impl Slice<'_, '_> {
                 let record = |m: usize| records.add(m * count + block);
                 // Those of the next tile come from the second-level cache.
                 for m in 0..MR {
-                    _mm_prefetch::<_MM_HINT_T0>(records.wrapping_add((MR + m) * count + block).cast());
+                    fetch_to::<1>(records.wrapping_add((MR + m) * count + block).cast(), LINE);
                 }
                 // By address, not by index: a compiler that sees at most 8 blocks unrolls them all, which is more than the cache of
                 // decoded instructions holds, and a third slower.

@@ -1,6 +1,5 @@
 //! Sixteen numbers in four registers, for [`products`].
 
-use crate::kernels::fetch::stream;
 use crate::kernels::float::{Lanes, products};
 use crate::kernels::matmul::FloatTask;
 use std::arch::aarch64::*;
@@ -65,9 +64,5 @@ impl Lanes for Four {
     #[inline(always)]
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {
         Four(std::array::from_fn(|i| unsafe { vfmaq_f32(sum.0[i], self.0[i], x.0[i]) }))
-    }
-    #[inline(always)]
-    unsafe fn stream(at: *const u8) {
-        stream(at, 1);
     }
 }

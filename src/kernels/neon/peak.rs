@@ -48,7 +48,7 @@ pub unsafe fn read(bytes: &[u8]) {
     let mut sums = [vdupq_n_u8(0); 8];
     for lines in bytes.as_chunks::<{ 2 * LINE }>().0 {
         let at = lines.as_ptr();
-        stream(at, 2);
+        stream(at, 2 * LINE);
         for (i, sum) in sums.iter_mut().enumerate() {
             // SAFETY: the two lines are there.
             *sum = veorq_u8(*sum, unsafe { vld1q_u8(at.add(i * 16)) });

@@ -70,7 +70,7 @@ unsafe fn run<const DOT: bool, K: Known>(task: &PanelTask) {
             for from in (0..blocks).step_by(SLICE) {
                 let count = (blocks - from).min(SLICE);
                 for block in 0..count {
-                    stream(K::ahead(base, from + block, 0), K::FORMAT.low + K::FORMAT.high + 1);
+                    stream(K::position(base, from + block), K::BLOCK_BYTES);
                     let place = K::place(from + block);
                     unfold::<K>(base.add(place.values), &mut (*scratch).values[block]);
                     let head = base.add(place.head);
