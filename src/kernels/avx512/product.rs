@@ -14,8 +14,8 @@ use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CO
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
-/// Rows from which unfolding to a scratch pays.
-const UNFOLD: usize = 13;
+/// The most rows that are multiplied while the values of a block are in registers; for more, unfolding to a scratch pays.
+const FEW: usize = 8;
 /// Panels in a tile.
 const PANELS: usize = 4;
 /// Rows in a tile.
@@ -33,42 +33,43 @@ pub unsafe fn panels(task: &PanelTask) {
 /// As [`panels`]; `K` is the task's format.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 unsafe fn run<K: Known>(task: &PanelTask) {
-    let blocks = task.cols / BLOCK;
-    if task.rows >= UNFOLD && blocks > 0 {
+    if task.rows > FEW && task.cols > 0 {
         // SAFETY: the caller's word.
         return unsafe { unfolded::<K>(task) };
     }
-    let panel_bytes = task.format.panel_bytes(task.cols);
     for panel in 0..task.outputs.div_ceil(ROWS) {
-        for row in (0..task.rows).step_by(4) {
+        for first in (0..task.rows).step_by(FEW) {
             // SAFETY: the caller's word: the panels and rows are there.
             unsafe {
-                let base = task.panels.as_ptr().add(panel * panel_bytes);
-                match task.rows - row {
-                    1 => direct::<K, 1>(task, base, panel, row),
-                    2 => direct::<K, 2>(task, base, panel, row),
-                    3 => direct::<K, 3>(task, base, panel, row),
-                    _ => direct::<K, 4>(task, base, panel, row),
+                match task.rows - first {
+                    1 => direct::<K, 1>(task, panel, first),
+                    2 => direct::<K, 2>(task, panel, first),
+                    3 => direct::<K, 3>(task, panel, first),
+                    4 => direct::<K, 4>(task, panel, first),
+                    5 => direct::<K, 5>(task, panel, first),
+                    6 => direct::<K, 6>(task, panel, first),
+                    7 => direct::<K, 7>(task, panel, first),
+                    _ => direct::<K, FEW>(task, panel, first),
                 }
             }
         }
     }
 }
 
-/// Up to 4 rows times one panel, unfolded in registers.
+/// Up to [`FEW`] rows times one panel, unfolded in registers.
 ///
 /// # Safety
-/// As [`panels`]; `base` is the start of panel `panel`, and there are `MR` rows from `row` on.
+/// As [`panels`]; panel `panel` is the task's, and so are `MR` rows from `row` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, base: *const u8, panel: usize, row: usize) {
+unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row: usize) {
     let blocks = task.cols / BLOCK;
     let halves = K::FORMAT.halves();
-    let panel_bytes = task.format.panel_bytes(task.cols);
     let start = input::start(&task.format).unwrap_or(0);
     let mut sums = [_mm512_setzero_ps(); MR];
     // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
     unsafe {
+        let base = task.panels.as_ptr().add(panel * task.format.panel_bytes(task.cols));
         let mut records = std::ptr::null();
         let mut width = 0;
         for block in 0..blocks {
@@ -76,27 +77,34 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, base: *const u8, p
                 records = task.records.slice(block / SLICE, row).as_ptr();
                 width = (blocks - block).min(SLICE);
             }
-            if row == 0 {
-                stream(K::position(base, block), K::BLOCK_BYTES);
-            } else {
-                // The rows before have brought the panel into the caches; meanwhile memory gives the next one.
-                fetch(K::position(base, block).wrapping_add(panel_bytes), K::BLOCK_BYTES);
-            }
+            // A few lines at a time: all of a block's at once would take every buffer for misses, and the loads that follow would wait.
+            let ahead = |part: usize| {
+                for line in (part..K::BLOCK_BYTES.div_ceil(LINE)).step_by(LINES) {
+                    stream(K::position(base, block).wrapping_add(line * LINE), LINE);
+                }
+            };
             let place = K::place(block);
             let lines = unfold::<K>(base.add(place.values));
             let (scales, mins) = scales::<K>(base.add(place.head), block);
-            for m in 0..MR {
-                let record = records.add(m * width + block % SLICE);
-                for half in 0..halves {
+            let record = |m: usize| records.add(m * width + block % SLICE);
+            for half in 0..halves {
+                let mut integers = [_mm512_setzero_si512(); MR];
+                for m in 0..MR {
                     if K::FORMAT.mins {
-                        sums[m] = _mm512_fmadd_ps(mins[half], float(record, SCALED_SUM + half), sums[m]);
+                        sums[m] = _mm512_fmadd_ps(mins[half], float(record(m), SCALED_SUM + half), sums[m]);
+                    } else {
+                        integers[m] = integer(record(m), start + half);
                     }
-                    let mut integers = if K::FORMAT.mins { _mm512_setzero_si512() } else { integer(record, start + half) };
-                    for line in half * LINES / halves..(half + 1) * LINES / halves {
-                        integers = _mm512_dpbusd_epi32(integers, lines[line], quad(record, line));
+                }
+                for line in half * LINES / halves..(half + 1) * LINES / halves {
+                    ahead(line);
+                    for (m, integers) in integers.iter_mut().enumerate() {
+                        *integers = _mm512_dpbusd_epi32(*integers, lines[line], quad(record(m), line));
                     }
-                    let scale = _mm512_mul_ps(scales[half], float(record, SCALE));
-                    sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers), scale, sums[m]);
+                }
+                for m in 0..MR {
+                    let scale = _mm512_mul_ps(scales[half], float(record(m), SCALE));
+                    sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[m]), scale, sums[m]);
                 }
             }
         }
