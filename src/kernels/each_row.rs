@@ -5,7 +5,7 @@ use super::input::Parts;
 
 impl Pool {
     /// Runs `body(row, values)` for each row of `width` values of `data`, each exactly once, on all threads.
-    pub fn each_row(&self, data: &mut [f32], width: usize, body: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    pub fn each_row<T: Send>(&self, data: &mut [T], width: usize, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
         let rows = data.len() / width.max(1);
         let parts = rows.min(4 * self.threads());
         let data = Parts::new(data);

@@ -205,20 +205,22 @@ impl<C: Compute> Forward for Transformer<C> {
     }
 
     fn hidden(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()> {
-        out.clear();
         match self.forward(batch, caches)? {
-            Some(x) => self.compute.read(x, out),
-            None => Ok(()),
+            Some(x) => self.compute.read(x, out)?,
+            None => out.clear(),
         }
+        Ok(())
     }
 
     fn logits(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()> {
-        out.clear();
         if self.spec.head == Head::None {
             return Err(self.reads_whole_texts());
         }
         let head = self.head.as_ref().unwrap_or(&self.embedding);
-        let Some(x) = self.forward(batch, caches)? else { return Ok(()) };
+        let Some(x) = self.forward(batch, caches)? else {
+            out.clear();
+            return Ok(());
+        };
         let mut logits = self.scaled(self.compute.project(&x, head)?, self.spec.scale.logits)?;
         if let Some(cap) = self.spec.scale.cap {
             logits = self.compute.cap(logits, cap)?;

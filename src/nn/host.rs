@@ -102,8 +102,8 @@ impl RopeRows {
     }
 }
 
-/// Rows below which a loop over rows is not worth waking threads for.
-const FEW_ROWS: usize = 8;
+/// Numbers below which a loop over rows is not worth waking threads for.
+const SERIAL: usize = 8192;
 
 impl Host {
     /// The host with `threads` threads.
@@ -148,8 +148,7 @@ impl Host {
     /// Runs `body(row, out_row)` for every row of `out`.
     fn each_row(&self, out: &mut Buffer, body: impl Fn(usize, &mut [f32]) + Sync) {
         let width = out.width;
-        let rows = out.rows();
-        if rows < FEW_ROWS {
+        if out.len < SERIAL {
             out.chunks_exact_mut(width).enumerate().for_each(|(row, out)| body(row, out));
             return;
         }
@@ -254,14 +253,24 @@ impl Compute for Host {
         let Heads { heads: query_heads, kv_heads, head_dim, scale, cap, causal, window } = *heads;
         let (width, q_width) = (qkv.width, query_heads * head_dim);
         self.rotate(&mut qkv, heads, rope);
-        for (i, cache) in caches.iter_mut().enumerate() {
-            let (first, rows) = (cache.len(), batch.rows(i));
+        for cache in caches.iter_mut() {
+            let first = cache.len();
             let layer = &mut cache.layers[layer];
             layer.forget_before(first);
             let Held::Host { keys, values } = &mut layer.held else { return Err(foreign_cache()) };
-            keys.iter_mut().chain(&mut *values).for_each(|held| held.truncate(first - layer.start));
+            keys.iter_mut().chain(values).for_each(|held| held.truncate(first - layer.start));
+        }
+        let append = |i: usize, cache: &mut KvCache| {
+            let Held::Host { keys, values } = &mut cache.layers[layer].held else { return };
+            let rows = batch.rows(i);
             let kv = qkv[rows.start * width..rows.end * width].get(q_width..).unwrap_or_default();
             kernels::append(self.kernels, &self.pool, keys, values, kv, width, rows.len());
+        };
+        // A token each: the sequences are shared among the threads. Else the parts of each sequence are, by `append`.
+        if qkv.rows() == caches.len() {
+            self.pool.each_row(caches, 1, &|i, cache| append(i, cache[0]));
+        } else {
+            caches.iter_mut().enumerate().for_each(|(i, cache)| append(i, cache));
         }
         let mut out = self.buffer(qkv.rows(), q_width);
         let job = |i: usize| {
@@ -352,9 +361,10 @@ impl Compute for Host {
         Ok(x)
     }
 
-    fn read(&self, x: Buffer, out: &mut Vec<f32>) -> Result<()> {
-        out.clear();
-        out.extend_from_slice(&x);
+    fn read(&self, mut x: Buffer, out: &mut Vec<f32>) -> Result<()> {
+        // The memory changes hands: logits of a batch are some megabytes.
+        std::mem::swap(&mut x.memory, out);
+        out.truncate(x.len);
         Ok(())
     }
 }
