@@ -26,6 +26,15 @@ pub fn stream<T>(from: *const T, count: usize) {
     fetch_to::<2>(from.wrapping_add(FAR), count * size_of::<T>());
 }
 
+/// As [`stream`], for a line at byte `at` of one of several parts that are read side by side: after its `len` bytes the reader goes on
+/// `skip` bytes behind its end.
+#[inline(always)]
+pub fn stream_part(part: *const u8, at: usize, len: usize, skip: usize) {
+    let ahead = |by: usize| if at + by < len { at + by } else { at + by + skip };
+    fetch_to::<1>(part.wrapping_add(ahead(NEAR)), LINE);
+    fetch_to::<2>(part.wrapping_add(ahead(FAR)), LINE);
+}
+
 /// Has `count` numbers fetched into the second-level cache; any address will do.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]

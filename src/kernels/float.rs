@@ -10,7 +10,8 @@
 //! Many rows: a slice of some panels is widened once into scratch that stays in the second-level cache, and all tiles of rows go over it (Goto &
 //! van de Geijn 2008). Few rows: the panels are read as they lie, and fetched ahead.
 
-use super::fetch::stream;
+use super::buffer::LINE;
+use super::fetch::stream_part;
 use super::matmul::FloatTask;
 use super::panel::ROWS;
 use crate::quant::Dtype;
@@ -104,6 +105,8 @@ struct Slice {
     columns: usize,
     /// Where the slice begins in the row.
     at: usize,
+    /// Bytes of a panel from there on; those of panels that lie as they are stored.
+    left: usize,
 }
 
 /// Room for a slice of some panels, widened.
@@ -144,7 +147,7 @@ unsafe fn group<L: Lanes, const TYPE: u8, const N: usize, const M: usize>(task: 
         // SAFETY: the slice lies within the panels, and the scratch has room for it.
         unsafe {
             let start = task.panels.as_ptr().add(panel * bytes + at * ROWS * width);
-            let stored = Slice { start, panel: bytes, column: ROWS * width, columns, at };
+            let stored = Slice { start, panel: bytes, column: ROWS * width, columns, at, left: bytes - at * ROWS * width };
             if let Some(scratch) = task.scratch {
                 let scratch = scratch.as_ptr().cast::<f32>();
                 for k in 0..columns {
@@ -154,7 +157,7 @@ unsafe fn group<L: Lanes, const TYPE: u8, const N: usize, const M: usize>(task: 
                     }
                 }
                 let (panel_bytes, column_bytes) = (4 * ROWS, 4 * N * ROWS);
-                let widened = Slice { start: scratch.cast(), panel: panel_bytes, column: column_bytes, columns, at };
+                let widened = Slice { start: scratch.cast(), panel: panel_bytes, column: column_bytes, columns, at, left: 0 };
                 rows::<L, { Dtype::F32 as u8 }, false, N, M>(task, panel, &widened);
             } else {
                 rows::<L, TYPE, true, N, M>(task, panel, &stored);
@@ -261,8 +264,10 @@ unsafe fn column<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, c
         let column = slice.start.add(k * slice.column);
         let mut weights = [L::zero(); N];
         for n in 0..N {
-            if STORED {
-                stream(column.wrapping_add(n * slice.panel), 1);
+            // Each line once: it may hold more than one column.
+            if STORED && k.is_multiple_of(LINE / (ROWS * const { width::<TYPE>() })) {
+                let part = slice.start.wrapping_add(n * slice.panel);
+                stream_part(part, k * slice.column, slice.left, (N - 1) * slice.panel);
             }
             weights[n] = load::<L, TYPE>(column.add(n * slice.panel));
         }
@@ -291,6 +296,11 @@ unsafe fn finish<L: Lanes>(mut sum: L, begins: bool, bias: Option<*const f32>, o
         }
         sum.store(out);
     }
+}
+
+/// Bytes of a number of `TYPE`.
+const fn width<const TYPE: u8>() -> usize {
+    if TYPE == Dtype::F32 as u8 { 4 } else { 2 }
 }
 
 /// # Safety
