@@ -26,6 +26,16 @@ pub fn stream<T>(from: *const T, count: usize) {
     fetch_to::<2>(from.wrapping_add(FAR), count * size_of::<T>());
 }
 
+/// Share `share` of `shares` of [`stream`]'s work for `bytes` bytes at `from`. All lines at once would take every buffer for misses, and
+/// the loads that follow would wait; between the products they do not.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn stream_share(from: *const u8, bytes: usize, share: usize, shares: usize) {
+    for line in (share..bytes.div_ceil(LINE)).step_by(shares) {
+        stream(from.wrapping_add(line * LINE), LINE);
+    }
+}
+
 /// As [`stream`], for a line at byte `at` of one of several parts that are read side by side: after its `len` bytes the reader goes on
 /// `skip` bytes behind its end.
 #[inline(always)]

@@ -15,7 +15,7 @@
 
 use super::{LANES, dot};
 use crate::kernels::buffer::LINE;
-use crate::kernels::fetch::{fetch_to, stream};
+use crate::kernels::fetch::{fetch_to, stream, stream_share};
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
 use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
@@ -176,25 +176,21 @@ unsafe fn direct<K: Facts, const MR: usize>(task: &PanelTask, panel: usize, row:
                 records = task.records.slice(block / SLICE, row).as_ptr();
                 count = (blocks - block).min(SLICE);
             }
-            // Later rows find the panel in the cache.
-            if row == 0 {
-                fetch::<K>(base, block);
-            }
             let place = K::place(block);
             let at = base.add(place.values);
             let (scales, mins) = scales::<K>(base.add(place.head), block);
-            let weights = |byte, line| value::<K>(at, byte, line);
+            let weights = |byte, line| {
+                // Later rows find the panel in the cache.
+                if row == 0 && byte == 0 {
+                    stream_share(K::position(base, block), K::BLOCK_BYTES, line, LINES);
+                }
+                value::<K>(at, byte, line)
+            };
             let record = |m| records.add(m * count + block % SLICE);
             multiply::<K, MR>(&mut sums, record, start, weights, (&scales, &mins));
         }
         (0..MR).for_each(|m| store(task, panel, row + m, sums[m]));
     }
-}
-
-/// Has fetched what comes behind block `block` of the panel at `panel`.
-#[inline(always)]
-fn fetch<K: Known>(panel: *const u8, block: usize) {
-    stream(K::position(panel, block), K::BLOCK_BYTES);
 }
 
 /// A slice of some panels, unfolded (20 KiB), and what was summed in earlier slices (up to 64 KiB).
@@ -230,7 +226,7 @@ unsafe fn unfolded<K: Facts>(task: &PanelTask) {
                 unsafe {
                     let base = task.panels.as_ptr().add((first + panel) * panel_bytes);
                     for block in 0..count {
-                        fetch::<K>(base, from + block);
+                        stream(K::position(base, from + block), K::BLOCK_BYTES);
                         let place = K::place(from + block);
                         let at = base.add(place.values);
                         for byte in 0..bytes {

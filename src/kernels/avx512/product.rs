@@ -7,7 +7,7 @@
 //! so each broadcast goes to a register and serves all panels.
 
 use crate::kernels::buffer::LINE;
-use crate::kernels::fetch::{fetch, fetch_to, stream};
+use crate::kernels::fetch::{fetch, fetch_to, stream_share};
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
 use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
@@ -77,12 +77,6 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row:
                 records = task.records.slice(block / SLICE, row).as_ptr();
                 width = (blocks - block).min(SLICE);
             }
-            // A few lines at a time: all of a block's at once would take every buffer for misses, and the loads that follow would wait.
-            let ahead = |part: usize| {
-                for line in (part..K::BLOCK_BYTES.div_ceil(LINE)).step_by(LINES) {
-                    stream(K::position(base, block).wrapping_add(line * LINE), LINE);
-                }
-            };
             let place = K::place(block);
             let lines = unfold::<K>(base.add(place.values));
             let (scales, mins) = scales::<K>(base.add(place.head), block);
@@ -97,7 +91,7 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row:
                     }
                 }
                 for line in half * LINES / halves..(half + 1) * LINES / halves {
-                    ahead(line);
+                    stream_share(K::position(base, block), K::BLOCK_BYTES, line, LINES);
                     for (m, integers) in integers.iter_mut().enumerate() {
                         *integers = _mm512_dpbusd_epi32(*integers, lines[line], quad(record(m), line));
                     }
