@@ -23,7 +23,7 @@ pub struct Record {
     /// The values, -127 to 127.
     pub values: [i8; BLOCK],
     /// The scale's bits, then, for groups of 32: `scale * sum` as f32, and `-8 sum`, `-16 sum`, `-128 sum` as i32; for groups of 16, with the
-    /// two halves one after the other: `scale * sum` as f32, `-4 sum` and `-32 sum` as i32.
+    /// two halves one after the other: `scale * sum` as f32, `-4 sum` and `-32 sum` as i32. Under AVX-512 the integers have a bias.
     pub rest: [u32; 8],
 }
 

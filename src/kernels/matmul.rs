@@ -62,8 +62,9 @@ pub struct FloatTask<'a> {
 const STRETCH: usize = 24 << 10;
 /// From this number of rows on, tasks are cut for arithmetic rather than for reading.
 const MANY_ROWS: usize = 16;
-/// Panels in a task when there are many rows.
-const PANELS: usize = 4;
+/// Panels in a task when there are many rows: of quantised weights as many as fill tiles under AVX-512, which are three wide, and of floats
+/// under every set, which are four wide.
+const PANELS: [usize; 2] = [6, 4];
 /// The most rows of a task.
 pub const MOST_ROWS: usize = 256;
 /// Tasks for each thread that are worth aiming at.
@@ -137,7 +138,7 @@ fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> Cut {
     let (outputs, row_parts) = if rows < MANY_ROWS {
         ((STRETCH / row_bytes.max(1)).max(1).next_multiple_of(ROWS), 1)
     } else {
-        let outputs = PANELS * ROWS;
+        let outputs = PANELS[usize::from(matches!(weight.data, Data::Floats(_)))] * ROWS;
         let columns = weight.rows().div_ceil(outputs);
         let wanted = (threads * TASKS).div_ceil(columns.max(1)).min(rows / (2 * MANY_ROWS));
         (outputs, wanted.max(rows.div_ceil(MOST_ROWS)).max(1))

@@ -118,7 +118,7 @@ fn multiply(format: &panel::Format, weights: &Expanded, record: &Record, out: &m
             (0..ROWS).for_each(|r| sums[r] += line[4 * r + k % 4] as i32 * q);
         }
         for r in 0..ROWS {
-            out[r] = (sums[r] as f32).mul_add(weights.scales[half][r] * float(SCALE), out[r]);
+            out[r] = (sums[r] as f32 * weights.scales[half][r]).mul_add(float(SCALE), out[r]);
         }
     }
 }

@@ -394,7 +394,7 @@ unsafe fn multiply<K: Facts, const MR: usize>(
                 } else {
                     _mm256_add_epi32(integer, _mm256_castps_si256(rest(start + half)))
                 };
-                *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integer), _mm256_mul_ps(scales[half][p], factor), *sum);
+                *sum = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(integer), scales[half][p]), factor, *sum);
             }
         }
     }

@@ -47,6 +47,10 @@ pub fn available() -> bool {
 /// Numbers in a register.
 const LANES: usize = 16;
 
+/// Integer sums start at the bits of this float, 1.5 * 2^23: for any sum `n` below 2^22 in magnitude the bits are then those of the float
+/// `BIAS + n`, and need no conversion. (A known trick, see Hacker's Delight, 17-3.) Records of this set hold their starts with it.
+pub const BIAS: f32 = 12_582_912.0;
+
 /// The lowest `count` lanes.
 fn mask(count: usize) -> __mmask16 {
     if count >= LANES { !0 } else { (1 << count) - 1 }

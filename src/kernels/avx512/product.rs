@@ -2,10 +2,14 @@
 //!
 //! Two ways with the same arithmetic and the same bits. A few rows: values are unfolded in registers, a panel at a time, and the memory is
 //! the limit. Many rows: some panels and a slice of the columns are unfolded once into a scratch that stays in the first-level cache,
-//! and a tile of 4 panels times 3 rows (12 integer and 12 float accumulators) runs over it; unfolding costs next to nothing then,
+//! and a tile of 3 panels times 4 rows (12 integer and 12 float accumulators) runs over it; unfolding costs next to nothing then,
 //! and one inner loop serves every format. The trap there: loads. A broadcast as the memory operand of the multiplication halves its rate,
 //! so each broadcast goes to a register and serves all panels.
+//!
+//! Scaling takes two instructions: an integer sum `n` is the float [`BIAS`]` + n` already, see there, so `n s = (BIAS + n) s - BIAS s`, and then
+//! `sum + n s a` with the scale `a` of the activations. Scales of weights have at most 19 significant bits, so `BIAS s` is exact and `n s` rounded once.
 
+use super::BIAS;
 use crate::kernels::buffer::LINE;
 use crate::kernels::fetch::{fetch, fetch_to, stream_share};
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
@@ -17,9 +21,9 @@ use std::mem::{MaybeUninit, offset_of};
 /// The most rows that are multiplied while the values of a block are in registers; for more, unfolding to a scratch pays.
 const FEW: usize = 8;
 /// Panels in a tile.
-const PANELS: usize = 4;
+const PANELS: usize = 3;
 /// Rows in a tile.
-const TILE: usize = 3;
+const TILE: usize = 4;
 
 /// # Safety
 /// The CPU has the instructions of this folder; the task's parts are as [`PanelTask`] says.
@@ -82,7 +86,8 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row:
             let (scales, mins) = scales::<K>(base.add(place.head), block);
             let record = |m: usize| records.add(m * width + block % SLICE);
             for half in 0..halves {
-                let mut integers = [_mm512_setzero_si512(); MR];
+                let mut integers = [biased_zero(); MR];
+                let offset = offset(scales[half]);
                 for m in 0..MR {
                     if K::FORMAT.mins {
                         sums[m] = _mm512_fmadd_ps(mins[half], float(record(m), SCALED_SUM + half), sums[m]);
@@ -97,8 +102,8 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row:
                     }
                 }
                 for m in 0..MR {
-                    let scale = _mm512_mul_ps(scales[half], float(record(m), SCALE));
-                    sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[m]), scale, sums[m]);
+                    let product = _mm512_fmadd_ps(_mm512_castsi512_ps(integers[m]), scales[half], offset);
+                    sums[m] = _mm512_fmadd_ps(product, float(record(m), SCALE), sums[m]);
                 }
             }
         }
@@ -113,6 +118,20 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row:
             _mm512_mask_storeu_ps(out, mask, _mm512_add_ps(sum, bias));
         }
     }
+}
+
+/// Where integer sums start that no record has a start for.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+fn biased_zero() -> __m512i {
+    _mm512_castps_si512(_mm512_set1_ps(BIAS))
+}
+
+/// What takes the bias away from integer sums times these scales.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+#[inline]
+fn offset(scales: __m512) -> __m512 {
+    _mm512_mul_ps(scales, _mm512_set1_ps(-BIAS))
 }
 
 /// Four of a record's values in every lane.
@@ -289,13 +308,14 @@ unsafe fn six_bits(field: *const u8, group: usize) -> __m128i {
     _mm_or_si128(_mm_or_si128(low, middle), high)
 }
 
-/// A slice of some panels, unfolded (20 KiB), and what was summed in earlier slices (up to 64 KiB).
+/// A slice of some panels, unfolded (15 to 21 KiB), and what was summed in earlier slices (up to 48 KiB).
 ///
 /// The sums do not wait in the output itself: its rows may be a power of two apart, which would put them all into a few sets of the caches.
 #[repr(C, align(64))]
 struct Scratch {
     values: [[[__m512i; LINES]; PANELS]; SLICE],
     scales: [[[__m512; PANELS]; 2]; SLICE],
+    offsets: [[[__m512; PANELS]; 2]; SLICE],
     mins: [[[__m512; PANELS]; 2]; SLICE],
     sums: [[__m512; PANELS]; MOST_ROWS],
 }
@@ -329,6 +349,7 @@ unsafe fn unfolded<K: Known>(task: &PanelTask) {
                         let (scales, mins) = scales::<K>(base.add(place.head), from + block);
                         for half in 0..halves {
                             (*scratch).scales[block][half][panel] = scales[half];
+                            (*scratch).offsets[block][half][panel] = offset(scales[half]);
                             if K::FORMAT.mins {
                                 (*scratch).mins[block][half][panel] = mins[half];
                             }
@@ -372,8 +393,7 @@ impl Slice<'_, '_> {
             match panels {
                 1 => self.tiles::<HALVES, MINS, 1>(),
                 2 => self.tiles::<HALVES, MINS, 2>(),
-                3 => self.tiles::<HALVES, MINS, 3>(),
-                _ => self.tiles::<HALVES, MINS, 4>(),
+                _ => self.tiles::<HALVES, MINS, PANELS>(),
             }
         }
     }
@@ -393,6 +413,7 @@ impl Slice<'_, '_> {
             match rows - whole {
                 1 => self.tile::<HALVES, MINS, NP, 1>(whole),
                 2 => self.tile::<HALVES, MINS, NP, 2>(whole),
+                3 => self.tile::<HALVES, MINS, NP, 3>(whole),
                 _ => {}
             }
         }
@@ -427,6 +448,7 @@ impl Slice<'_, '_> {
                 // decoded instructions holds, and a third slower.
                 let values = &*(&raw const (*scratch).values).cast::<[[__m512i; LINES]; PANELS]>().add(block);
                 let scales = &*(&raw const (*scratch).scales).cast::<[[__m512; PANELS]; 2]>().add(block);
+                let offsets = &*(&raw const (*scratch).offsets).cast::<[[__m512; PANELS]; 2]>().add(block);
                 let mins = &*(&raw const (*scratch).mins).cast::<[[__m512; PANELS]; 2]>().add(block);
                 for half in 0..HALVES {
                     if MINS {
@@ -437,7 +459,7 @@ impl Slice<'_, '_> {
                             }
                         }
                     }
-                    let mut integers = [[_mm512_setzero_si512(); NP]; MR];
+                    let mut integers = [[biased_zero(); NP]; MR];
                     if !MINS {
                         for (m, integers) in integers.iter_mut().enumerate() {
                             *integers = [integer(record(m), start + half); NP];
@@ -455,12 +477,12 @@ impl Slice<'_, '_> {
                             }
                         }
                     }
-                    let scales = &scales[half];
+                    let (scales, offsets) = (&scales[half], &offsets[half]);
                     for m in 0..MR {
                         let factor = float(record(m), SCALE);
                         for p in 0..NP {
-                            let scale = _mm512_mul_ps(scales[p], factor);
-                            sums[m][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[m][p]), scale, sums[m][p]);
+                            let product = _mm512_fmadd_ps(_mm512_castsi512_ps(integers[m][p]), scales[p], offsets[p]);
+                            sums[m][p] = _mm512_fmadd_ps(product, factor, sums[m][p]);
                         }
                     }
                 }

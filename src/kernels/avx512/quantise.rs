@@ -1,6 +1,6 @@
 //! Activations to int8 records, and floats to half precision.
 
-use super::LANES;
+use super::{BIAS, LANES};
 use crate::kernels::input::{self, Record};
 use crate::kernels::panel::BLOCK;
 use half::f16;
@@ -89,17 +89,21 @@ fn four(x: &[f32; BLOCKS * BLOCK], wide: Option<&mut [Record; BLOCKS]>, narrow: 
     let (low, high) = (_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
     let scaled = |sum: __m128i| _mm_castps_si128(_mm_mul_ps(scale, _mm_cvtepi32_ps(sum)));
     let negative = |sum: __m128i| _mm_sub_epi32(_mm_setzero_si128(), sum);
+    // Where sums start.
+    let bias = _mm_castps_si128(_mm_set1_ps(BIAS));
+    let biased = |start: __m128i| _mm_add_epi32(bias, start);
     let (scale_bits, zero) = (_mm_castps_si128(scale), _mm_setzero_si128());
     if let Some(records) = wide {
         let sum = _mm_add_epi32(low, high);
         let minus = negative(sum);
-        let first = [scale_bits, scaled(sum), _mm_slli_epi32::<3>(minus), _mm_slli_epi32::<4>(minus)];
-        store(records, values, first, [_mm_slli_epi32::<7>(minus), zero, zero, zero]);
+        let (eight, sixteen) = (biased(_mm_slli_epi32::<3>(minus)), biased(_mm_slli_epi32::<4>(minus)));
+        let first = [scale_bits, scaled(sum), eight, sixteen];
+        store(records, values, first, [biased(_mm_slli_epi32::<7>(minus)), zero, zero, zero]);
     }
     if let Some(records) = narrow {
         let minus = [negative(low), negative(high)];
-        let fourth = minus.map(|x| _mm_slli_epi32::<2>(x));
-        let half = minus.map(|x| _mm_slli_epi32::<5>(x));
+        let fourth = minus.map(|x| biased(_mm_slli_epi32::<2>(x)));
+        let half = minus.map(|x| biased(_mm_slli_epi32::<5>(x)));
         let first = [scale_bits, scaled(low), scaled(high), fourth[0]];
         store(records, values, first, [fourth[1], half[0], half[1], zero]);
     }

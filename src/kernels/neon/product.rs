@@ -167,7 +167,7 @@ unsafe fn tile<const DOT: bool, K: Known, const MR: usize>(
                         if mins {
                             sum = vfmaq_n_f32(sum, minima[p], rest(record(m), SCALED_SUM + half));
                         }
-                        sums[m][p] = vfmaq_f32(sum, vcvtq_f32_s32(integer), vmulq_n_f32(scales[p], factor));
+                        sums[m][p] = vfmaq_n_f32(sum, vmulq_f32(vcvtq_f32_s32(integer), scales[p]), factor);
                     }
                 }
             }
