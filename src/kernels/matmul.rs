@@ -62,9 +62,10 @@ pub struct FloatTask<'a> {
 const STRETCH: usize = 24 << 10;
 /// From this number of rows on, tasks are cut for arithmetic rather than for reading.
 const MANY_ROWS: usize = 16;
-/// Panels in a task when there are many rows: of quantised weights as many as fill tiles under AVX-512, which are three wide, and of floats
-/// under every set, which are four wide.
-const PANELS: [usize; 2] = [6, 4];
+/// Panels of quantised weights in a task when there are many rows: they fill tiles under AVX-512, which are three wide.
+const PANELS: usize = 6;
+/// Those of floats: the tiles are four wide.
+const FLOAT_PANELS: usize = 4;
 /// The most rows of a task.
 pub const MOST_ROWS: usize = 256;
 /// Tasks for each thread that are worth aiming at.
@@ -138,7 +139,8 @@ fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> Cut {
     let (outputs, row_parts) = if rows < MANY_ROWS {
         ((STRETCH / row_bytes.max(1)).max(1).next_multiple_of(ROWS), 1)
     } else {
-        let outputs = PANELS[usize::from(matches!(weight.data, Data::Floats(_)))] * ROWS;
+        let panels = if let Data::Floats(_) = weight.data { FLOAT_PANELS } else { PANELS };
+        let outputs = panels * ROWS;
         let columns = weight.rows().div_ceil(outputs);
         let wanted = (threads * TASKS).div_ceil(columns.max(1)).min(rows / (2 * MANY_ROWS));
         (outputs, wanted.max(rows.div_ceil(MOST_ROWS)).max(1))

@@ -362,9 +362,14 @@ impl Compute for Host {
     }
 
     fn read(&self, mut x: Buffer, out: &mut Vec<f32>) -> Result<()> {
-        // The memory changes hands: logits of a batch are some megabytes.
-        std::mem::swap(&mut x.memory, out);
-        out.truncate(x.len);
+        if out.len() == x.memory.len() {
+            // The memory changes hands: logits of a batch are some megabytes.
+            std::mem::swap(&mut x.memory, out);
+            out.truncate(x.len);
+        } else {
+            out.clear();
+            out.extend_from_slice(&x);
+        }
         Ok(())
     }
 }

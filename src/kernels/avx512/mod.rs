@@ -48,7 +48,7 @@ pub fn available() -> bool {
 const LANES: usize = 16;
 
 /// Integer sums start at the bits of this float, 1.5 * 2^23: for any sum `n` below 2^22 in magnitude the bits are then those of the float
-/// `BIAS + n`, and need no conversion. (A known trick, see Hacker's Delight, 17-3.) Records of this set hold their starts with it.
+/// `BIAS + n`, and need no conversion. Records of this set hold their starts with it.
 pub const BIAS: f32 = 12_582_912.0;
 
 /// The lowest `count` lanes.
