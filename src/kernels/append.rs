@@ -4,10 +4,8 @@
 //! that all threads can share: no two caches have anything in common, so the bits do not depend on who writes which.
 
 use super::input::Parts;
+use super::pool::SERIAL;
 use super::{Kernels, Pool, Rows};
-
-/// Numbers below which appending is not worth a job of its own.
-const SERIAL: usize = 8192;
 
 /// Appends `rows` rows to the caches of every KV head: row `t` is the keys of all heads and then their values, from `kv[t * stride]` on.
 ///

@@ -1,7 +1,7 @@
 //! Fetching of memory that will be needed some microseconds later.
 //!
-//! Attention turns from keys to values every few KiB, and a product of some rows goes over each panel twice: streams that a processor does not
-//! foresee. While one part is worked on, the next one is fetched. It matters that the lines are asked for in the order of their
+//! Attention turns from keys to values every few KiB, and a product of many rows goes over a slice of the weights before it reads the next:
+//! streams that a processor does not foresee. While one part is worked on, the next one is fetched. It matters that the lines are asked for in the order of their
 //! addresses, and that they go to the second-level cache: the first one has few misses in flight, and its loads would wait for them.
 //!
 //! What is read from end to end is fetched twice: far ahead into the second-level cache, which has many misses in flight, and a little
@@ -18,12 +18,11 @@ const NEAR: usize = 1024;
 /// Bytes that it is ahead in the second: what memory gives in some 130 ns at 30 GB/s.
 const FAR: usize = 4096;
 
-/// Has what a reader of `count` numbers at `from` will read soon fetched; any address will do.
+/// Has what a reader of `bytes` bytes at `from` will read soon fetched; any address will do.
 #[inline(always)]
-pub fn stream<T>(from: *const T, count: usize) {
-    let from = from.cast::<u8>();
-    fetch_to::<1>(from.wrapping_add(NEAR), count * size_of::<T>());
-    fetch_to::<2>(from.wrapping_add(FAR), count * size_of::<T>());
+pub fn stream(from: *const u8, bytes: usize) {
+    fetch_to::<1>(from.wrapping_add(NEAR), bytes);
+    fetch_to::<2>(from.wrapping_add(FAR), bytes);
 }
 
 /// Share `share` of `shares` of [`stream`]'s work for `bytes` bytes at `from`. All lines at once would take every buffer for misses, and

@@ -265,9 +265,9 @@ unsafe fn column<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, c
         let mut weights = [L::zero(); N];
         for n in 0..N {
             // Each line once: it may hold more than one column.
-            if STORED && k.is_multiple_of(LINE / (ROWS * const { width::<TYPE>() })) {
-                let part = slice.start.wrapping_add(n * slice.panel);
-                stream_part(part, k * slice.column, slice.left, (N - 1) * slice.panel);
+            let at = k * slice.column;
+            if STORED && at.is_multiple_of(LINE) {
+                stream_part(slice.start.wrapping_add(n * slice.panel), at, slice.left, (N - 1) * slice.panel);
             }
             weights[n] = load::<L, TYPE>(column.add(n * slice.panel));
         }
@@ -296,11 +296,6 @@ unsafe fn finish<L: Lanes>(mut sum: L, begins: bool, bias: Option<*const f32>, o
         }
         sum.store(out);
     }
-}
-
-/// Bytes of a number of `TYPE`.
-const fn width<const TYPE: u8>() -> usize {
-    if TYPE == Dtype::F32 as u8 { 4 } else { 2 }
 }
 
 /// # Safety

@@ -14,6 +14,7 @@
 
 use super::matrix::{Data, Matrix};
 use super::panel::{BLOCK, Format};
+use super::pool::SERIAL;
 use super::{Kernels, Pool};
 
 /// One block of 32 quantised activations, and what belongs to it.
@@ -144,9 +145,6 @@ impl Needs {
         self.wide <= has.wide && self.narrow <= has.narrow
     }
 }
-
-/// Elements below which preparing is not worth a job of its own.
-const SERIAL: usize = 8192;
 
 impl Input {
     /// No activations yet.

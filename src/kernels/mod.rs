@@ -46,7 +46,7 @@ pub(crate) use buffer::anonymous;
 pub use input::Input;
 pub use matmul::matmul;
 pub use matrix::Matrix;
-pub use pool::{MOST_THREADS, Pool};
+pub use pool::{MOST_THREADS, Pool, SERIAL};
 pub use rows::{Precision, Rows};
 
 use crate::spec::Activation;

@@ -27,6 +27,8 @@ const PATIENCE: u32 = 2000;
 
 /// In [`Shared::state`]: the job may be entered.
 const OPEN: u64 = 1 << 31;
+/// Numbers below which a pass over them is not worth waking threads for.
+pub const SERIAL: usize = 8192;
 /// The most threads of a pool.
 pub const MOST_THREADS: usize = 1024;
 /// In [`Shared::state`]: one job further. The bits below [`OPEN`] count the workers inside.

@@ -7,7 +7,7 @@
 use super::cache::Held;
 use super::{Batch, CacheType, Compute, Frequencies, Heads, KvCache, KvLayer, Place, Projection, foreign_cache};
 use crate::error::Result;
-use crate::kernels::{self, AttentionJob, Input, Kernels, Matrix, PackedAttention, Pool, Precision, Rows};
+use crate::kernels::{self, AttentionJob, Input, Kernels, Matrix, PackedAttention, Pool, Precision, Rows, SERIAL};
 use crate::spec::{Activation, Norm, Pairing};
 use crate::weights::Stored;
 use std::ops::{Deref, DerefMut};
@@ -101,9 +101,6 @@ impl RopeRows {
         }
     }
 }
-
-/// Numbers below which a loop over rows is not worth waking threads for.
-const SERIAL: usize = 8192;
 
 impl Host {
     /// The host with `threads` threads.

@@ -85,7 +85,7 @@ trait Facts: Known {
     const DIRECT: usize = if Self::UNFOLD > 3 { 4 } else { 2 };
     /// Rows from which unfolding to a scratch pays: more, the less it takes to do it in registers for every tile.
     const UNFOLD: usize = match (Self::FORMAT.low, Self::FORMAT.high) {
-        // As under AVX-512, where this was measured.
+        // As was measured under AVX-512 with four rows to a tile.
         (4, 0) | (8, _) if Self::VNNI => 13,
         (4, 0) if Self::FORMAT.codes => 8,
         (4, 0) if matches!(Self::FORMAT.head, Head::Six) => 17,

@@ -11,8 +11,8 @@ mod peak;
 mod product;
 mod quantise;
 
-use super::Kernels;
 use super::peak::Peak;
+use super::{Kernels, math};
 use std::arch::x86_64::*;
 
 pub static KERNELS: Kernels = Kernels {
@@ -47,9 +47,9 @@ pub fn available() -> bool {
 /// Numbers in a register.
 const LANES: usize = 16;
 
-/// Integer sums start at the bits of this float, 1.5 * 2^23: for any sum `n` below 2^22 in magnitude the bits are then those of the float
-/// `BIAS + n`, and need no conversion. Records of this set hold their starts with it.
-pub const BIAS: f32 = 12_582_912.0;
+/// Integer sums start at the bits of this float: for any sum `n` below 2^22 in magnitude they are then those of the float `BIAS + n`, and need
+/// no conversion. Records of this set hold their starts with it.
+pub const BIAS: f32 = math::ROUND;
 
 /// The lowest `count` lanes.
 fn mask(count: usize) -> __mmask16 {

@@ -42,6 +42,7 @@ unsafe fn run<K: Known>(task: &PanelTask) {
         return unsafe { unfolded::<K>(task) };
     }
     for panel in 0..task.outputs.div_ceil(ROWS) {
+        // One turn, but where there are no columns.
         for first in (0..task.rows).step_by(FEW) {
             // SAFETY: the caller's word: the panels and rows are there.
             unsafe {
