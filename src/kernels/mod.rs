@@ -42,7 +42,7 @@ mod tests;
 
 pub use append::append;
 pub use attention::{AttentionJob, PackedAttention, attention, packed_attention};
-pub(crate) use buffer::anonymous;
+pub(crate) use buffer::{anonymous, trim_heap};
 pub use input::Input;
 pub use matmul::matmul;
 pub use matrix::Matrix;

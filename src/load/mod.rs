@@ -16,7 +16,7 @@ mod sentence;
 use crate::arch;
 use crate::device::{self, Resolved};
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, MOST_THREADS};
+use crate::kernels::{Kernels, MOST_THREADS, trim_heap};
 use crate::model::{Forward, Transformer};
 use crate::nn::{CacheType, generic::Generic, host::Host};
 use crate::options::{GenerateOptions, LoadOptions};
@@ -38,6 +38,9 @@ pub use glance::{Glance, glance};
 pub use info::ModelInfo;
 pub use locate::{Located, Place, find, find_with, reference_of};
 pub use sentence::{Dense, EmbedSpec, Similarity};
+
+/// Tokens from which what a tokenizer was made of is tens of megabytes.
+const LARGE_VOCABULARY: usize = 100_000;
 
 /// A model that is opened, but not loaded.
 pub struct Checkpoint {
@@ -177,6 +180,7 @@ impl Checkpoint {
         let tokenizer = Tokenizer::from_vocab(vocab(&mut metadata)?)?;
         let tokens = tokenizer.special_tokens();
         let end_ids = end_ids(&tokenizer, &EndSources::default());
+        drop(metadata);
         Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
     }
 
@@ -225,6 +229,9 @@ impl Checkpoint {
             SampleOptions::default()
         });
         let defaults = GenerateOptions { sampling, ..GenerateOptions::default() };
+        if tokenizer.vocab_size() >= LARGE_VOCABULARY {
+            trim_heap();
+        }
         Ok(Checkpoint { spec, weights, tokenizer, tokens, template, end_ids, defaults, info, vectors })
     }
 

@@ -72,6 +72,10 @@ fn read(bytes: Bytes, file: &str) -> Result<Gguf> {
     for entry in entries {
         weights.insert(entry.stored(&bytes, start, file)?)?;
     }
+    // A vocabulary is megabytes of text, of which the metadata is a copy.
+    if let Some(header) = bytes.slice(0..start.min(bytes.len())) {
+        header.release();
+    }
     Ok(Gguf { metadata, weights })
 }
 
