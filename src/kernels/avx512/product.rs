@@ -69,8 +69,6 @@ unsafe fn run<K: Known>(task: &PanelTask) {
 #[inline]
 unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row: usize) {
     let blocks = task.cols / BLOCK;
-    let halves = K::FORMAT.halves();
-    let start = input::start(&task.format).unwrap_or(0);
     let mut sums = [_mm512_setzero_ps(); MR];
     // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
     unsafe {
@@ -83,29 +81,17 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row:
                 width = (blocks - block).min(SLICE);
             }
             let place = K::place(block);
-            let lines = unfold::<K>(base.add(place.values));
+            let few = Few {
+                lines: unfold::<K>(base.add(place.values)),
+                record: records.add(block % SLICE),
+                width,
+                stream: K::position(base, block),
+            };
             let (scales, mins) = scales::<K>(base.add(place.head), block);
-            let record = |m: usize| records.add(m * width + block % SLICE);
-            for half in 0..halves {
-                let mut integers = [biased_zero(); MR];
-                let offset = offset(scales[half]);
-                for m in 0..MR {
-                    if K::FORMAT.mins {
-                        sums[m] = _mm512_fmadd_ps(mins[half], float(record(m), SCALED_SUM + half), sums[m]);
-                    } else {
-                        integers[m] = integer(record(m), start + half);
-                    }
-                }
-                for line in half * LINES / halves..(half + 1) * LINES / halves {
-                    stream_share(K::position(base, block), K::BLOCK_BYTES, line, LINES);
-                    for (m, integers) in integers.iter_mut().enumerate() {
-                        *integers = _mm512_dpbusd_epi32(*integers, lines[line], quad(record(m), line));
-                    }
-                }
-                for m in 0..MR {
-                    let product = _mm512_fmadd_ps(_mm512_castsi512_ps(integers[m]), scales[half], offset);
-                    sums[m] = _mm512_fmadd_ps(product, float(record(m), SCALE), sums[m]);
-                }
+            // Not a loop, which a compiler may leave rolled: lines and accumulators would go through memory.
+            few.half::<K, MR, 0>(scales[0], mins[0], &mut sums);
+            if K::FORMAT.halves() == 2 {
+                few.half::<K, MR, 1>(scales[1], mins[1], &mut sums);
             }
         }
         let first = panel * ROWS;
@@ -117,6 +103,53 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row:
             };
             let out = task.out.add((row + m) * task.stride + first);
             _mm512_mask_storeu_ps(out, mask, _mm512_add_ps(sum, bias));
+        }
+    }
+}
+
+/// A block that is multiplied with a few rows.
+struct Few {
+    lines: [__m512i; LINES],
+    /// That of the first row.
+    record: *const Record,
+    /// Records between those of two rows.
+    width: usize,
+    /// What is fetched ahead is counted from here.
+    stream: *const u8,
+}
+
+impl Few {
+    /// Half `HALF` of the block, of one or two, times `MR` rows.
+    ///
+    /// # Safety
+    /// As [`panels`]; `MR` rows have records.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
+    #[inline]
+    unsafe fn half<K: Known, const MR: usize, const HALF: usize>(&self, scale: __m512, min: __m512, sums: &mut [__m512; MR]) {
+        let lines = const { LINES / K::FORMAT.halves() };
+        let start = const { input::start(&K::FORMAT) };
+        let record = |m: usize| self.record.wrapping_add(m * self.width);
+        let mut integers = [biased_zero(); MR];
+        let offset = offset(scale);
+        // SAFETY: the caller's word; fetching ahead is harmless.
+        unsafe {
+            for m in 0..MR {
+                if K::FORMAT.mins {
+                    sums[m] = _mm512_fmadd_ps(min, float(record(m), SCALED_SUM + HALF), sums[m]);
+                } else {
+                    integers[m] = integer(record(m), start.unwrap_or(0) + HALF);
+                }
+            }
+            for line in HALF * lines..(HALF + 1) * lines {
+                stream_share(self.stream, K::BLOCK_BYTES, line, LINES);
+                for (m, integers) in integers.iter_mut().enumerate() {
+                    *integers = _mm512_dpbusd_epi32(*integers, self.lines[line], quad(record(m), line));
+                }
+            }
+            for m in 0..MR {
+                let product = _mm512_fmadd_ps(_mm512_castsi512_ps(integers[m]), scale, offset);
+                sums[m] = _mm512_fmadd_ps(product, float(record(m), SCALE), sums[m]);
+            }
         }
     }
 }
