@@ -15,6 +15,7 @@ use crate::kernels::fetch::{fetch, fetch_to, stream_share};
 use crate::kernels::input::{self, Record, SCALE, SCALED_SUM, SLICE};
 use crate::kernels::matmul::{MOST_ROWS, PanelTask};
 use crate::kernels::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
@@ -128,7 +129,8 @@ impl Few {
     unsafe fn half<K: Known, const MR: usize, const HALF: usize>(&self, scale: __m512, min: __m512, sums: &mut [__m512; MR]) {
         let lines = const { LINES / K::FORMAT.halves() };
         let start = const { input::start(&K::FORMAT) };
-        let record = |m: usize| self.record.wrapping_add(m * self.width);
+        let rows: [_; MR] = std::array::from_fn(|m| opaque(self.record.wrapping_add(m * self.width)));
+        let record = |m: usize| rows[m];
         let mut integers = [biased_zero(); MR];
         let offset = offset(scale);
         // SAFETY: the caller's word; fetching ahead is harmless.
@@ -152,6 +154,16 @@ impl Few {
             }
         }
     }
+}
+
+/// The same address, of which the compiler does not know how it came about. Else it addresses by a base and an index, and with those a load
+/// that belongs to a multiplication is taken apart from it early: there is room for half as many in the processor's buffers.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)]
+fn opaque<T>(mut address: *const T) -> *const T {
+    // SAFETY: no instruction at all; what the address points to is not touched.
+    unsafe { asm!("/* {} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags)) };
+    address
 }
 
 /// Where integer sums start that no record has a start for.
