@@ -136,11 +136,13 @@ pub fn matmul(
 
 fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> Cut {
     let row_bytes = weight.bytes() / weight.rows().max(1);
+    let floats = matches!(weight.data, Data::Floats(_));
     let (outputs, row_parts) = if rows < MANY_ROWS {
-        ((STRETCH / row_bytes.max(1)).max(1).next_multiple_of(ROWS), 1)
+        // Whole tiles where they are enough for all.
+        let tile = if floats && weight.rows() >= threads * TASKS * FLOAT_PANELS * ROWS { FLOAT_PANELS } else { 1 };
+        ((STRETCH / row_bytes.max(1)).max(1).next_multiple_of(tile * ROWS), 1)
     } else {
-        let panels = if let Data::Floats(_) = weight.data { FLOAT_PANELS } else { PANELS };
-        let outputs = panels * ROWS;
+        let outputs = if floats { FLOAT_PANELS } else { PANELS } * ROWS;
         let columns = weight.rows().div_ceil(outputs);
         let wanted = (threads * TASKS).div_ceil(columns.max(1)).min(rows / (2 * MANY_ROWS));
         (outputs, wanted.max(rows.div_ceil(MOST_ROWS)).max(1))
