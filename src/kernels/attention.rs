@@ -203,9 +203,11 @@ pub fn attention(kernels: &'static Kernels, pool: &Pool, count: usize, jobs: Job
     if pieces.len() < TASKS * pool.threads() && pool.threads() > 1 && segments > pieces.len() {
         by_segments(kernels, pool, jobs, &mut plan, &out);
     } else {
-        // Later rows see more: begin with them, so that the threads finish together.
+        // Later rows see more: begin with them, so that the threads finish together. Single tokens keep their order, in which each
+        // thread meets the texts whose keys and values it has just written.
+        let later_first = pieces.iter().any(|piece| piece.rows.len() > 1);
         pool.run(pieces.len(), &|task| {
-            let piece = &pieces[pieces.len() - 1 - task];
+            let piece = &pieces[if later_first { pieces.len() - 1 - task } else { task }];
             let job = &jobs(piece.job);
             SCRATCH.with_borrow_mut(|scratch| {
                 gather(job, piece, scratch);
