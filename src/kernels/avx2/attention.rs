@@ -141,10 +141,11 @@ unsafe fn scores_tile<T: Stored, const M: usize>(task: &mut Scores, keys: Number
     unsafe {
         let q = task.q.as_ptr().add(line * dim);
         let scales = keys.scales.as_ptr().wrapping_add(group * blocks(dim) * GROUP);
+        let next = keys.next.as_ptr().wrapping_add(group * dim * GROUP);
         let keys = keys.stored.as_ptr().add(group * dim * GROUP);
         for d in 0..dim {
             if M < TILE {
-                fetch(keys.wrapping_add(dim * BLOCK + d * GROUP), GROUP);
+                fetch(next.wrapping_add(d * GROUP), GROUP);
             }
             let (keys, scales) = (keys.add(d * GROUP), scales.wrapping_add(d / SCALED * GROUP));
             let k = [load_each(keys, scales), load_each(keys.add(LANES), scales.wrapping_add(LANES))];
@@ -285,7 +286,7 @@ unsafe fn weigh_tile<T: Stored, const M: usize>(
         for position in seen {
             let scale = values.scales.as_ptr().wrapping_add(position * blocks(padded) + first / SCALED);
             if M < TILE && first == 0 {
-                fetch(values.stored.as_ptr().wrapping_add((position + BLOCK) * padded), padded);
+                fetch(values.next.as_ptr().wrapping_add(position * padded), padded);
             }
             let values = values.stored.as_ptr().add(position * padded + first);
             let v = [load_all(values, scale), load_all(values.add(LANES), scale)];

@@ -38,7 +38,7 @@ fn widen_keys<'a, T: Stored>(keys: Numbers<T>, groups: usize, dim: usize, out: &
         }
     }
     // SAFETY: the first `count` have just been written.
-    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, scales: &[] }
+    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, next: &[], scales: &[] }
 }
 
 /// The first rows of some values, widened into `out`.
@@ -58,7 +58,7 @@ fn widen_values<'a, T: Stored>(values: Numbers<T>, rows: usize, padded: usize, o
         }
     }
     // SAFETY: the first `count` have just been written.
-    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, scales: &[] }
+    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, next: &[], scales: &[] }
 }
 
 /// Numbers of a cache in any width.
@@ -234,8 +234,8 @@ unsafe fn scores_tile<T: Stored, const M: usize, const N: usize>(
     unsafe {
         let q = task.q.as_ptr().add(line * dim);
         let scales = keys.scales.as_ptr().wrapping_add(group * blocks(dim) * LANES);
+        let next = keys.next.as_ptr().wrapping_add(group * dim * LANES);
         let keys = keys.stored.as_ptr().add(group * dim * LANES);
-        let next = keys.wrapping_add(dim * BLOCK);
         let ahead = ahead(line + M, task.visible.len());
         for d in 0..dim {
             if ahead {
@@ -444,10 +444,11 @@ unsafe fn weigh_tile<T: Stored, const M: usize, const N: usize>(
         let ahead = ahead(line + M, task.visible.len());
         for position in seen {
             let scales = values.scales.as_ptr().wrapping_add(position * blocks(padded));
-            let values = values.stored.as_ptr().add(position * padded + first * LANES);
+            let at = position * padded + first * LANES;
             if ahead {
-                fetch(values.wrapping_add(padded * BLOCK), N * LANES);
+                fetch(values.next.as_ptr().wrapping_add(at), N * LANES);
             }
+            let values = values.stored.as_ptr().add(at);
             let mut v = [_mm512_setzero_ps(); N];
             for (n, v) in v.iter_mut().enumerate() {
                 *v = load_all(values.add(n * LANES), scales.wrapping_add((first + n) * LANES / SCALED));
