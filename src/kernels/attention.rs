@@ -11,6 +11,7 @@
 
 mod packed;
 
+use super::fetch::fetch_to;
 use super::input::Parts;
 use super::rows::{self, LANES, PAGE, Rows};
 use super::{Kernels, Pool, math};
@@ -407,7 +408,9 @@ fn cached<'a>(rows: &'a Rows, block: usize, scales: &'a mut Vec<f32>) -> Cached<
         rows::Data::F32(pages) => Cached::F32(Numbers::new(pages.page_and_next(block), &[])),
         rows::Data::F16(pages) => Cached::F16(Numbers::new(pages.page_and_next(block), &[])),
         rows::Data::Q8_0(data) => {
-            let halves = data.scales.page(block);
+            let (halves, next) = data.scales.page_and_next(block);
+            // Kernels fetch the next numbers, but they never see these scales.
+            fetch_to::<2>(next.as_ptr().cast(), size_of_val(next));
             scales.resize(halves.len(), 0.0);
             halves.convert_to_f32_slice(scales);
             Cached::Q8_0(Numbers::new(data.numbers.page_and_next(block), scales))
