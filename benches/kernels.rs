@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::slice::from_ref;
 use std::time::Duration;
 use tallow::bench::Roofline;
-use tallow::kernels::{AttentionJob, Input, Kernels, Matrix, Pool, Precision, Rows, attention, matmul};
+use tallow::cpu::{AttentionJob, Input, Kernels, Matrix, Pool, Precision, Rows, attention, matmul};
 use tallow::quant::Dtype;
 use tallow::spec::Activation;
 

@@ -1,13 +1,13 @@
 //! One real layer of the default model through both bodies of the forward: candle's ops (with weights widened to f32) and
 //! the host's kernels on slices.
 //!
-//! `cargo bench --bench layer`. The runs alternate; medians in microseconds. It settles the grain of `nn::Compute`.
+//! `cargo bench --bench layer`. The runs alternate; medians in microseconds. It settles the grain of `nn::Backend`.
 
 use std::time::Instant;
-use tallow::kernels::Kernels;
+use tallow::backend::{Batch, CacheType, candle::Candle, cpu::Cpu};
+use tallow::cpu::Kernels;
 use tallow::model::{Forward, Transformer};
-use tallow::nn::{Batch, CacheType, generic::Generic, host::Host};
-use tallow::weights::Gguf;
+use tallow::tensors::Gguf;
 use tallow::{Checkpoint, Result};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -29,8 +29,8 @@ fn main() -> Result<()> {
     let weights = || Gguf::open(FILE).map(|gguf| gguf.weights);
     let threads = tallow::device::default_threads();
     let kernels = Kernels::get()?;
-    let host = Transformer::load(Host::new(kernels, threads), spec.clone(), weights()?, CacheType::F16)?;
-    let generic = Transformer::load(Generic::new(candle_core::Device::Cpu), spec, weights()?, CacheType::F32)?;
+    let host = Transformer::load(Cpu::new(kernels, threads), spec.clone(), weights()?, CacheType::F16)?;
+    let generic = Transformer::load(Candle::new(candle_core::Device::Cpu), spec, weights()?, CacheType::F32)?;
     let networks: [(&str, &dyn Forward); 2] = [("host", &host), ("candle", &generic)];
     println!("one layer of SmolLM2-135M Q4_1, {threads} threads, kernels {}", kernels.name());
     for (rows, depth) in [(1, 0), (1, 1024), (16, 0), (128, 0), (512, 0)] {

@@ -1,7 +1,7 @@
 //! Read-only bytes that are cheap to share: a memory-mapped file, a buffer, or data inside the executable.
 //!
 //! A [`Bytes`] is a range of a shared owner, so a tensor can keep its part of a mapped file alive. The only `unsafe` outside
-//! `kernels/` is here: a mapped file that another process truncates or rewrites while it is mapped changes under us (a
+//! `cpu/` is here: a mapped file that another process truncates or rewrites while it is mapped changes under us (a
 //! truncated one kills the process with SIGBUS). Every engine that maps weights takes this risk; model files are not
 //! rewritten in place by any tool we know.
 

@@ -53,9 +53,9 @@ impl std::fmt::Display for DeviceChoice {
 #[derive(Debug, Clone)]
 pub(crate) enum Resolved {
     /// Our own kernels.
-    Host,
+    Cpu,
     /// candle's ops on this device.
-    Generic(Device),
+    Candle(Device),
 }
 
 impl DeviceChoice {
@@ -71,10 +71,10 @@ impl DeviceChoice {
                         }
                     }
                 }
-                Ok((DeviceChoice::Cpu, Resolved::Host))
+                Ok((DeviceChoice::Cpu, Resolved::Cpu))
             }
-            DeviceChoice::Cpu => Ok((self, Resolved::Host)),
-            DeviceChoice::CpuReference => Ok((self, Resolved::Generic(Device::Cpu))),
+            DeviceChoice::Cpu => Ok((self, Resolved::Cpu)),
+            DeviceChoice::CpuReference => Ok((self, Resolved::Candle(Device::Cpu))),
             DeviceChoice::Cuda(_) | DeviceChoice::Metal if !self.is_built() => {
                 let feature = if self == DeviceChoice::Metal { "metal" } else { "cuda" };
                 Err(Error::unsupported(
@@ -82,8 +82,8 @@ impl DeviceChoice {
                     format!("cpu; or build with `cargo build --release --features {feature}`"),
                 ))
             }
-            DeviceChoice::Cuda(ordinal) => Ok((self, Resolved::Generic(Device::new_cuda(ordinal)?))),
-            DeviceChoice::Metal => Ok((self, Resolved::Generic(Device::new_metal(0)?))),
+            DeviceChoice::Cuda(ordinal) => Ok((self, Resolved::Candle(Device::new_cuda(ordinal)?))),
+            DeviceChoice::Metal => Ok((self, Resolved::Candle(Device::new_metal(0)?))),
         }
     }
 

@@ -21,49 +21,46 @@
 //! [`Error`], with a variant for each thing a caller can act on. Progress and warnings go to the `log` facade.
 //!
 //! The modules below are the layers it is built from, lowest first: [`spec`] and [`quant`] (plain definitions), [`sample`]
-//! and [`text`], [`catalog`] and [`mod@reference`] (names), [`hub`] (models of the Hub), [`sources`] (models on this machine),
-//! [`kernels`] (CPU inner loops), [`device`], [`weights`] (files), [`nn`] (steps of a forward), [`model`] (the forward),
-//! [`arch`] (families), [`mod@bench`] (measuring). They are public for benches and experiments; most
+//! and [`text`], [`cpu`] (inner loops), [`device`], [`tensors`] (files), [`hparams`] (what they say of a network),
+//! [`backend`] (steps of a forward), [`arch`] (families), [`model`] (the forward), [`store`] (from names to files), [`mod@bench`] (measuring). They are public for benches and experiments; most
 //! programs need only what is re-exported here.
 
 pub mod arch;
+pub mod backend;
 pub mod bench;
 mod bytes;
-pub mod catalog;
+mod checkpoint;
+pub mod cpu;
 pub mod device;
 mod embed;
 mod engine;
 mod error;
-pub mod hub;
-pub mod kernels;
-mod load;
+pub mod hparams;
 pub mod model;
-pub mod nn;
 mod options;
 pub mod quant;
-pub mod reference;
 pub mod sample;
-pub mod sources;
 pub mod spec;
+pub mod store;
+pub mod tensors;
 pub mod text;
-pub mod weights;
 
+pub use backend::CacheType;
 pub use bytes::Bytes;
+pub use checkpoint::{
+    BeyondWindow, Checkpoint, Cost, Dense, EmbedSpec, ModelInfo, ModelSummary, Remote, Similarity, cost, not_here, summary,
+};
+#[cfg(feature = "hub")]
+pub use checkpoint::{Prepared, prepare};
 pub use device::DeviceChoice;
 pub use embed::{EmbedIter, Embedder, Embedding, Embeddings, Truncated};
 pub use engine::{DoneReason, GenerateBatch, Generation, JoinError, Logprobs, Model, Perplexity, Piece, Session, Usage};
 pub use error::{Error, Result};
-pub use load::{
-    BeyondWindow, Checkpoint, Cost, Dense, EmbedSpec, Glance, Located, ModelInfo, Place, Remote, Similarity, cost, find,
-    find_with, glance, not_here, reference_of,
-};
-#[cfg(feature = "hub")]
-pub use load::{Prepared, prepare};
 /// The crate of [`Embedder`]'s arrays.
 pub use ndarray;
-pub use nn::CacheType;
 pub use options::{Cancel, EmbedOptions, GenerateOptions, LoadOptions, Overflow, Pooling, Prompt};
-pub use reference::HubRef;
 pub use sample::SampleOptions;
-pub use sources::model_folders;
+pub use store::hub_ref::HubRef;
+pub use store::local::model_folders;
+pub use store::{Located, Place, find, find_with, reference_of};
 pub use text::Message;

@@ -1,8 +1,8 @@
 //! What a caller may choose: how a model is loaded, how it generates, and how it makes vectors of texts.
 
+use crate::backend::CacheType;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::nn::CacheType;
 use crate::quant::Dtype;
 use crate::sample::SampleOptions;
 use std::sync::Arc;

@@ -8,8 +8,8 @@
 //! `modeling_roberta.py`, `modeling_distilbert.py`, `modeling_nomic_bert.py`.
 
 use crate::error::{Error, Result};
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// BERT's spec, and that of every GGUF file of this kind.
 pub fn bert(h: &Hparams) -> Result<Spec> {

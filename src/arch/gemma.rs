@@ -5,8 +5,8 @@
 //! tanh approximation. GGUF files hold the norms' weights with the 1 added. Reference: transformers' `modeling_gemma3.py`.
 
 use crate::error::Result;
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// Gemma 1's spec.
 pub fn gemma(h: &Hparams) -> Result<Spec> {

@@ -3,8 +3,8 @@
 //! Reference: transformers' `modeling_gpt2.py`. The head is tied whether or not a file says so, unless it carries another.
 
 use crate::error::{Error, Result};
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// GPT-2's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {

@@ -3,8 +3,8 @@
 //! Reference: transformers' `modeling_granite.py`.
 
 use crate::error::Result;
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// Granite's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {

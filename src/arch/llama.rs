@@ -4,8 +4,8 @@
 //! Reference: transformers' `modeling_llama.py`.
 
 use crate::error::{Error, Result};
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// Llama's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {

@@ -3,8 +3,8 @@
 //! Nemo's heads are narrower than `dim / heads`, which the file states. Reference: transformers' `modeling_mistral.py`.
 
 use crate::error::Result;
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// Mistral's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {

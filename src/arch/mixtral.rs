@@ -4,8 +4,8 @@
 //! `modeling_mixtral.py` and `modeling_qwen3_moe.py`.
 
 use crate::error::{Error, Result};
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// Mixtral's spec.
 pub fn mixtral(h: &Hparams) -> Result<Spec> {

@@ -14,8 +14,9 @@ mod smollm3;
 mod starcoder2;
 
 use crate::error::{Error, Result};
+use crate::hparams::Hparams;
 use crate::spec::Spec;
-use crate::weights::{Hparams, names};
+use crate::tensors::names;
 
 /// One family of models.
 pub struct Family {

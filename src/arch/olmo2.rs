@@ -3,8 +3,8 @@
 //! Reference: transformers' `modeling_olmo2.py`.
 
 use crate::error::{Error, Result};
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// OLMo 2's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {

@@ -4,8 +4,8 @@
 //! every layer, often one as long as the context. Reference: transformers' `modeling_phi3.py`; llama.cpp leaves the window out.
 
 use crate::error::Result;
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// Phi-3's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {

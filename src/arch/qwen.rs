@@ -4,8 +4,8 @@
 //! Reference: transformers' `modeling_qwen2.py` and `modeling_qwen3.py`.
 
 use crate::error::Result;
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// Spec of Qwen2 and Qwen2.5.
 pub fn qwen2(h: &Hparams) -> Result<Spec> {

@@ -3,8 +3,8 @@
 //! `no_rope_layers` says 1 where rope is used. GGUF files leave it out. Reference: transformers' `modeling_smollm3.py`.
 
 use crate::error::Result;
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// SmolLM3's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {

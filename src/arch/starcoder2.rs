@@ -3,8 +3,8 @@
 //! Reference: transformers' `modeling_starcoder2.py`.
 
 use crate::error::Result;
+use crate::hparams::Hparams;
 use crate::spec::*;
-use crate::weights::Hparams;
 
 /// StarCoder2's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {

@@ -4,10 +4,10 @@
 //! the machine's speed falls on all alike. Before the first round each test runs until two runs in a row agree.
 
 use super::Peer;
+use crate::backend::{Batch, KvCache};
 use crate::embed::Embedder;
 use crate::engine::Model;
 use crate::error::{Error, Result};
-use crate::nn::{Batch, KvCache};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@
 
 use super::Test;
 use super::measure::{Sample, Timed};
+use crate::backend::CacheType;
 use crate::error::{Error, Result};
-use crate::nn::CacheType;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

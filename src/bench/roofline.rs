@@ -5,8 +5,8 @@
 //! a product can not get there, for it loads, scales and sums as well. A Q4_0 product has eight multiplies in eleven
 //! instructions: 73 % of the peak at most where all of them take turns on the same units (Intel's).
 
+use crate::cpu::{Kernels, Pool, anonymous};
 use crate::device::available_memory;
-use crate::kernels::{Kernels, Pool, anonymous};
 use crate::quant::Dtype;
 use std::hint::black_box;
 use std::time::{Duration, Instant};

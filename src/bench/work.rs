@@ -2,9 +2,9 @@
 
 use super::Test;
 use crate::arch::FAMILIES;
-use crate::load::ModelInfo;
+use crate::checkpoint::ModelInfo;
 use crate::spec::{Head, Mlp, Spec};
-use crate::weights::names::gguf_name;
+use crate::tensors::names::gguf_name;
 use std::borrow::Cow;
 
 /// The table of token embeddings, of which a token reads one row.

@@ -4,46 +4,20 @@
 //! is absent, never accepted and ignored. Rust programs ignore SIGPIPE, so a reader that goes away (`tallow run ... | head`)
 //! shows up as an I/O error: it ends the program, as a success.
 
-mod absent;
-mod answer;
 mod args;
-mod bench;
-mod chat;
-mod color;
-mod complete;
-mod detokenize;
-mod devices;
-mod doctor;
-mod embed;
-mod failure;
-mod fetch;
-mod input;
-mod interrupt;
-mod list;
-mod logger;
-mod logits;
-mod memory;
-mod npy;
-mod output;
-mod parameters;
-mod perplexity;
-#[cfg(feature = "hub")]
-mod progress;
-#[cfg(feature = "hub")]
-mod pull;
-mod rm;
-mod run;
-mod show;
-mod spec;
-mod table;
-mod template;
-mod time;
-mod tokenize;
+mod commands;
+mod ui;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::CompleteEnv;
+#[cfg(feature = "hub")]
+use commands::pull;
+use commands::{
+    absent, bench, detokenize, devices, doctor, embed, list, logits, perplexity, rm, run, show, template, tokenize,
+};
 use std::ffi::OsString;
 use std::process::ExitCode;
+use ui::{color, complete, failure, logger};
 
 /// The model that is used where none is named.
 const DEFAULT_MODEL: &str = "smollm2";

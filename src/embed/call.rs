@@ -6,8 +6,8 @@
 
 use super::tokenise::lower;
 use super::{Embedder, Embeddings, Shared, Truncated, pool};
+use crate::backend::Batch;
 use crate::error::{Error, Result};
-use crate::nn::Batch;
 use crate::options::{EmbedOptions, Pooling, Prompt};
 use ndarray::Array2;
 

@@ -14,11 +14,12 @@ mod stream;
 mod tests;
 mod tokenise;
 
+use crate::checkpoint::{self, Checkpoint, EmbedSpec, Loaded, ModelInfo};
 use crate::device::{self, DeviceChoice};
 use crate::error::{Error, Result};
-use crate::load::{self, Checkpoint, EmbedSpec, Loaded, Located, ModelInfo};
 use crate::options::{EmbedOptions, LoadOptions, Pooling};
 use crate::spec::Spec;
+use crate::store::Located;
 use crate::text::Tokenizer;
 use call::Call;
 use ndarray::{Array2, ArrayView2};
@@ -84,7 +85,7 @@ impl Embedder {
 
     /// Loads a model; `options` are those of every call that names none.
     pub fn load_with(name: &str, load: &LoadOptions, options: &EmbedOptions) -> Result<Embedder> {
-        Embedder::at(load::ready(name, load.offline)?, load, options)
+        Embedder::at(checkpoint::ready(name, load.offline)?, load, options)
     }
 
     /// Loads a model that has been found.

@@ -4,9 +4,9 @@
 //! what it is, as in sentence-transformers, which divides by no less than 1e-12.
 
 use super::call::Call;
+use crate::checkpoint::Dense;
+use crate::cpu::Kernels;
 use crate::error::Result;
-use crate::kernels::Kernels;
-use crate::load::Dense;
 use crate::options::Pooling;
 use std::ops::Range;
 

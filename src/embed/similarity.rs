@@ -1,6 +1,6 @@
 //! How alike vectors are.
 
-use crate::load::Similarity;
+use crate::checkpoint::Similarity;
 use ndarray::{Array2, ArrayView2};
 
 /// A row for each of `a`, a column for each of `b`; larger is nearer. Rows lie one after another: the products of narrow

@@ -1,9 +1,9 @@
 //! The way of texts, with a network of ten lines: a token's hidden state is its id, its position, and the texts in its batch.
 
 use super::*;
-use crate::load::{Dense, Similarity};
+use crate::backend::{Batch, KvCache};
+use crate::checkpoint::{Dense, Similarity};
 use crate::model::Forward;
-use crate::nn::{Batch, KvCache};
 use crate::options::{Cancel, Prompt};
 use crate::spec::Activation;
 use ndarray::array;

@@ -5,8 +5,8 @@
 
 use super::generation::{DoneReason, Piece, Usage, Writer};
 use super::{Model, Session};
+use crate::backend::Batch;
 use crate::error::{Error, Result};
-use crate::nn::Batch;
 use crate::options::GenerateOptions;
 use crate::text::Message;
 use std::time::Instant;

@@ -9,13 +9,14 @@ mod session;
 mod tests;
 
 use crate::Bytes;
+use crate::backend::Batch;
+use crate::checkpoint::{self, Loaded, ModelInfo};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::load::{self, Loaded, Located, ModelInfo};
-use crate::nn::Batch;
 use crate::options::{GenerateOptions, LoadOptions};
-use crate::sources::Found;
 use crate::spec::Spec;
+use crate::store::Located;
+use crate::store::local::Found;
 use crate::text::{ChatTemplate, Tokenizer};
 pub use batch::{GenerateBatch, JoinError};
 pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
@@ -55,7 +56,7 @@ impl Model {
 
     /// Loads a model.
     pub fn load_with(name: &str, options: &LoadOptions) -> Result<Model> {
-        Model::at(load::ready(name, options.offline)?, options)
+        Model::at(checkpoint::ready(name, options.offline)?, options)
     }
 
     /// Loads a model from the bytes of a GGUF file.
@@ -65,7 +66,7 @@ impl Model {
 
     /// Loads a model that has been found.
     pub fn at(located: impl Into<Located>, options: &LoadOptions) -> Result<Model> {
-        Ok(Model { inner: Arc::new(load::load(located, options)?) })
+        Ok(Model { inner: Arc::new(checkpoint::load(located, options)?) })
     }
 
     /// A model around any network, for tests of the loop.

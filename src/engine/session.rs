@@ -3,8 +3,8 @@
 use super::generation::Writer;
 use super::overflow::{self, Dropped};
 use super::{CHUNK, Generation, Model};
+use crate::backend::{Batch, KvCache};
 use crate::error::{Error, Result};
-use crate::nn::{Batch, KvCache};
 use crate::options::{Cancel, GenerateOptions};
 use crate::text::{Message, Start};
 use std::time::{Duration, Instant};

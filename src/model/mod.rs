@@ -4,8 +4,8 @@
 mod tests;
 mod transformer;
 
+use crate::backend::{Batch, KvCache};
 use crate::error::Result;
-use crate::nn::{Batch, KvCache};
 use crate::spec::Spec;
 pub use transformer::Transformer;
 

@@ -5,9 +5,9 @@
 mod forks;
 
 use super::*;
+use crate::backend::CacheType;
+use crate::checkpoint::{self, Checkpoint, Loaded};
 use crate::device::DeviceChoice;
-use crate::load::{self, Checkpoint, Loaded};
-use crate::nn::CacheType;
 use crate::options::LoadOptions;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn expected(case: &str) -> Value {
 
 fn loaded(case: &str, device: DeviceChoice, threads: usize) -> Loaded {
     let options = LoadOptions { device, threads: Some(threads), cache_type: CacheType::F32, ..LoadOptions::default() };
-    let checkpoint: Checkpoint = load::Checkpoint::open(golden(case).to_str().unwrap()).unwrap();
+    let checkpoint: Checkpoint = checkpoint::Checkpoint::open(golden(case).to_str().unwrap()).unwrap();
     checkpoint.load(&options).unwrap()
 }
 
@@ -238,7 +238,7 @@ fn an_encoder_that_is_to_generate_says_what_it_is_for() {
     let batch = Batch::last(&[2, 3]);
     let cache = model.network.cache(16).err().unwrap();
     let logits = model.network.logits(&batch, &mut [], &mut Vec::new()).unwrap_err();
-    let mut foreign = crate::nn::KvCache::new(Vec::new(), 16);
+    let mut foreign = crate::backend::KvCache::new(Vec::new(), 16);
     let hidden = model.network.hidden(&batch, &mut [&mut foreign], &mut Vec::new()).unwrap_err();
     for error in [cache, logits, hidden] {
         assert!(matches!(error, crate::Error::Unsupported { .. }));

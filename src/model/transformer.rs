@@ -3,15 +3,15 @@
 //! A block is `x + attention(norm(x))`, then `x + mlp(norm(x))`, with norms before or after a sub-layer or of the sum. Which
 //! norm, which positions, which activation was decided by the `Spec` at load; here are only the steps.
 
+use crate::backend::mlp::{Dense, Experts};
+use crate::backend::{Backend, Batch, CacheType, FeedForward, Frequencies, Heads, KvCache, Places, Projection};
 use crate::error::{Error, Result};
 use crate::model::Forward;
-use crate::nn::mlp::{Dense, Experts};
-use crate::nn::{Batch, CacheType, Compute, FeedForward, Frequencies, Heads, KvCache, Places, Projection};
 use crate::spec::{Activation, Head, Mlp, Norm, Position, QkNorm, Spec, Wiring};
-use crate::weights::{Stored, Weights};
+use crate::tensors::{Stored, Weights};
 
 /// A transformer on device `C`.
-pub struct Transformer<C: Compute> {
+pub struct Transformer<C: Backend> {
     compute: C,
     spec: Spec,
     cache_type: CacheType,
@@ -28,7 +28,7 @@ pub struct Transformer<C: Compute> {
     head: Option<C::Linear>,
 }
 
-struct Block<C: Compute> {
+struct Block<C: Backend> {
     attention_norms: Around<C>,
     qkv: C::Linear,
     qk_norms: Option<(C::Norm, C::Norm)>,
@@ -40,13 +40,13 @@ struct Block<C: Compute> {
 }
 
 /// The norms before and after a sub-layer, and of its sum with the residual stream.
-struct Around<C: Compute> {
+struct Around<C: Backend> {
     before: Option<C::Norm>,
     after: Option<C::Norm>,
     joined: Option<C::Norm>,
 }
 
-impl<C: Compute> Transformer<C> {
+impl<C: Backend> Transformer<C> {
     /// Moves the tensors of `weights` to the device.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl<C: Compute> Transformer<C> {
     }
 }
 
-impl<C: Compute> Forward for Transformer<C> {
+impl<C: Backend> Forward for Transformer<C> {
     fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -230,13 +230,13 @@ impl<C: Compute> Forward for Transformer<C> {
 }
 
 /// Takes tensors out of the weights, checks their shapes, and hands them to the device.
-struct Loader<'a, C: Compute> {
+struct Loader<'a, C: Backend> {
     compute: &'a C,
     spec: &'a Spec,
     weights: &'a mut Weights,
 }
 
-impl<C: Compute> Loader<'_, C> {
+impl<C: Backend> Loader<'_, C> {
     fn block(&mut self, layer: usize) -> Result<Block<C>> {
         let spec = self.spec;
         let name = |part: &str| format!("blk.{layer}.{part}");

@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 use tallow::Error;
-use tallow::hub::{self, HubOptions, Plan, Progress, PullOptions, Pulled};
-use tallow::reference::HubRef;
+use tallow::store::hub::{self, HubOptions, Plan, Progress, PullOptions, Pulled};
+use tallow::store::hub_ref::HubRef;
 
 /// A folder for one test, empty.
 fn folder(test: &str) -> PathBuf {

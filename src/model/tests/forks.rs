@@ -1,7 +1,7 @@
 //! Forks of a text: what they take, and that each goes on as if it were alone.
 
 use super::*;
-use crate::nn::KvCache;
+use crate::backend::KvCache;
 
 /// A text of `len` tokens without a pattern; another for each `seed`.
 fn noise(seed: u32, len: usize) -> Vec<u32> {

@@ -1,0 +1,247 @@
+//! `tallow run`: answer one prompt, or chat where there is none and a terminal to ask.
+//!
+//! The prompt goes through the model's chat template unless `--raw` is given; a model without one gets it as it stands. The
+//! answer is streamed, or printed as one JSON object with Ollama's keys and ours.
+
+use crate::cli::Detail;
+use crate::cli::args::fetch::Network;
+use crate::cli::args::input::{self, Request};
+use crate::cli::args::parameters::{self, Parameters, Seed};
+use crate::cli::args::shared::{Cache, Device, OnOverflow, Source};
+use crate::cli::commands::chat;
+use crate::cli::ui::answer::{Answer, Scored, Times};
+use crate::cli::ui::failure::usage;
+use crate::cli::ui::{complete, interrupt, output};
+use anyhow::Context;
+use clap::ColorChoice;
+use clap_complete::ArgValueCompleter;
+use std::hash::{BuildHasher, Hasher};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tallow::{DoneReason, Error, GenerateOptions, Generation, LoadOptions, Message, Model, Overflow, Session};
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "tallow run [OPTIONS] [MODEL] [PROMPT]...")]
+pub struct Args {
+    /// A model, a prompt, or both: alone, one word is a model and a text with spaces is a prompt
+    #[arg(value_name = "MODEL] [PROMPT", add = ArgValueCompleter::new(complete::models))]
+    words: Vec<String>,
+    /// The model
+    #[arg(short, long, add = ArgValueCompleter::new(complete::models))]
+    model: Option<String>,
+    /// The prompt
+    #[arg(short, long, allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// A file with the prompt; `-` is stdin
+    #[arg(short, long, conflicts_with = "prompt")]
+    file: Option<Source>,
+    /// What the model shall keep to: the chat's system message
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw", allow_hyphen_values = true)]
+    system: Option<String>,
+    /// A file with a chat template to use in place of the model's
+    #[arg(long, aliases = ["chat_template", "chat-template-file"], value_name = "FILE", conflicts_with = "raw")]
+    chat_template: Option<PathBuf>,
+    /// Continue the prompt as it stands, without the chat template
+    #[arg(long)]
+    raw: bool,
+    /// Go on after an end token
+    #[arg(long, alias = "ignore_eos")]
+    ignore_eos: bool,
+    /// What to do with a prompt that does not fit into the context: error = refuse it; truncate = drop a chat's oldest messages, of
+    /// a --raw prompt the oldest tokens [default: error; in a chat at the terminal: truncate]
+    #[arg(long, value_name = "WHAT")]
+    overflow: Option<OnOverflow>,
+    /// A parameter by its name in Ollama (num_ctx, top_k, stop, ...); a flag of the same meaning wins; repeatable
+    #[arg(short, long = "option", value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    options: Vec<String>,
+    #[command(flatten)]
+    device: Device,
+    #[command(flatten)]
+    cache: Cache,
+    #[command(flatten)]
+    network: Network,
+    /// Print one JSON object in place of the text
+    #[arg(long)]
+    json: bool,
+    /// With --json: `logprobs`, for each token its id, token, logprob, and as top_logprobs the same of the N likeliest
+    #[arg(long, value_name = "N", requires = "json", allow_negative_numbers = true)]
+    logprobs: Option<usize>,
+    // Last, because a heading in it holds for all that follows.
+    #[command(flatten)]
+    parameters: Parameters,
+}
+
+/// What there is to do.
+enum Task {
+    Answer(Request, String),
+    Chat(Request),
+    /// Nothing was said, and nobody is there to ask.
+    Nothing,
+}
+
+/// Runs the command.
+pub fn run(mut args: Args, detail: Detail, color: ColorChoice) -> anyhow::Result<()> {
+    let (parameters, threads) = std::mem::take(&mut args.parameters).over_options(&args.options)?;
+    let (request, prompt) = match asked(&args, detail)? {
+        Task::Answer(request, prompt) => (request, Some(prompt)),
+        Task::Chat(request) => (request, None),
+        Task::Nothing => return Ok(()),
+    };
+    // A download ends at Ctrl-C as any program does; from here on it ends an answer.
+    let located = args.network.locate(&request.model, detail).map_err(|error| explained(error, &request))?;
+    interrupt::listen();
+    let start = Instant::now();
+    let waiting = prompt.is_none().then(|| output::wait(detail, format!("loading {}", request.model)));
+    let mut load = load_options(&args)?;
+    load.threads = load.threads.or(threads);
+    load.context = parameters.context();
+    let model = Model::at(located, &load)?;
+    drop(waiting);
+    let load_time = start.elapsed();
+    let mut options = parameters.options(&model);
+    options.ignore_eos = args.ignore_eos;
+    options.logprobs = args.logprobs;
+    options.overflow = match args.overflow {
+        Some(choice) => choice.into(),
+        None if prompt.is_none() => Overflow::Truncate,
+        None => Overflow::Error,
+    };
+    let Some(prompt) = prompt else {
+        let name = request.model;
+        return chat::run(
+            chat::Setup { name, system: args.system, raw: args.raw, parameters, options, detail, color, load_time },
+            &model,
+        );
+    };
+    options.seed = options.seed.or_else(|| Some(draw_seed()));
+    if detail == Detail::Verbose {
+        report_parameters(&options, &model);
+    }
+    let mut session = model.session()?;
+    let mut generation = begin(&args, &mut session, &prompt, &options)?;
+    let (text, logprobs) = if args.json { collect(&mut generation)? } else { stream(&mut generation)? };
+    let times = Times { total: start.elapsed(), load: load_time, usage: generation.usage() };
+    let asked_for = options.max_tokens.unwrap_or(usize::MAX);
+    if generation.done_reason() == Some(DoneReason::Length) && generation.tokens().len() < asked_for {
+        log::warn!("the context is full ({} tokens) and the answer ends here; -c makes room for more", model.context());
+    }
+    if args.json {
+        let with_logprobs = options.logprobs.is_some();
+        let answer = Answer { text, logprobs, times: &times, sampling: &options.sampling, with_logprobs };
+        output::json(&answer.report(&request.model, &model, &generation))?;
+    }
+    if detail == Detail::Verbose {
+        times.print();
+    }
+    Ok(())
+}
+
+/// The options in force and where they come from.
+pub fn report_parameters(options: &GenerateOptions, model: &Model) {
+    output::note(format_args!("sampling: {}; seed {}\n", options.sampling.describe(), Seed(options.seed)));
+    let rows: Vec<_> = parameters::rows(options, model).iter().map(|(name, value)| format!("{name} {value}")).collect();
+    output::note(format_args!("parameters (flag > --option > the model's own > tallow's): {}\n", rows.join(", ")));
+}
+
+/// The model and the prompt.
+fn asked(args: &Args, detail: Detail) -> anyhow::Result<Task> {
+    let from_stdin = args.file.as_ref().is_some_and(Source::is_stdin);
+    let given = match &args.file {
+        Some(file) => Some(file.read_prompt()?),
+        None => args.prompt.clone(),
+    };
+    let mut request = input::request(args.words.clone(), args.model.clone(), given, |path| Path::new(path).exists())?;
+    let piped = if from_stdin { None } else { input::piped()? };
+    match input::joined(piped, request.prompt.take()) {
+        Some(prompt) => Ok(Task::Answer(request, prompt)),
+        None => {
+            args.network.open(&request.model, detail).map_err(|error| explained(error, &request))?;
+            if args.json {
+                return Err(usage("--json needs a prompt: as an argument, with -p or -f, or on stdin"));
+            }
+            if !std::io::stdin().is_terminal() {
+                return Ok(Task::Nothing);
+            }
+            Ok(Task::Chat(request))
+        }
+    }
+}
+
+/// A lone word that is no model may have been meant as a prompt.
+fn explained(error: Error, request: &Request) -> anyhow::Error {
+    let word = &request.model;
+    let is_unknown = matches!(error, Error::NotFound { .. }) && request.lone_word;
+    if is_unknown && !word.contains(['/', '\\']) && !word.ends_with(".gguf") {
+        let message = format!("there is no model {word:?}; if it is a prompt for the default model: tallow run -p {word:?}");
+        return anyhow::Error::new(error).context(message);
+    }
+    error.into()
+}
+
+fn load_options(args: &Args) -> anyhow::Result<LoadOptions> {
+    let chat_template = match &args.chat_template {
+        Some(path) => Some(Source(path.clone()).read().context("--chat-template")?),
+        None => None,
+    };
+    Ok(LoadOptions { cache_type: args.cache.cache_type, chat_template, ..args.device.options() })
+}
+
+/// A seed of 32 bits: every JSON reader keeps it exactly, and it can be given back with `--seed`.
+pub fn draw_seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish() >> 32
+}
+
+/// Reads the prompt.
+fn begin<'s>(args: &Args, session: &'s mut Session, prompt: &str, options: &GenerateOptions) -> anyhow::Result<Generation<'s>> {
+    let has_template = !args.raw && session.model().template()?.is_some();
+    if !has_template {
+        if args.system.is_some() {
+            return Err(usage("--system needs a chat template, and the model has none; give one with --chat-template"));
+        }
+        if !args.raw {
+            log::warn!("the model has no chat template; the prompt is continued as it stands, as with --raw");
+        }
+        return Ok(session.generate(prompt, options)?);
+    }
+    let mut messages: Vec<Message> = args.system.iter().map(Message::system).collect();
+    messages.push(Message::user(prompt));
+    Ok(session.chat(&messages, options)?)
+}
+
+/// Prints the text as it comes, and ends its last line.
+fn stream(generation: &mut Generation<'_>) -> anyhow::Result<(String, Vec<Scored>)> {
+    let mut text = String::new();
+    for piece in generation {
+        let piece = piece?;
+        if !piece.text.is_empty() {
+            output::text(&piece.text)?;
+            text.push_str(&piece.text);
+        }
+    }
+    if !text.ends_with('\n') {
+        output::line("")?;
+    }
+    Ok((text, Vec::new()))
+}
+
+fn collect(generation: &mut Generation<'_>) -> anyhow::Result<(String, Vec<Scored>)> {
+    let (mut text, mut logprobs) = (String::new(), Vec::new());
+    for piece in generation {
+        let piece = piece?;
+        text.push_str(&piece.text);
+        logprobs.extend(piece.token.zip(piece.logprobs));
+    }
+    Ok((text, logprobs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawn_seed_fits_into_a_json_number() {
+        assert!((0..100).all(|_| draw_seed() < 1 << 32));
+    }
+}

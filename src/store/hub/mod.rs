@@ -1,0 +1,265 @@
+//! Models of the Hugging Face Hub: what a pull needs, fetched into the cache that Python's `huggingface_hub` shares.
+//!
+//! [`pull`] is [`plan`] (which files, how many bytes) and [`fetch`]. Downloads resume after any interruption, every file is
+//! verified against the digest the Hub names before it gets its name, and the reference that makes a revision visible is
+//! written last: what looks whole is whole. [`locate`], [`list`] and [`remove`] read the disk only, and are there without
+//! the feature `hub` too. Networking runs on threads of its own, so that a caller inside an async runtime is safe.
+//!
+//! ```no_run
+//! use tallow::store::hub::{self, HubOptions, PullOptions};
+//!
+//! let hub = HubOptions::from_env();
+//! let reference = "HuggingFaceTB/SmolLM2-360M-Instruct-GGUF:Q8_0".parse()?;
+//! let pulled = hub::pull(&reference, &hub, &PullOptions::default(), &())?;
+//! println!("{}", pulled.path.display());
+//! # Ok::<(), tallow::Error>(())
+//! ```
+
+mod cache;
+mod fetch;
+mod options;
+mod pick;
+mod plan;
+#[cfg(feature = "hub")]
+mod reach;
+#[cfg_attr(not(feature = "hub"), path = "absent.rs")]
+mod remote;
+mod remove;
+mod scan;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use options::HubOptions;
+pub(crate) use pick::{ggufs, of_quant, quant_of, split};
+#[cfg(feature = "hub")]
+pub use reach::reachable;
+
+use crate::error::{Error, Result};
+use crate::store::hub_ref::HubRef;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// What of a repository is pulled, beyond what its reference says.
+#[derive(Debug, Clone, Default)]
+pub struct PullOptions {
+    /// Globs: exactly the files that match one of them, instead of those that a model needs.
+    pub include: Vec<String>,
+    /// Globs: none of the files that match one of them.
+    pub exclude: Vec<String>,
+    /// Fetch also what is there.
+    pub force: bool,
+}
+
+/// What a pull will do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// `organisation/name`.
+    pub repo: String,
+    /// The branch, tag or commit asked for.
+    pub revision: String,
+    /// The commit that it is now.
+    pub commit: String,
+    /// Every file that is wanted, those present too.
+    pub files: Vec<PlannedFile>,
+    /// What of them is loaded.
+    pub weights: Weights,
+    /// Whether a licence must be accepted on the Hub: `auto` or `manual`.
+    pub gated: Option<String>,
+    /// The licence that the model card names.
+    pub license: Option<String>,
+    /// Files that are present are fetched again.
+    pub force: bool,
+}
+
+/// What of a snapshot is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Weights {
+    /// This GGUF file, the first one if it is split.
+    Gguf(String),
+    /// The snapshot's folder: `config.json` and safetensors, or whatever `include` asked for.
+    Folder,
+}
+
+/// A file of a [`Plan`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedFile {
+    /// Its path in the repository.
+    pub path: String,
+    /// Its bytes.
+    pub size: u64,
+    /// The digest it is checked against and stored under: sha256 of a large file, the git blob id of another.
+    pub digest: String,
+    /// It is in the cache, complete.
+    pub present: bool,
+    /// Bytes that an interrupted download left.
+    pub partial: u64,
+}
+
+impl Plan {
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Bytes still to come over the network.
+    pub fn missing(&self) -> u64 {
+        let wanted = self.files.iter().filter(|file| self.force || !file.present);
+        wanted.map(|file| file.size.saturating_sub(file.partial)).sum()
+    }
+
+    /// What to load once it is fetched: the GGUF file or the folder.
+    pub fn path(&self, hub: &HubOptions) -> PathBuf {
+        let snapshot = cache::Repo::unchecked(&self.repo, hub).snapshot(&self.commit);
+        match &self.weights {
+            Weights::Gguf(file) => snapshot.join(file),
+            Weights::Folder => snapshot,
+        }
+    }
+}
+
+/// A model that is in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// The GGUF file or the folder to load.
+    pub path: PathBuf,
+    /// The snapshot's folder.
+    pub snapshot: PathBuf,
+    /// The commit.
+    pub commit: String,
+    /// Bytes of its files.
+    pub size: u64,
+    /// Bytes that came over the network just now.
+    pub fetched: u64,
+}
+
+/// Who hears how a download goes; called from several threads. `()` is silent.
+///
+/// For each file: `start`, then `advance` for new bytes only (so that `already` and they sum up to `size`), `verify`, `done`.
+#[allow(unused_variables)]
+pub trait Progress: Sync {
+    /// `file` of `size` bytes begins; `already` of them are there.
+    fn start(&self, file: &str, size: u64, already: u64) {}
+    /// So many more bytes came.
+    fn advance(&self, file: &str, bytes: u64) {}
+    /// All bytes are there; the digest is compared.
+    fn verify(&self, file: &str) {}
+    /// The file is in the cache.
+    fn done(&self, file: &str) {}
+    /// An attempt failed; the next follows after `wait`.
+    fn retry(&self, file: &str, why: &str, wait: Duration) {}
+    /// Another process is fetching this file; it is waited for.
+    fn waiting(&self, file: &str) {}
+}
+
+impl Progress for () {}
+
+/// Asks the Hub which files `reference` needs, and the cache which of them are there.
+///
+/// Offline, and for a commit whose files are in the cache, the cache answers alone and no socket is opened.
+pub fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
+    plan::plan(reference, hub, pull)
+}
+
+/// Fetches what `plan` lacks; what an interruption left is resumed. If nothing is lacking, no socket is opened.
+pub fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> Result<Pulled> {
+    fetch::fetch(plan, hub, progress)
+}
+
+/// [`plan`] and [`fetch`]. Offline, or for a commit that is cached, no socket is opened.
+pub fn pull(reference: &HubRef, hub: &HubOptions, pull: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {
+    fetch(&plan(reference, hub, pull)?, hub, progress)
+}
+
+/// A part of a planned file, for a look at its header: from the cache if it is there, else from the Hub. A range beyond the
+/// end of the file is cut there.
+pub fn read_range(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
+    let range = range.start.min(file.size)..range.end.min(file.size);
+    if range.is_empty() {
+        return Ok(Vec::new());
+    }
+    let repo = cache::Repo::of(&plan.repo, hub)?;
+    let snapshot = repo.snapshot(&plan.commit).join(&file.path);
+    let path = [snapshot, repo.blob(&file.digest)].into_iter().find(|path| cache::len(path) == Some(file.size));
+    let Some(path) = path.filter(|_| file.present) else { return remote::read_range(plan, file, hub, range) };
+    let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(|e| Error::Input(e.to_string()))?];
+    let mut open = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
+    open.seek(SeekFrom::Start(range.start)).and_then(|_| open.read_exact(&mut bytes)).map_err(|e| Error::io(&path, e))?;
+    Ok(bytes)
+}
+
+/// The file or folder to load, if the whole model is in the cache: what [`pull`] would give, without asking the Hub.
+pub fn locate(reference: &HubRef, hub: &HubOptions) -> Result<Option<PathBuf>> {
+    Ok(plan::on_disk(reference, hub, &PullOptions::default())?.map(|plan| plan.path(hub)))
+}
+
+/// A model repository in the cache.
+#[derive(Debug, Clone)]
+pub struct CachedRepo {
+    /// `organisation/name`.
+    pub repo: String,
+    /// Its folder in the cache.
+    pub path: PathBuf,
+    /// Its snapshots, the newest first.
+    pub revisions: Vec<CachedRevision>,
+    /// Bytes of its blobs, each counted once.
+    pub size: u64,
+    /// Bytes of interrupted downloads.
+    pub partial: u64,
+}
+
+/// A snapshot in the cache.
+#[derive(Debug, Clone)]
+pub struct CachedRevision {
+    /// The commit.
+    pub commit: String,
+    /// Branches and tags that point here.
+    pub refs: Vec<String>,
+    /// The snapshot's folder.
+    pub path: PathBuf,
+    /// Its files, by path.
+    pub files: Vec<CachedFile>,
+    /// Bytes of them.
+    pub size: u64,
+    /// When its newest file came.
+    pub modified: SystemTime,
+}
+
+/// A file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedFile {
+    /// Its path in the repository.
+    pub path: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Where they lie: the blob, or the file itself where links are impossible.
+    pub blob: PathBuf,
+    /// When it came.
+    pub modified: SystemTime,
+}
+
+/// Every model repository in the cache, by name.
+pub fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
+    scan::list(hub)
+}
+
+/// What [`remove`] freed, or would free.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Blobs that nothing else used.
+    pub blobs: usize,
+    /// Files of snapshots.
+    pub files: usize,
+    /// Blobs of these files that stay because another revision or name uses them.
+    pub shared: usize,
+}
+
+/// Removes a repository (no revision named), a snapshot (one is), or only the GGUF files of a quantisation or name.
+///
+/// A blob goes only if no other snapshot uses it. `dry_run` only counts. What is not there is [`Error::NotFound`].
+pub fn remove(reference: &HubRef, hub: &HubOptions, dry_run: bool) -> Result<Freed> {
+    remove::remove(reference, hub, dry_run)
+}
