@@ -183,15 +183,15 @@ fn to_f16(x: &[f32], out: &mut [f16]) {
 /// Numbers of the cache from `from` on, widened but not scaled; gives the scales.
 fn widen<'a>(cached: &Cached<'a>, from: usize, out: &mut [f32]) -> &'a [f32] {
     match cached {
-        Cached::F32(Numbers { stored, scales }) => {
+        Cached::F32(Numbers { stored, scales, .. }) => {
             out.copy_from_slice(&stored[from..][..out.len()]);
             scales
         }
-        Cached::F16(Numbers { stored, scales }) => {
+        Cached::F16(Numbers { stored, scales, .. }) => {
             out.iter_mut().zip(&stored[from..]).for_each(|(out, x)| *out = x.to_f32());
             scales
         }
-        Cached::Q8_0(Numbers { stored, scales }) => {
+        Cached::Q8_0(Numbers { stored, scales, .. }) => {
             out.iter_mut().zip(&stored[from..]).for_each(|(out, x)| *out = f32::from(*x));
             scales
         }

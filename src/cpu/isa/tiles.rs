@@ -148,7 +148,7 @@ unsafe fn scores_tile<L: Lanes, T: CacheNumber, const M: usize, const N: usize, 
         let mut sums = [[L::zero(); N]; M];
         let q = task.q.as_ptr().add(line * dim);
         let scales = keys.scales.as_ptr().wrapping_add(group * blocks(dim) * SIXTEEN);
-        let next = keys.stored.as_ptr().wrapping_add((group + BLOCK / SIXTEEN) * dim * SIXTEEN);
+        let next = keys.next.as_ptr().wrapping_add(group * dim * SIXTEEN);
         let keys = keys.stored.as_ptr().add(group * dim * SIXTEEN);
         for d in 0..dim {
             if ahead {
@@ -238,7 +238,7 @@ unsafe fn weigh_tile<L: Lanes, T: CacheNumber, const M: usize, const N: usize, c
         for position in seen {
             let at = position * padded + first;
             if ahead {
-                fetch(values.stored.as_ptr().wrapping_add(BLOCK * padded + at), fetched);
+                fetch(values.next.as_ptr().wrapping_add(at), fetched);
             }
             let scales = values.scales.as_ptr().wrapping_add(position * blocks(padded));
             let values = values.stored.as_ptr().add(at);
@@ -339,9 +339,11 @@ mod tests {
                 scales[(position / SIXTEEN * blocks(dim) + d / SCALED) * SIXTEEN + position % SIXTEEN]
             };
             let kinds: [(Cached, Number); 3] = [
-                (Cached::F32(Numbers { stored: &x, scales: &[] }), &|d, p| x[at(d, p)]),
-                (Cached::F16(Numbers { stored: &halves, scales: &[] }), &|d, p| halves[at(d, p)].to_f32()),
-                (Cached::Q8_0(Numbers { stored: &bytes, scales: &scales }), &|d, p| f32::from(bytes[at(d, p)]) * scale(d, p)),
+                (Cached::F32(Numbers { stored: &x, next: &[], scales: &[] }), &|d, p| x[at(d, p)]),
+                (Cached::F16(Numbers { stored: &halves, next: &[], scales: &[] }), &|d, p| halves[at(d, p)].to_f32()),
+                (Cached::Q8_0(Numbers { stored: &bytes, next: &[], scales: &scales }), &|d, p| {
+                    f32::from(bytes[at(d, p)]) * scale(d, p)
+                }),
             ];
             for (keys, number) in kinds {
                 for (walk, _) in SHAPES {
@@ -372,9 +374,9 @@ mod tests {
             let before = numbers(lines * padded);
             let scale = |p: usize, d: usize| scales[p * blocks(padded) + d / SCALED];
             let kinds: [(Cached, Number); 3] = [
-                (Cached::F32(Numbers { stored: &x, scales: &[] }), &|p, d| x[p * padded + d]),
-                (Cached::F16(Numbers { stored: &halves, scales: &[] }), &|p, d| halves[p * padded + d].to_f32()),
-                (Cached::Q8_0(Numbers { stored: &bytes, scales: &scales }), &|p, d| {
+                (Cached::F32(Numbers { stored: &x, next: &[], scales: &[] }), &|p, d| x[p * padded + d]),
+                (Cached::F16(Numbers { stored: &halves, next: &[], scales: &[] }), &|p, d| halves[p * padded + d].to_f32()),
+                (Cached::Q8_0(Numbers { stored: &bytes, next: &[], scales: &scales }), &|p, d| {
                     f32::from(bytes[p * padded + d]) * scale(p, d)
                 }),
             ];

@@ -37,7 +37,7 @@ fn widen_keys<'a, T: CacheNumber>(keys: Numbers<T>, groups: usize, dim: usize, o
         }
     }
     // SAFETY: the first `count` have just been written.
-    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, scales: &[] }
+    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, next: &[], scales: &[] }
 }
 
 /// The first rows of some values, widened into `out`.
@@ -57,7 +57,7 @@ fn widen_values<'a, T: CacheNumber>(values: Numbers<T>, rows: usize, padded: usi
         }
     }
     // SAFETY: the first `count` have just been written.
-    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, scales: &[] }
+    Numbers { stored: unsafe { std::slice::from_raw_parts(out.as_ptr().cast(), count) }, next: &[], scales: &[] }
 }
 
 /// # Safety
