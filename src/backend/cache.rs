@@ -1,8 +1,11 @@
 //! The key/value cache of one sequence: owned by a session, never by the model.
 //!
-//! On the host each KV head has its own rows, `(positions, head_dim)`, that grow in steps and are read where they lie: no
+//! On the host each KV head has its own rows, `(positions, head_dim)`, that grow in pages and are read where they lie: no
 //! copy per token. On other devices a layer is a pair of tensors `(kv_heads, capacity, head_dim)` written in place. `len`
 //! advances only when a whole forward has succeeded; what a failed one left behind is cut off by the next.
+//!
+//! A clone shares memory with the original. What one of them writes to is copied first: on the host
+//! the page of 64 positions, on other devices the tensors of the layer.
 //!
 //! A layer with a sliding window forgets what no later query can see, in steps of 256 positions, so its memory is that of the
 //! window, one step and one chunk of a prompt, however long the text grows. The trap: such a cache can not always go back.
@@ -13,6 +16,8 @@ use super::Heads;
 use crate::cpu::Rows;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Element type of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +66,8 @@ impl std::fmt::Display for CacheType {
 /// Positions beyond its window that a layer may hold: a step, and a chunk of a prompt.
 pub const WINDOW_SLACK: usize = 1024;
 
-/// The keys and values of every layer for one sequence.
+/// The keys and values of every layer for one sequence. A clone continues by itself, and takes
+/// memory only for what it writes.
 #[derive(Clone)]
 pub struct KvCache {
     pub(crate) layers: Vec<KvLayer>,
@@ -88,8 +94,9 @@ pub(super) enum Held {
         /// Values.
         values: Vec<Rows>,
     },
-    /// Tensors `(kv_heads, capacity, head_dim)`; `None` until something is written.
-    Device(Option<(Tensor, Tensor)>),
+    /// Tensors `(kv_heads, capacity, head_dim)`; `None` until something is written. They are written
+    /// in place, so only by a cache that is alone in holding them.
+    Device(Option<Arc<(Tensor, Tensor)>>),
 }
 
 impl KvLayer {
@@ -126,8 +133,8 @@ impl KvLayer {
         let fits = match &self.held {
             Held::Cpu { keys, .. } => keys.len() == heads.kv_heads && keys.iter().all(|k| k.dim() == heads.head_dim),
             Held::Device(None) => true,
-            Held::Device(Some((keys, _))) => {
-                matches!(*keys.dims(), [n, _, dim] if (n, dim) == (heads.kv_heads, heads.head_dim))
+            Held::Device(Some(tensors)) => {
+                matches!(*tensors.0.dims(), [n, _, dim] if (n, dim) == (heads.kv_heads, heads.head_dim))
             }
         };
         fits && self.window == heads.window
@@ -140,12 +147,14 @@ impl KvLayer {
         }
     }
 
-    fn bytes(&self) -> usize {
+    /// Calls `part` with the address and the size in bytes of each piece of memory held.
+    fn memory(&self, mut part: impl FnMut((usize, usize))) {
         match &self.held {
-            Held::Cpu { keys, values } => keys.iter().chain(values).map(Rows::bytes).sum(),
-            Held::Device(None) => 0,
-            Held::Device(Some((keys, values))) => {
-                [keys, values].iter().map(|x| x.elem_count() * x.dtype().size_in_bytes()).sum()
+            Held::Cpu { keys, values } => keys.iter().chain(values).flat_map(Rows::memory).for_each(part),
+            Held::Device(None) => {}
+            Held::Device(Some(tensors)) => {
+                let bytes = |x: &Tensor| x.elem_count() * x.dtype().size_in_bytes();
+                part((Arc::as_ptr(tensors).addr(), bytes(&tensors.0) + bytes(&tensors.1)));
             }
         }
     }
@@ -186,21 +195,19 @@ impl KvCache {
         self.len
     }
 
-    /// Bytes of memory taken.
+    /// Bytes of memory held; other caches may hold the same. [`KvCache::bytes_of`] counts what is
+    /// shared once.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(KvLayer::bytes).sum()
+        KvCache::bytes_of([self])
     }
 
-    /// An independent copy.
-    pub fn fork(&self) -> Result<KvCache> {
-        let mut copy = self.clone();
-        for layer in &mut copy.layers {
-            // A clone of a candle tensor shares its storage, which appending writes to.
-            if let Held::Device(Some((keys, values))) = &mut layer.held {
-                (*keys, *values) = (keys.copy()?, values.copy()?);
-            }
+    /// Bytes of memory that `caches` take together: what several of them share counts once.
+    pub fn bytes_of<'a>(caches: impl IntoIterator<Item = &'a KvCache>) -> usize {
+        let (mut seen, mut sum) = (HashSet::new(), 0);
+        for layer in caches.into_iter().flat_map(|cache| &cache.layers) {
+            layer.memory(|(address, bytes)| sum += if seen.insert(address) { bytes } else { 0 });
         }
-        Ok(copy)
+        sum
     }
 
     /// Checks that `tokens` more positions fit.

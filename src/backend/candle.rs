@@ -14,6 +14,7 @@ use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Tensor};
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A candle device with the type that activations are computed in.
 pub struct Candle {
@@ -169,12 +170,12 @@ fn own(x: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
 }
 
 /// Writes keys and values `(kv_heads, rows, head_dim)` at position `first`. Grows by whole steps, and then leaves behind what
-/// the layer's window has passed.
+/// the layer's window has passed. Copies first what a fork shares.
 fn append(layer: &mut KvLayer, keys: &Tensor, values: &Tensor, first: usize) -> Result<(Tensor, Tensor)> {
     let (kv_heads, rows, head_dim) = keys.dims3()?;
     let (end, old_start, needed) = (first + rows, layer.start, layer.needed(first));
     let Held::Device(held) = &mut layer.held else { return Err(foreign_cache()) };
-    let capacity = held.as_ref().map_or(0, |(k, _)| k.dim(1).unwrap_or(0));
+    let capacity = held.as_ref().map_or(0, |held| held.0.dim(1).unwrap_or(0));
     if end > old_start + capacity {
         let start = needed.max(old_start);
         let shape = (kv_heads, (end - start).next_multiple_of(STEP), head_dim);
@@ -185,10 +186,15 @@ fn append(layer: &mut KvLayer, keys: &Tensor, values: &Tensor, first: usize) -> 
             }
             Ok(new)
         };
-        *held = Some((grow(held.as_ref().map(|h| &h.0))?, grow(held.as_ref().map(|h| &h.1))?));
+        *held = Some(Arc::new((grow(held.as_ref().map(|h| &h.0))?, grow(held.as_ref().map(|h| &h.1))?)));
         layer.start = start;
     }
-    let (k, v) = held.as_ref().expect("a cache with too little room was grown above");
+    let held = held.as_mut().expect("a cache with too little room was grown above");
+    // Tensors are written in place: a fork that holds them too must not see it.
+    if Arc::get_mut(held).is_none() {
+        *held = Arc::new((held.0.copy()?, held.1.copy()?));
+    }
+    let (k, v) = &**held;
     k.slice_set(&keys.contiguous()?, 1, first - layer.start)?;
     v.slice_set(&values.contiguous()?, 1, first - layer.start)?;
     Ok((k.narrow(1, 0, end - layer.start)?, v.narrow(1, 0, end - layer.start)?))

@@ -24,7 +24,7 @@ use crate::sample::SampleOptions;
 use crate::spec::{Mlp, Position, RopeScaling, Spec};
 use crate::store::Located;
 use crate::store::local::Found;
-use crate::tensors::{Gguf, Weights, safetensors, vocab};
+use crate::tensors::{Gguf, Requantise, Weights, safetensors, vocab};
 use crate::text::{ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
 use serde_json::Value as Json;
 use std::path::Path;
@@ -243,7 +243,7 @@ impl Checkpoint {
         }
         let (choice, device) = options.device.resolve()?;
         if let Some(dtype) = options.quantise {
-            let count = self.weights.requantise(dtype)?;
+            let count = self.weights.through(Requantise::to(dtype)?);
             match count {
                 0 => log::warn!("{}: no matrix was made {dtype}: there is none of floats in whole blocks", self.info.name),
                 _ => log::info!("{}: {count} matrices were made {dtype}", self.info.name),

@@ -41,6 +41,6 @@ pub fn summary(model: &Stored) -> ModelSummary {
     let Ok(Gguf { metadata, weights }) = Gguf::open(&model.path) else { return summary };
     let architecture = metadata.string("general.architecture").ok().flatten().map(str::to_owned);
     let context = architecture.as_ref().and_then(|name| metadata.u64(&format!("{name}.context_length")).ok().flatten());
-    let quantisation = || weights.stored().find(|tensor| tensor.shape.len() > 1).map(|tensor| tensor.dtype.to_string());
+    let quantisation = || weights.forms().find(|(_, form)| form.shape.len() > 1).map(|(_, form)| form.dtype.to_string());
     ModelSummary { quantisation: summary.quantisation.or_else(quantisation), architecture, context, ..summary }
 }

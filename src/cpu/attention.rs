@@ -12,7 +12,8 @@
 mod packed;
 
 use super::input::Parts;
-use super::rows::{self, LANES, Rows};
+use super::prefetch::fetch_to;
+use super::rows::{self, LANES, PAGE, Rows};
 use super::{Kernels, Pool, math};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -29,6 +30,9 @@ const SEGMENT: usize = 256;
 const LINES: usize = 96;
 /// Tasks for each thread below which segments become tasks of their own.
 const TASKS: usize = 4;
+
+// A block is a page of the cache, so that its numbers are in one piece.
+const _: () = assert!(BLOCK == PAGE && SEGMENT == Rows::STEP);
 
 /// One sequence's attention in one layer.
 #[derive(Clone, Copy)]
@@ -82,6 +86,8 @@ pub enum Cached<'a> {
 pub struct Numbers<'a, T> {
     /// As they are stored.
     pub stored: &'a [T],
+    /// Those of the next block, to fetch meanwhile; of this one if it is the last.
+    pub next: &'a [T],
     /// Of int8 what numbers are multiplied by, in the order of [`Rows`], else nothing.
     pub scales: &'a [f32],
 }
@@ -377,9 +383,9 @@ fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scr
             continue;
         }
         // What is visible lies in the cache, so the block's start does too.
-        let start = block - job.cache_start;
+        let block = (block - job.cache_start) / BLOCK;
         let [key_scales, value_scales] = &mut *scales;
-        let (keys, values) = (cached(keys, start, key_scales), cached(values, start, value_scales));
+        let (keys, values) = (cached(keys, block, key_scales), cached(values, block, value_scales));
         let mut task = Scores { q, dim, keys, visible, out: scores };
         // SAFETY: the CPU has the instructions; `check` and the resizing above make the lengths what they have to be.
         unsafe { (kernels.scores)(&mut task) }
@@ -396,20 +402,25 @@ fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scr
     }
 }
 
-/// The block that begins at position `start`, a multiple of 16; its scales are widened into `scales`.
-fn cached<'a>(rows: &'a Rows, start: usize, scales: &'a mut Vec<f32>) -> Cached<'a> {
-    let at = start * rows.stride();
+/// Block `block` of the rows; its scales are widened into `scales`.
+fn cached<'a>(rows: &'a Rows, block: usize, scales: &'a mut Vec<f32>) -> Cached<'a> {
     match &rows.data {
-        rows::Data::F32(data) => Cached::F32(Numbers { stored: &data[at..], scales: &[] }),
-        rows::Data::F16(data) => Cached::F16(Numbers { stored: &data[at..], scales: &[] }),
+        rows::Data::F32(pages) => Cached::F32(Numbers::new(pages.page_and_next(block), &[])),
+        rows::Data::F16(pages) => Cached::F16(Numbers::new(pages.page_and_next(block), &[])),
         rows::Data::Q8_0(data) => {
-            let blocks = rows::blocks(rows.dim());
-            let halves = &data.scales[start * blocks..];
-            let halves = &halves[..halves.len().min(BLOCK * blocks)];
+            let (halves, next) = data.scales.page_and_next(block);
+            // Kernels fetch the next numbers, but they never see these scales.
+            fetch_to::<2>(next.as_ptr().cast(), size_of_val(next));
             scales.resize(halves.len(), 0.0);
             halves.convert_to_f32_slice(scales);
-            Cached::Q8_0(Numbers { stored: &data.numbers[at..], scales })
+            Cached::Q8_0(Numbers::new(data.numbers.page_and_next(block), scales))
         }
+    }
+}
+
+impl<'a, T> Numbers<'a, T> {
+    fn new((stored, next): (&'a [T], &'a [T]), scales: &'a [f32]) -> Numbers<'a, T> {
+        Numbers { stored, next, scales }
     }
 }
 

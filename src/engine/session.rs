@@ -84,7 +84,7 @@ impl Session {
 
     /// An independent copy, cache included: the way to try several continuations of one text.
     pub fn fork(&self) -> Result<Session> {
-        let (model, cache, tokens) = (self.model.clone(), self.cache.fork()?, self.tokens.clone());
+        let (model, cache, tokens) = (self.model.clone(), self.cache.clone(), self.tokens.clone());
         Ok(Session { model, cache, tokens, pending: self.pending, batch: Batch::default() })
     }
 

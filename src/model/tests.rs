@@ -2,6 +2,8 @@
 //!
 //! Tolerance of tests/golden: |difference| <= 2e-4 + 1e-4 |expected|.
 
+mod forks;
+
 use super::*;
 use crate::backend::CacheType;
 use crate::checkpoint::{self, Checkpoint, Loaded};
