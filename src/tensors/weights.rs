@@ -3,6 +3,7 @@
 use super::names::{self, Names, Orientation};
 use super::passes::{Pass, Transpose};
 use super::{Form, Stored, by, float_types};
+use crate::cancel::Cancel;
 use crate::quant;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ pub struct Weights {
     /// How the names above came about, where they are not the file's own.
     names: Option<Names>,
     passes: Vec<Box<dyn Pass>>,
+    /// Ends the taking of tensors.
+    cancel: Option<Cancel>,
 }
 
 /// What a file has under a name.
@@ -36,7 +39,12 @@ pub(super) enum Content {
 impl Weights {
     /// No tensors yet, of the file or folder `file`.
     pub fn new(file: &str) -> Self {
-        Weights { file: file.into(), tensors: BTreeMap::new(), names: None, passes: Vec::new() }
+        Weights { file: file.into(), tensors: BTreeMap::new(), names: None, passes: Vec::new(), cancel: None }
+    }
+
+    /// Lets `cancel` end a load: once it is cancelled, [`Weights::take`] is [`Error::Cancelled`].
+    pub(crate) fn end_with(&mut self, cancel: Cancel) {
+        self.cancel = Some(cancel);
     }
 
     /// Adds a tensor.
@@ -72,7 +80,8 @@ impl Weights {
     /// # Errors
     /// [`Error::Corrupt`] if two tensors get the same name.
     pub fn renamed(self, names: Names) -> Result<Weights> {
-        let mut renamed = Weights { file: self.file, tensors: BTreeMap::new(), names: Some(names), passes: self.passes };
+        let mut renamed = Weights { tensors: BTreeMap::new(), names: Some(names), ..Weights::new(&self.file) };
+        (renamed.passes, renamed.cancel) = (self.passes, self.cancel);
         let mut is_marked = false;
         for (name, (file, content)) in self.tensors {
             let (name, orientation) = names::gguf_name(names, &name).unwrap_or((name, Orientation::Plain));
@@ -170,6 +179,7 @@ impl Weights {
     /// [`Error::Corrupt`] for a tensor that is missing, of another shape or not finite, [`Error::Unsupported`] for one of a
     /// type that can not be read, and those of the passes. The tensor stays where it is.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Stored> {
+        self.cancel.as_ref().map_or(Ok(()), Cancel::check)?;
         let (file, tensor) = self.find(name, shape)?;
         let turned = self.form_of(name, &tensor).shape;
         if turned != shape {
