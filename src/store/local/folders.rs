@@ -64,6 +64,10 @@ pub fn of_folder(path: &Path) -> Result<Found> {
     if has_config && (has_weights || files.is_empty()) {
         return Ok(Found::Folder(path.to_owned()));
     }
+    // An adapter is no model; opening it says so.
+    if files.is_empty() && path.join("adapter_config.json").is_file() {
+        return Ok(Found::Folder(path.to_owned()));
+    }
     files.sort();
     let preferred = files.iter().position(|file| file.to_string_lossy().contains("Q4_K_M")).unwrap_or(0);
     if files.is_empty() {
