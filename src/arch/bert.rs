@@ -98,11 +98,11 @@ pub fn nomic(h: &Hparams) -> Result<Spec> {
             return Err(Error::unsupported(format!("{}: key {key}", h.file()), "nomic-embed-text 1 and 1.5"));
         }
     }
-    let partial = h.positive("rotary_part")?.is_some_and(|part| part != 1.0);
-    let scaled = h.positive("rotary_scaling_factor")?.is_some() || h.positive("rotary_scale_base")?.is_some();
-    if h.optional_size("experts")?.is_some() || partial || scaled {
-        let what = format!("{}: experts, a rotary scaling factor or a part of each head that rotates", h.file());
-        return Err(Error::unsupported(what, "nomic-embed-text 1 and 1.5"));
+    for (name, usual) in [("experts", 0.0), ("rotary_part", 1.0), ("rotary_scaling_factor", 0.0), ("rotary_scale_base", 0.0)] {
+        if let Some(value) = h.cap(name, None)?.filter(|value| *value != usual) {
+            let what = format!("{}: key {} = {value}", h.file(), h.spelling(name));
+            return Err(Error::unsupported(what, "nomic-embed-text 1 and 1.5"));
+        }
     }
     let rope = h.rope_from(1000.0, base.attention.head_dim, base.context)?;
     Ok(Spec {

@@ -10,7 +10,8 @@ use crate::spec::*;
 
 /// Gemma 1's spec.
 pub fn gemma(h: &Hparams) -> Result<Spec> {
-    let base = super::llama::spec(h)?;
+    let norm = Norm::Rms { eps: h.eps("rms_eps", 1e-6)?, offset: if h.is_gguf() { 0.0 } else { 1.0 } };
+    let base = super::llama::with_norm(h, norm)?;
     // The first family's files say `hidden_act`, and "gelu" where they mean its tanh approximation.
     let name = if h.family() == "gemma" { "activation" } else { "hidden_activation" };
     let act = match h.activation_of(name, Activation::GeluTanh)? {
@@ -19,7 +20,6 @@ pub fn gemma(h: &Hparams) -> Result<Spec> {
     };
     Ok(Spec {
         family: "gemma",
-        norm: Norm::Rms { eps: h.eps("rms_eps", 1e-6)?, offset: if h.is_gguf() { 0.0 } else { 1.0 } },
         mlp: Mlp::Gated { act, dim: h.need("mlp_dim")?, bias: false },
         scale: Scale { embed: (base.dim as f64).sqrt(), ..Scale::NONE },
         head: h.head(true)?,

@@ -9,6 +9,11 @@ use crate::spec::*;
 
 /// Llama's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {
+    with_norm(h, Norm::Rms { eps: h.eps("rms_eps", 1e-6)?, offset: 0.0 })
+}
+
+/// The same with another norm.
+pub(super) fn with_norm(h: &Hparams, norm: Norm) -> Result<Spec> {
     let dim = h.need("dim")?;
     let heads = h.need("heads")?;
     let kv_heads = h.size("kv_heads")?.unwrap_or(heads);
@@ -17,11 +22,10 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         None if dim % heads == 0 => dim / heads,
         None => return Err(Error::corrupt(h.file(), format!("{heads} heads do not divide a width of {dim}"))),
     };
-    if h.size("value_dim")?.is_some_and(|value_dim| value_dim != head_dim) {
-        return Err(Error::unsupported(format!("{}: values of another width than keys", h.file()), "one head width"));
-    }
+    h.repeats("value_dim", head_dim)?;
     let context = h.need("context")?;
-    // As in transformers: the other families' layers have biases or not, whatever a config.json says.
+    // As in transformers: the other families' layers have biases or not, whatever a config.json
+    // says.
     let heeds = |families: &[&str]| families.contains(&h.family());
     let attention_bias =
         heeds(&["llama", "qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3", "gemma3_text", "smollm3", "olmo2", "granite"])
@@ -35,7 +39,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         context,
         token_types: None,
         embed_norm: false,
-        norm: Norm::Rms { eps: h.eps("rms_eps", 1e-6)?, offset: 0.0 },
+        norm,
         wiring: Wiring::PreNorm,
         attention: Attention {
             heads,

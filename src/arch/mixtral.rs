@@ -27,10 +27,14 @@ pub fn qwen3_moe(h: &Hparams) -> Result<Spec> {
 /// The experts, where a file states any. Only Qwen's configurations can leave their weights as they are.
 pub(super) fn experts(h: &Hparams) -> Result<Option<Mlp>> {
     let heeds = ["mixtral", "qwen3_moe", "qwen3moe"].contains(&h.family()) || h.is_gguf() && h.family() == "llama";
-    let Some(count) = h.optional_size("experts")?.filter(|_| heeds) else { return Ok(None) };
-    let dim = match h.optional_size("expert_dim")? {
-        Some(dim) => dim,
-        None => h.need("mlp_dim")?,
+    if !heeds {
+        return Ok(None);
+    }
+    let Some(count) = h.optional_size("experts")? else { return Ok(None) };
+    // A width of layers without experts, of which there are none, may stand beside the experts'.
+    let dim = match (h.optional_size("expert_dim")?, h.optional_size("mlp_dim")?) {
+        (Some(dim), _) => dim,
+        (None, _) => h.need("mlp_dim")?,
     };
     Ok(Some(Mlp::Experts {
         act: h.activation(Activation::Silu)?,

@@ -57,7 +57,8 @@ pub static FAMILIES: [Family; 24] = [
 ];
 
 impl Family {
-    /// What distinguishes the model of `h`, also from its family: a decoder may see the whole text, and is an encoder then.
+    /// What distinguishes the model of `h`, also from its family: a decoder may see the whole text,
+    /// and is an encoder then.
     ///
     /// # Errors
     /// [`Error::Unsupported`] and [`Error::Corrupt`], naming the key.

@@ -1,8 +1,9 @@
 //! The generation options a model was published with, over tallow's own.
 //!
-//! Of what transformers reads from generation_config.json, what can be done here is done, and the rest is a warning that
-//! names the key. Left out of both are limits on the whole length (`max_length`), which are the context's, and whatever
-//! does not change the text: caches, compilation, what is returned beside it, the settings of speculative decoding.
+//! Of what transformers reads from generation_config.json, what can be done here is done, and the
+//! rest is a warning that names the key. Left out of both are limits on the whole length
+//! (`max_length`), which are the context's, and whatever does not change the text: caches,
+//! compilation, what is returned beside it, the settings of speculative decoding.
 
 use crate::error::{Error, Result};
 use crate::options::GenerateOptions;
@@ -10,7 +11,8 @@ use crate::sample::SampleOptions;
 use crate::tensors::Metadata;
 use serde_json::Value as Json;
 
-/// The options that llama.cpp writes below `general.sampling`, and the tokens that a file forbids, of `vocab` tokens.
+/// The options that llama.cpp writes below `general.sampling`, and the tokens that a file forbids,
+/// of `vocab` tokens.
 pub(super) fn of_gguf(metadata: &Metadata, vocab: usize) -> Result<GenerateOptions> {
     let number = |key: &str| metadata.f64(&format!("general.sampling.{key}"));
     let mut sampling = SampleOptions::default();
@@ -22,7 +24,8 @@ pub(super) fn of_gguf(metadata: &Metadata, vocab: usize) -> Result<GenerateOptio
     sampling.top_k = number("top_k")?.map_or(sampling.top_k, |k| k.max(0.0) as usize);
     let forbidden = metadata.ints("tokenizer.ggml.suppress_tokens")?.unwrap_or_default();
     sampling.logit_bias = forbid(forbidden.into_iter().filter_map(|id| u32::try_from(id).ok()), vocab);
-    // A probability of 0 and Mirostat 0 are off; tau, eta, the threshold and the order count only beside them.
+    // A probability of 0 and Mirostat 0 are off; tau, eta, the threshold and the order count only
+    // beside them.
     for key in ["xtc_probability", "mirostat"] {
         if let Some(value) = number(key)?.filter(|value| *value != 0.0) {
             log::warn!("{}: key general.sampling.{key} = {value} is not used", metadata.file());
@@ -31,7 +34,8 @@ pub(super) fn of_gguf(metadata: &Metadata, vocab: usize) -> Result<GenerateOptio
     Ok(GenerateOptions { sampling, ..GenerateOptions::default() })
 }
 
-/// Keys of generation_config.json that change the text and that are not used, with the value that changes nothing.
+/// Keys of generation_config.json that change the text and that are not used, with the value that
+/// changes nothing.
 const UNUSED: [(&str, f64); 23] = [
     ("begin_suppress_tokens", 0.0),
     ("constraints", 0.0),

@@ -1,7 +1,8 @@
-//! Models that can not run here, known by their files: what they are, and what to look for in their place.
+//! Models that can not run here, known by their files: what they are, and what to look for in their
+//! place.
 //!
-//! Without this a folder of quantised weights fails at a tensor that is missing, one with images at a size that is, and a
-//! user has to guess.
+//! Without this a folder of quantised weights fails at a tensor that is missing, one with images at
+//! a size that is, and a user has to guess.
 
 use crate::error::{Error, Result};
 use crate::tensors::{Metadata, Weights};
@@ -10,7 +11,8 @@ use std::path::Path;
 
 const FLOATS: &str = "f32, f16 and bf16 safetensors, and GGUF files";
 
-/// Refuses a folder for what its config.json says, before its family is looked up; `file` is that file.
+/// Refuses a folder for what its config.json says, before its family is looked up; `file` is that
+/// file.
 pub(super) fn check_config(config: &Json, file: &str) -> Result<()> {
     let unsupported = |what: String, runs: &str| Err(Error::unsupported(format!("{file}: {what}"), runs));
     let is_object = |key: &&str| config.get(key).is_some_and(Json::is_object);
@@ -53,7 +55,8 @@ pub(super) fn check_folder(path: &Path) -> Result<()> {
         let what = format!("an adapter{base} (LoRA) without the model that it belongs to,");
         return unsupported("adapter_config.json", &what, "whole models; peft's merge_and_unload makes one of the two");
     }
-    // Repositories of 2023 keep the settings of the quantisation here, and config.json says nothing.
+    // Repositories of 2023 keep the settings of the quantisation here, and config.json says
+    // nothing.
     for (name, what) in [
         ("quantize_config.json", "weights quantised by GPTQ"),
         ("quant_config.json", "weights quantised by AWQ"),

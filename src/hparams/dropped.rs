@@ -1,11 +1,14 @@
 //! Keys that nobody asked for. One that would change the model is never dropped in silence.
 //!
-//! A GGUF file's keys below the architecture's name and below `tokenizer.ggml` are read, or on a list here of what does no
-//! harm, each with its reason, or refused by name. A number of 0, `false`, an empty text and a list of these switch a thing
-//! off, in llama.cpp too, and are no harm whatever the key. A config.json is another matter: transformers reads from it what
-//! the family's code asks for and nothing else, and so does tallow; of what is known to change other families it warns.
+//! A GGUF file's keys below the architecture's name and below `tokenizer.ggml` are read, or on a
+//! list here of what does no harm, each with its reason, or refused by name. A number of 0,
+//! `false`, an empty text and a list of these switch a thing off, in llama.cpp too, and are no harm
+//! whatever the key. A config.json is another matter: transformers reads from it what the family's
+//! code asks for and nothing else, and so does tallow; of what is known to change other families it
+//! warns.
 //!
-//! Source: llama.cpp's `llama-arch.cpp` (all keys), `llama-model.cpp` and `models/*.cpp` (who reads them), its converters.
+//! Source: llama.cpp's `llama-arch.cpp` (all keys), `llama-model.cpp` and `models/*.cpp` (who reads
+//! them), its converters.
 
 use super::{Config, Hparams, Source};
 use crate::error::{Error, Result};
@@ -98,7 +101,8 @@ const OF_TOKENIZER: [(&str, &str); 17] = [
     ("hf_json", "the vocabulary above is the one that counts"),
 ];
 
-/// Refuses a GGUF file that has a key below its architecture's name which nobody read and which changes the model.
+/// Refuses a GGUF file that has a key below its architecture's name which nobody read and which
+/// changes the model.
 pub fn refuse_dropped(metadata: &Metadata, family: &str) -> Result<()> {
     let prefix = format!("{family}.");
     let number = |key: &str| metadata.iter().find(|(found, _)| *found == format!("{prefix}{key}")).and_then(|(_, v)| float(v));
@@ -133,12 +137,13 @@ pub fn refuse_dropped_of_tokenizer(metadata: &Metadata) -> Result<()> {
 }
 
 fn refused(metadata: &Metadata, key: &str, value: &Value) -> Error {
-    let value = match value {
+    let shown = match value {
         Value::String(text) => format!("{text:?}"),
         Value::Array(array) => format!("a list of {}", array.len()),
         other => float(other).map_or_else(String::new, |number| number.to_string()),
     };
-    Error::unsupported(format!("{}: key {key} = {value}, which may change the model,", metadata.file()), "files without it")
+    let what = format!("{}: key {key} = {shown}, which may change the model,", metadata.file());
+    Error::unsupported(what, "files that do without it")
 }
 
 /// A number or a switch.
@@ -214,7 +219,8 @@ const OF_OTHERS: [&str; 43] = [
 ];
 
 impl Hparams<'_> {
-    /// Warns of the keys of a config.json that this family does not read, where they change those that do.
+    /// Warns of the keys of a config.json that this family does not read, where they change those
+    /// that do.
     pub fn warn_of_dropped(&self) {
         let Source::Config(config) = &self.source else { return };
         for key in dropped(config) {

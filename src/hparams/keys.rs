@@ -1,8 +1,11 @@
-//! How either format spells a hyper-parameter, and what a family takes where its config.json is silent.
+//! How either format spells a hyper-parameter, and what a family takes where its config.json is
+//! silent.
 
-/// (our name, keys of config.json in order of preference, keys of GGUF metadata after the architecture's prefix)
+/// (our name, keys of config.json in order of preference, keys of GGUF metadata after the
+/// architecture's prefix)
 ///
-/// Ollama's own conversions of Gemma 3 name the two bases of the rotation `rope.global` and `rope.local`.
+/// Ollama's own conversions of Gemma 3 name the two bases of the rotation `rope.global` and
+/// `rope.local`.
 const KEYS: [Row; 39] = [
     ("dim", &["hidden_size", "n_embd", "dim"], &["embedding_length"]),
     ("layers", &["num_hidden_layers", "n_layer", "n_layers"], &["block_count"]),
@@ -51,11 +54,13 @@ pub(super) fn row(name: &str) -> &'static Row {
     KEYS.iter().find(|row| row.0 == name).expect("every name asked for is in KEYS")
 }
 
-/// What transformers' configuration classes take for a key that config.json does not have at all (`null` is something else),
-/// where that differs from what the families here share: (our name, (`model_type`, value)).
+/// What transformers' configuration classes take for a key that config.json does not have at all
+/// (`null` is something else), where that differs from what the families here share: (our name,
+/// (`model_type`, value)).
 ///
-/// Source: `configuration_*.py`. Sizes without which nothing can be told (`hidden_size` and its like) have no row: a file
-/// that lacks one is refused. llama.cpp has such a default for one family only, whose row says `gguf`.
+/// Source: `configuration_*.py`. Sizes without which nothing can be told (`hidden_size` and its
+/// like) have no row: a file that lacks one is refused. llama.cpp has such a default for one family
+/// only, whose row says `gguf`.
 const DEFAULTS: [(&str, &[(&str, f64)]); 10] = [
     (
         "kv_heads",

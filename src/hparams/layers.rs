@@ -25,13 +25,15 @@ impl Hparams<'_> {
         }
     }
 
-    /// The sliding window of the layers from `max_window_layers` on, where `use_sliding_window` says that there is one (Qwen2).
+    /// The sliding window of the layers from `max_window_layers` on, where `use_sliding_window`
+    /// says that there is one (Qwen2).
     pub fn window_from(&self, layers: usize) -> Result<Option<Window>> {
         let first = self.optional_size("window_first")?.unwrap_or(0);
         self.window_of(self.switched_window()?, (0..layers).map(|layer| layer >= first).collect())
     }
 
-    /// The size of the window where `use_sliding_window` says that there is one. GGUF files have no such switch.
+    /// The size of the window where `use_sliding_window` says that there is one. GGUF files have no
+    /// such switch.
     pub fn switched_window(&self) -> Result<Option<usize>> {
         if self.is_gguf() {
             return Ok(None);

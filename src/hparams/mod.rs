@@ -1,8 +1,9 @@
 //! A model's hyper-parameters under one set of names, whether they come from `config.json` or from GGUF metadata.
 //!
-//! The tables of `keys` are the only place that knows how either format spells a key. What a file does not state (a tied
-//! head, a bias in GGUF) is read off its tensors here, once. Every number is checked for a sane range before anybody uses it,
-//! so that no allocation or division below can go wrong. Every key that is asked for is noted: `dropped` looks at the others.
+//! The tables of `keys` are the only place that knows how either format spells a key. What a file
+//! does not state (a tied head, a bias in GGUF) is read off its tensors here, once. Every number is
+//! checked for a sane range before anybody uses it, so that no allocation or division below can go
+//! wrong. Every key that is asked for is noted: `dropped` looks at the others.
 
 mod dropped;
 mod keys;
@@ -99,7 +100,7 @@ impl<'a> Hparams<'a> {
     }
 
     /// How this file spells `name`, for messages.
-    fn spelling(&self, name: &str) -> String {
+    pub fn spelling(&self, name: &str) -> String {
         let row = keys::row(name);
         match &self.source {
             Source::Config(_) => row.1.first().unwrap_or(&row.0).to_string(),
@@ -111,7 +112,8 @@ impl<'a> Hparams<'a> {
         Error::corrupt(self.file(), format!("key {}: {why}", self.spelling(name)))
     }
 
-    /// The value under our `name`, as JSON, or what the family takes where the file has no such key; null is none.
+    /// The value under our `name`, as JSON, or what the family takes where the file has no such
+    /// key; null is none.
     fn value(&self, name: &str) -> Result<Option<Json>> {
         let row = keys::row(name);
         let stated = match &self.source {
@@ -180,8 +182,10 @@ impl<'a> Hparams<'a> {
         }
     }
 
-    /// A norm's epsilon. A GGUF file that states none gets `default`, and a warning.
+    /// A norm's epsilon: `default` where neither the file nor the family's configuration class has
+    /// one. A GGUF file must state it, in llama.cpp; here one that does not is a warning.
     pub fn eps(&self, name: &str, default: f64) -> Result<f64> {
+        let default = keys::default(name, &self.family, false).unwrap_or(default);
         if self.is_gguf() && !self.is_stated(name) {
             log::warn!("{}: key {} is missing: {default:e} is taken", self.file(), self.spelling(name));
         }
@@ -301,7 +305,8 @@ impl<'a> Hparams<'a> {
         })
     }
 
-    /// Whether a position sees only itself and earlier ones. Both formats have decoders that were trained on as encoders.
+    /// Whether a position sees only itself and earlier ones. Both formats have decoders that were
+    /// trained on as encoders.
     pub fn causal(&self) -> Result<bool> {
         match self.gguf_value("attention.causal")? {
             None => self.flag("is_causal", true),
@@ -318,11 +323,13 @@ impl<'a> Hparams<'a> {
         self.is_gguf() && self.weights.contains(&format!("blk.0.{part}.bias"))
     }
 
-    /// The output matrix: what the tensors say, then the key, then whether it is the embedding table by `default`.
+    /// The output matrix: what the tensors say, then the key, then whether it is the embedding
+    /// table by `default`.
     ///
-    /// A GGUF file without an output matrix means the embedding table. A config.json that says `false` and brings none is of a
-    /// base model, which has no logits (transformers makes some up). One that says `true` beats a stray copy, but not another
-    /// matrix, as a fine-tune may have it: transformers does not tie those either.
+    /// A GGUF file without an output matrix means the embedding table. A config.json that says
+    /// `false` and brings none is of a base model, which has no logits (transformers makes some
+    /// up). One that says `true` beats a stray copy, but not another matrix, as a fine-tune may
+    /// have it: transformers does not tie those either.
     pub fn head(&self, default: bool) -> Result<Head> {
         let tied = self.flag("tie_word_embeddings", default)?;
         Ok(match self.weights.contains("output.weight") {

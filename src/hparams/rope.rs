@@ -46,9 +46,9 @@ impl Hparams<'_> {
 
     /// The leading dimensions of a head that rotate.
     ///
-    /// Of transformers' families that run here only Phi-3 reads `partial_rotary_factor`. The others rotate whole heads, and fail
-    /// where the frequencies are stretched, because those functions do read it. llama.cpp's graphs of Llama and Granite know
-    /// whole heads only.
+    /// Of transformers' families that run here only Phi-3 reads `partial_rotary_factor`. The others
+    /// rotate whole heads, and fail where the frequencies are stretched, because those functions do
+    /// read it. llama.cpp's graphs of Llama and Granite know whole heads only.
     fn rope_dims(&self, object: Option<&Map<String, Json>>, scaling: &RopeScaling, head_dim: usize) -> Result<usize> {
         if let Some(dims) = self.size("rope_dims")? {
             if ["llama", "granite"].contains(&self.family.as_str()) {
@@ -75,7 +75,8 @@ impl Hparams<'_> {
         }
     }
 
-    /// Which dimensions rotate together. Converters permute q and k for these architectures, and only for them.
+    /// Which dimensions rotate together. Converters permute q and k for these architectures, and
+    /// only for them.
     fn pairing(&self) -> Pairing {
         const PERMUTED: [&str; 3] = ["llama", "smollm3", "granite"];
         match &self.source {
@@ -132,7 +133,8 @@ impl Hparams<'_> {
                 Error::corrupt(self.file(), format!("rope scaling: key rope_type is {kind}, expected a name"))
             })?,
         };
-        // transformers takes the key beside the object before the one inside, and Phi-3's "yarn" for LongRoPE.
+        // transformers takes the key beside the object before the one inside, and Phi-3's "yarn"
+        // for LongRoPE.
         let original = || match self.size("original_context")? {
             Some(beside) => Ok::<_, Error>(beside),
             None => Ok(self.number(object, "original_max_position_embeddings", Some(context as f64))? as usize),
@@ -150,7 +152,8 @@ impl Hparams<'_> {
             // "su" is LongRoPE's name in the first Phi-3 files.
             "longrope" | "su" => self.config_longrope(object, context, original()?),
             "yarn" => {
-                // transformers takes the stated context for the original one where nothing names it.
+                // transformers takes the stated context for the original one where nothing names
+                // it.
                 let original_context = original()?;
                 let factor = self.number(object, "factor", Some(context as f64 / original_context as f64))?;
                 let attention_factor = match object.get("attention_factor").filter(|v| !v.is_null()) {
@@ -209,6 +212,12 @@ impl Hparams<'_> {
         let original = || Ok::<_, Error>(self.scaling("original_context_length", context as f64)? as usize);
         let sets = (self.rope_factors("rope_factors_short.weight")?, self.rope_factors("rope_factors_long.weight")?);
         if let (Some(short), Some(long)) = sets {
+            if kind == "yarn" || self.scaling("factor", 1.0)? != 1.0 {
+                return Err(Error::unsupported(
+                    format!("{}: key rope.scaling.type {kind:?} or a factor beside tensors of factors", self.file()),
+                    "LongRoPE by itself",
+                ));
+            }
             let original = original()?;
             let usual = longrope_attention_factor(context as f64 / original as f64, original as f64);
             let attention_factor = self.scaling("attn_factor", usual)?;
@@ -247,7 +256,8 @@ impl Hparams<'_> {
     fn gguf_yarn(&self, original_context: usize) -> Result<RopeScaling> {
         let factor = self.scaling("factor", 1.0)?;
         let attention = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
-        // Converters write the configuration's attention_factor here, llama.cpp's own files 1; llama.cpp reads neither.
+        // Converters write the configuration's attention_factor here, llama.cpp's own files 1;
+        // llama.cpp reads neither.
         let stated = self.scaling("yarn_attn_factor", 1.0)?;
         if stated != 1.0 && (stated / attention - 1.0).abs() > 1e-4 {
             return Err(Error::unsupported(
@@ -278,7 +288,8 @@ impl Hparams<'_> {
         }
     }
 
-    /// Whether a Granite of a GGUF file rotates: `rope.scaling.finetuned`, which llama.cpp reads as that switch.
+    /// Whether a Granite of a GGUF file rotates: `rope.scaling.finetuned`, which llama.cpp reads as
+    /// that switch.
     pub fn rotates(&self) -> Result<bool> {
         match self.gguf_value("rope.scaling.finetuned")? {
             None => Ok(true),

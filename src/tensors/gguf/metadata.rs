@@ -177,8 +177,9 @@ fn text(bytes: &[u8]) -> String {
 
 /// The keys of a file and their values, sorted by key.
 ///
-/// Accessors give `None` for an absent key, and [`Error::Corrupt`] with the file and the key for one of another type. They
-/// note which keys they were asked for: [`Metadata::unasked`] has the others, which nobody honours.
+/// Accessors give `None` for an absent key, and [`Error::Corrupt`] with the file and the key for
+/// one of another type. They note which keys they were asked for: [`Metadata::unasked`] has the
+/// others, which nobody honours.
 #[derive(Debug)]
 pub struct Metadata {
     file: String,
@@ -225,7 +226,8 @@ impl Metadata {
         self.values.iter().map(|(key, entry)| (key.as_str(), &entry.value))
     }
 
-    /// The keys that begin with `prefix` and that no accessor was asked for, with their values, sorted by key.
+    /// The keys that begin with `prefix` and that no accessor was asked for, with their values,
+    /// sorted by key.
     pub fn unasked(&self, prefix: &str) -> impl Iterator<Item = (&str, &Value)> {
         let below = self.values.range(prefix.to_owned()..).take_while(move |(key, _)| key.starts_with(prefix));
         let unasked = below.filter(|(_, entry)| !entry.asked.load(Ordering::Relaxed));
