@@ -167,9 +167,16 @@ impl<C: Backend> Transformer<C> {
         if factor == 1.0 { Ok(x) } else { self.compute.scale(x, factor) }
     }
 
-    /// What an encoder is asked that only a decoder does.
+    /// What is asked that only a decoder with an output matrix does.
     fn reads_whole_texts(&self) -> Error {
-        let what = format!("generating text with {}, an encoder,", self.spec.family);
+        let family = self.spec.family;
+        let what = match self.spec.is_encoder() {
+            true => format!("generating text with {family}, an encoder,"),
+            false => format!(
+                "generating text with a {family} without an output matrix (config.json: key tie_word_embeddings is not true, and \
+                 no tensor lm_head.weight)"
+            ),
+        };
         Error::unsupported(what, "making vectors of texts with it: `tallow embed`, `Embedder`")
     }
 }
@@ -180,7 +187,7 @@ impl<C: Backend> Forward for Transformer<C> {
     }
 
     fn cache(&self, limit: usize) -> Result<KvCache> {
-        if self.spec.is_encoder() {
+        if self.spec.head == Head::None {
             return Err(self.reads_whole_texts());
         }
         let layer = |block: &Block<C>| self.compute.cache_layer(&block.heads, self.cache_type);

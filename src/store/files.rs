@@ -103,6 +103,10 @@ fn in_folder(path: &Path) -> Result<ModelFiles> {
     if has_config && (has_weights || files.is_empty()) {
         return Ok(ModelFiles::folder(path));
     }
+    // An adapter is no model; opening it says so.
+    if files.is_empty() && path.join("adapter_config.json").is_file() {
+        return Ok(ModelFiles::folder(path));
+    }
     files.sort();
     let preferred = files.iter().position(|file| file.to_string_lossy().contains("Q4_K_M")).unwrap_or(0);
     if files.is_empty() {
