@@ -4,6 +4,7 @@
 //! [`checkpoint`](crate::checkpoint), which knows what a model costs.
 
 pub mod catalog;
+mod disk;
 mod find;
 pub mod hub;
 pub mod hub_ref;

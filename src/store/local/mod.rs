@@ -15,6 +15,7 @@ pub use ollama::{find as in_ollama, stores as ollama_stores};
 
 use crate::bytes::Bytes;
 use crate::error::Result;
+use crate::store::disk;
 use crate::store::hub::{self, HubOptions};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -120,6 +121,13 @@ pub fn list(hub: &HubOptions) -> Result<Vec<Stored>> {
         }
     }
     Ok(all)
+}
+
+/// Bytes that the files of these models take on the disk. What several of them share counts once, so that this may be less
+/// than the sum of their sizes.
+pub fn size_on_disk(models: &[Stored]) -> u64 {
+    let files: Vec<PathBuf> = models.iter().flat_map(|model| folders::files_of(&model.path)).collect();
+    disk::size(files.iter().map(PathBuf::as_path))
 }
 
 /// The quantisation that the name of a GGUF file, or of its folder, states: `Q4_K_M` of `Llama-3.2-1B-Instruct-Q4_K_M.gguf`.
