@@ -206,7 +206,8 @@ fn leftovers(hub: &HubOptions) -> Vec<Check> {
             checks.push(Check::bad("downloads", State::Warning, found, advice));
         }
         if repo.loose > 0 {
-            let found = format!("{}: {} that no snapshot shows, of an interrupted pull or removal", repo.repo, bytes(repo.loose));
+            let found =
+                format!("{}: {} that no snapshot shows, of an interrupted pull or removal", repo.repo, bytes(repo.loose));
             let advice = format!("`tallow pull {0}` goes on with it, `tallow rm {0}` deletes all of the repository", repo.repo);
             checks.push(Check::bad("downloads", State::Warning, found, advice));
         }
@@ -273,7 +274,13 @@ fn environment() -> Check {
 }
 
 fn token(hub: &HubOptions) -> Check {
-    Check::ok("token", if hub.token.is_some() { "set" } else { "none; only gated and private models need one" })
+    if let Err(error) = hub.check_token() {
+        return Check::bad("token", State::Problem, error.to_string(), format!("write {} anew", hub.token_from));
+    }
+    match &hub.token {
+        Some(_) => Check::ok("token", format!("set, by {}", hub.token_from)),
+        None => Check::ok("token", "none; only gated and private models need one"),
+    }
 }
 
 #[cfg(feature = "hub")]

@@ -16,6 +16,7 @@
 //! ```
 
 mod cache;
+mod environment;
 mod fetch;
 mod options;
 mod pick;

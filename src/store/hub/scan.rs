@@ -83,8 +83,7 @@ fn described(repo: &str, hub: &HubOptions, shared: &Shared) -> Result<Option<Cac
     revisions.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.commit.cmp(&b.commit)));
     let shown: BTreeSet<&Path> = revisions.iter().flat_map(|r| &r.files).map(|file| file.blob.as_path()).collect();
     let blobs = walk(&folder.root.join("blobs"))?;
-    let (partial, whole): (Vec<_>, Vec<_>) =
-        blobs.iter().partition(|path| path.extension().is_some_and(|e| e == "incomplete"));
+    let (partial, whole): (Vec<_>, Vec<_>) = blobs.iter().partition(|path| path.extension().is_some_and(|e| e == "incomplete"));
     let loose = whole.into_iter().map(|path| path.as_path()).filter(|path| !shown.contains(path));
     Ok(Some(CachedRepo {
         repo: repo.to_owned(),

@@ -41,8 +41,7 @@ impl Store {
         let folder = cache.join(FOLDER);
         let is_folder = folder.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
         let marker = folder.join(MARKER);
-        let is_marked = disk::regular(&marker).is_some()
-            && std::fs::read_to_string(&marker).is_ok_and(|text| text == VERSION);
+        let is_marked = disk::regular(&marker).is_some() && std::fs::read_to_string(&marker).is_ok_and(|text| text == VERSION);
         let folder = folder.canonicalize().ok().filter(|_| is_folder && is_marked)?;
         Some(Store { cache: cache.to_owned(), folder })
     }
@@ -226,13 +225,11 @@ fn is_hash(name: &str) -> bool {
 /// Whether a folder of the cache has the name of a repository: `models--org--name`, `datasets--...`.
 fn is_repo(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.split_once("--").is_some_and(|(kind, rest)| kind.chars().all(|c| c.is_ascii_lowercase()) && !kind.is_empty() && !rest.is_empty())
+    name.split_once("--")
+        .is_some_and(|(kind, rest)| kind.chars().all(|c| c.is_ascii_lowercase()) && !kind.is_empty() && !rest.is_empty())
 }
 
 /// What a folder holds; nothing if it can not be read.
 fn paths(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
-
-#[cfg(all(test, unix))]
-mod tests;
