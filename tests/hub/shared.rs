@@ -8,6 +8,8 @@ use tallow::store::hub::Freed;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba98";
+/// Of the second repository: Python's client takes a commit for a name of one repository alone.
+const SECOND: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
 /// A cache with a store that repositories share.
 struct Cache {
@@ -32,9 +34,9 @@ impl Cache {
     /// Two repositories of the same weights, with a card of each one's own.
     fn two(test: &str) -> Cache {
         let cache = Cache::new(test);
-        for repo in ["models--org--a", "models--org--b"] {
-            cache.add(repo, COMMIT, "m-Q8_0.gguf", &bytes(1000, 1));
-            cache.own(repo, COMMIT, "README.md", repo.as_bytes());
+        for (repo, commit) in [("models--org--a", COMMIT), ("models--org--b", SECOND)] {
+            cache.add(repo, commit, "m-Q8_0.gguf", &bytes(1000, 1));
+            cache.own(repo, commit, "README.md", repo.as_bytes());
         }
         cache
     }
@@ -122,7 +124,7 @@ fn a_shared_file_stays_for_the_other_repository_and_goes_with_the_last() {
     assert_eq!(sizes, [(1014, 1000, 0); 2]);
     assert_eq!(hub::size_on_disk(&listed), 1028, "the weights once");
     assert_eq!(cache.remove("org/a"), Freed { bytes: 14, blobs: 1, files: 2, shared: 1 });
-    assert_eq!(std::fs::read(cache.path.join("models--org--b/snapshots").join(COMMIT).join("m-Q8_0.gguf")).unwrap(), weights);
+    assert_eq!(std::fs::read(cache.path.join("models--org--b/snapshots").join(SECOND).join("m-Q8_0.gguf")).unwrap(), weights);
     assert!(!cache.path.join("models--org--a").exists());
     let digest = server::sha256(&weights);
     assert_eq!(std::fs::read_to_string(cache.refs(&weights)).unwrap(), format!("models--org--b/blobs/{digest}\n"));
@@ -177,9 +179,13 @@ fn a_file_whose_users_can_not_be_known_is_never_deleted() {
             std::fs::remove_file(cache.path.join("blobs/.huggingface-shared-blobs")).unwrap();
         }),
         ("a later layout", false, |cache, _, _| write(&cache.path.join("blobs/.huggingface-shared-blobs"), b"2\n")),
-        ("a lock that can not be taken", false, |_, stored, _| std::fs::create_dir(stored.with_extension("lock")).unwrap()),
+        ("a lock that can not be taken", false, |_, stored, _| {
+            std::fs::remove_file(stored.with_extension("lock")).unwrap();
+            std::fs::create_dir(stored.with_extension("lock")).unwrap();
+        }),
         ("a lock that is a link", false, |cache, stored, _| {
             write(&cache.path.join("precious"), b"text");
+            std::fs::remove_file(stored.with_extension("lock")).unwrap();
             symlink(cache.path.join("precious"), stored.with_extension("lock")).unwrap();
         }),
     ];
@@ -316,7 +322,7 @@ fn pythons_client_frees_the_same() {
             match number {
                 1 => std::fs::remove_file(cache.refs(&bytes(1000, 1))).unwrap(),
                 2 => std::fs::write(cache.refs(&bytes(1000, 1)), "nonsense\n").unwrap(),
-                3 => cache.add("datasets--org--d", COMMIT, "d.gguf", &bytes(2000, 3)),
+                3 => cache.add("datasets--org--d", &"d".repeat(40), "d.gguf", &bytes(2000, 3)),
                 _ => {}
             }
             cache
