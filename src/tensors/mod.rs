@@ -15,6 +15,7 @@ mod vocab;
 pub use gguf::{Array, Gguf, Metadata, Value, header_len as gguf_header_len};
 pub use vocab::vocab;
 
+use crate::cancel::Cancel;
 use crate::quant::{self, Dtype};
 use crate::{Bytes, Error, Result};
 use names::{Layout, Names};
@@ -86,6 +87,8 @@ pub struct Weights {
     tensors: BTreeMap<String, (Arc<str>, Tensor)>,
     /// How the names above came about, where they are not the file's own.
     names: Option<Names>,
+    /// Ends the taking of tensors.
+    cancel: Option<Cancel>,
 }
 
 #[derive(Debug)]
@@ -103,7 +106,12 @@ enum Tensor {
 impl Weights {
     /// No tensors yet, of the file or folder `file`.
     pub fn new(file: &str) -> Self {
-        Weights { file: file.into(), tensors: BTreeMap::new(), names: None }
+        Weights { file: file.into(), tensors: BTreeMap::new(), names: None, cancel: None }
+    }
+
+    /// Lets `cancel` end a load: once it is cancelled, [`Weights::take`] is [`Error::Cancelled`].
+    pub(crate) fn end_with(&mut self, cancel: Cancel) {
+        self.cancel = Some(cancel);
     }
 
     /// Adds a tensor; a second one of the same name is an error.
@@ -127,7 +135,7 @@ impl Weights {
 
     /// The same tensors under GGUF's names. Those that `names` does not know keep theirs.
     pub fn renamed(self, names: Names) -> Result<Weights> {
-        let mut renamed = Weights { file: self.file, tensors: BTreeMap::new(), names: Some(names) };
+        let mut renamed = Weights { tensors: BTreeMap::new(), names: Some(names), ..Weights::new(&self.file) };
         for (name, (file, tensor)) in self.tensors {
             let (name, layout) = names::gguf_name(names, &name).unwrap_or((name, Layout::Plain));
             let tensor = match (tensor, layout) {
@@ -198,6 +206,7 @@ impl Weights {
     /// The search for NaN and infinity reads all values of a float tensor, but only the scales of a quantised one: with
     /// finite scales every value is finite. Whoever takes a tensor is about to read it, so this mostly warms the cache.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Stored> {
+        self.cancel.as_ref().map_or(Ok(()), Cancel::check)?;
         let spelling = self.spelling(name);
         if let Some(tensor) = self.expert(name, shape)? {
             self.tensors.insert(name.to_owned(), (self.file.clone(), Tensor::Stored(tensor)));

@@ -10,6 +10,7 @@
 mod tests;
 
 use super::{Stored, Tensor, Weights, by, other_kind};
+use crate::files::NamedFiles;
 use crate::quant::Dtype;
 use crate::{Bytes, Error, Result};
 use ::safetensors::tensor::{Metadata, SafeTensorError, TensorInfo};
@@ -17,7 +18,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::marker::PhantomData;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 const SINGLE: &str = "model.safetensors";
@@ -30,9 +31,10 @@ const LONGEST_JSON: usize = 100_000_000;
 pub fn open(path: impl AsRef<Path>) -> Result<Weights> {
     let path = path.as_ref();
     if path.is_dir() {
-        folder(path)
+        open_in(&NamedFiles::on_disk(path))
     } else if path.extension().is_some_and(|extension| extension == "json") {
-        sharded(path)
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        sharded(&NamedFiles::on_disk(path.parent().unwrap_or(Path::new(""))), &name)
     } else {
         from_bytes(Bytes::map(path)?, &path.display().to_string())
     }
@@ -64,34 +66,36 @@ pub fn from_bytes(bytes: Bytes, name: &str) -> Result<Weights> {
     Ok(weights)
 }
 
-fn folder(path: &Path) -> Result<Weights> {
-    for (name, read) in [(SINGLE, single as fn(&Path) -> Result<Weights>), (INDEX, sharded)] {
-        let path = path.join(name);
-        if path.exists() {
-            return read(&path);
+/// Reads the weights of a folder: `model.safetensors`, or an index with its shards.
+///
+/// # Errors
+/// [`Error::NotFound`] where there are none, [`Error::Corrupt`] for files that are damaged, [`Error::Unsupported`] for pickles.
+pub fn open_in(files: &NamedFiles) -> Result<Weights> {
+    for (name, read) in [(SINGLE, single as fn(&NamedFiles, &str) -> Result<Weights>), (INDEX, sharded)] {
+        if files.has(name) {
+            return read(files, name);
         }
     }
     for pickle in ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"] {
-        let path = path.join(pickle);
-        if path.exists() {
+        if files.has(pickle) {
             return Err(Error::unsupported(
-                format!("{}: a Python pickle, which can run any code when it is read,", path.display()),
+                format!("{}: a Python pickle, which can run any code when it is read,", files.label(pickle)),
                 "safetensors and GGUF; look for a safetensors revision of the repository, or convert it with \
                  transformers' save_pretrained where you trust it",
             ));
         }
     }
-    Err(Error::NotFound { what: path.display().to_string(), hint: format!("expected {SINGLE} or {INDEX} in this folder") })
+    Err(Error::NotFound { what: files.root(), hint: format!("expected {SINGLE} or {INDEX} in this folder") })
 }
 
-fn single(path: &Path) -> Result<Weights> {
-    from_bytes(Bytes::map(path)?, &path.display().to_string())
+fn single(files: &NamedFiles, name: &str) -> Result<Weights> {
+    from_bytes(files.bytes(name)?, &files.label(name))
 }
 
 /// Reads the shards that an index names, and from each the tensors that the index promises.
-fn sharded(index: &Path) -> Result<Weights> {
-    let file = index.display().to_string();
-    let json = Bytes::map(index)?;
+fn sharded(files: &NamedFiles, index: &str) -> Result<Weights> {
+    let file = files.label(index);
+    let json = files.bytes(index)?;
     if json.len() > LONGEST_JSON {
         return Err(Error::corrupt(file, format!("is {} bytes long; the limit is {LONGEST_JSON}", json.len())));
     }
@@ -104,12 +108,12 @@ fn sharded(index: &Path) -> Result<Weights> {
 
     let mut weights = Weights::new(&file);
     for (shard, tensors) in shards {
-        let path = shard_path(index, shard)?;
-        let mut part = single(&path)?;
+        check_shard(files, &file, shard)?;
+        let mut part = single(files, shard)?;
         for tensor in tensors {
             let Some((file, entry)) = part.tensors.remove(tensor) else {
                 let why = format!("tensor {tensor} is missing, which {INDEX} says is here");
-                return Err(Error::corrupt(path.display(), why));
+                return Err(Error::corrupt(files.label(shard), why));
             };
             weights.add(file, tensor.to_owned(), entry)?;
         }
@@ -117,20 +121,17 @@ fn sharded(index: &Path) -> Result<Weights> {
     Ok(weights)
 }
 
-/// Where a shard lies: beside the index, or in a folder there.
-fn shard_path(index: &Path, shard: &str) -> Result<PathBuf> {
+/// Checks that a shard is there: beside the index, or in a folder there.
+fn check_shard(files: &NamedFiles, index: &str, shard: &str) -> Result<()> {
     let inside = Path::new(shard).components().all(|part| matches!(part, Component::Normal(_)));
     if shard.is_empty() || !inside {
-        return Err(Error::corrupt(index.display(), format!("names the shard {shard:?}, which is outside of the folder")));
+        return Err(Error::corrupt(index, format!("names the shard {shard:?}, which is outside of the folder")));
     }
-    let path = index.with_file_name(shard);
-    if !path.exists() {
-        return Err(Error::NotFound {
-            what: path.display().to_string(),
-            hint: format!("{} names this shard; the download may be incomplete", index.display()),
-        });
+    if !files.has(shard) {
+        let hint = format!("{index} names this shard; the download may be incomplete");
+        return Err(Error::NotFound { what: files.label(shard), hint });
     }
-    Ok(path)
+    Ok(())
 }
 
 /// The checked header, and where the data begins.

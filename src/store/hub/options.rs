@@ -1,7 +1,8 @@
 //! Where the Hub and its cache are, and how downloads behave: the environment variables of `huggingface_hub`, read once.
 
 use super::environment::{Vars, clean, expanded, seconds};
-use crate::error::{Error, Result};
+use crate::cancel::Cancel;
+use crate::error::{Error, NotFetched, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub struct HubOptions {
     pub attempts: u32,
     /// The wait after the first such attempt; it doubles with each. `TALLOW_HUB_BACKOFF_MS` sets it for tests.
     pub backoff: Duration,
+    /// Ends a download from another thread, with [`Error::Cancelled`]. What has come is kept. A request that is waiting for
+    /// the Hub ends when the Hub answers, or at the timeout.
+    pub cancel: Option<Cancel>,
 }
 
 impl HubOptions {
@@ -60,6 +64,7 @@ impl HubOptions {
             timeout: seconds("HF_HUB_DOWNLOAD_TIMEOUT", text("HF_HUB_DOWNLOAD_TIMEOUT"), Duration::from_secs(30)),
             attempts: 5,
             backoff: number("TALLOW_HUB_BACKOFF_MS").map_or(Duration::from_secs(1), Duration::from_millis),
+            cancel: None,
         }
     }
 
@@ -84,6 +89,17 @@ impl HubOptions {
              digits and signs of ASCII; write it anew, or unset it"
         )))
     }
+
+    /// [`Error::Cancelled`] once the caller has cancelled.
+    #[cfg(feature = "hub")]
+    pub(super) fn check_cancelled(&self) -> crate::error::Result<()> {
+        self.cancel.as_ref().map_or(Ok(()), Cancel::check)
+    }
+}
+
+/// The error for what the cache lacks and nobody may fetch.
+pub(super) fn not_cached(what: String, hub: &HubOptions) -> Error {
+    Error::NotLocal { what, cache: hub.cache.clone(), why: NotFetched::of(hub.offline), hint: String::new() }
 }
 
 /// The access token and where it came from: the environment, then the file that `hf auth login` writes.

@@ -3,7 +3,7 @@
 //! downloads and cache are not used.
 
 use super::super::cache::{is_commit, is_digest};
-use super::super::{HubOptions, Plan, PlannedFile, PullOptions, Weights};
+use super::super::{HubOptions, PlannedFile, PlannedModel, PullOptions, PullPlan};
 use super::answer::{Failure, Refusal, retried};
 use super::client::{AGENT, CONNECT, Client};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ const MOST_PAGES: usize = 10_000;
 
 /// Asks what a repository is at a revision: a plan with every file that it has. Asks for the commit first, and then for the
 /// tree of that commit, so that both are of one state. A large file may have no digest yet.
-pub(super) fn repository(reference: &HubRef, client: &Client, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
+pub(super) fn repository(reference: &HubRef, client: &Client, hub: &HubOptions, pull: &PullOptions) -> Result<PullPlan> {
     let http = reqwest::Client::builder().user_agent(AGENT).connect_timeout(CONNECT).read_timeout(hub.timeout);
     let http = http.build().map_err(|e| Error::Input(format!("HTTP client: {e}")))?;
     // hf-hub looks for a token itself if it gets none. One that can not be a header is not sent.
@@ -39,12 +39,12 @@ pub(super) fn repository(reference: &HubRef, client: &Client, hub: &HubOptions, 
             format!("the Hub says that {} is commit {commit:?}", reference.revision()),
         ));
     }
-    let plan = Plan {
+    let plan = PullPlan {
         repo: reference.repo.clone(),
         revision: reference.revision().to_owned(),
         commit,
         files: Vec::new(),
-        weights: Weights::Folder,
+        weights: PlannedModel::Folder,
         gated: info.gated.and_then(|gated| gated.as_str().map(str::to_owned)),
         license: info.card_data.and_then(|card| Some(card.get("license")?.as_str()?.to_owned())),
         force: pull.force,
@@ -52,7 +52,7 @@ pub(super) fn repository(reference: &HubRef, client: &Client, hub: &HubOptions, 
     let mut files = Vec::new();
     let mut next = Some(client.tree(&plan.repo, &plan.commit));
     for _ in 0..MOST_PAGES {
-        let Some(url) = next.take() else { return Ok(Plan { files, ..plan }) };
+        let Some(url) = next.take() else { return Ok(PullPlan { files, ..plan }) };
         let entries;
         (entries, next) = retried(&what, hub, || client.page(&url, &plan, hub))?;
         files.extend(entries.iter().filter_map(planned));

@@ -5,7 +5,7 @@
 //! are followed here it is not added, and the tests hold both to that.
 
 use super::super::cache::is_digest;
-use super::super::{HubOptions, Plan, PlannedFile};
+use super::super::{HubOptions, PlannedFile, PullPlan};
 use super::answer::{Failure, Refusal, content_range};
 use crate::error::{Error, Result};
 use reqwest::blocking::{RequestBuilder, Response};
@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// A page of a list, and the address of the next.
-    pub fn page(&self, url: &Url, plan: &Plan, hub: &HubOptions) -> Result<(Vec<Json>, Option<Url>), Failure> {
+    pub fn page(&self, url: &Url, plan: &PullPlan, hub: &HubOptions) -> Result<(Vec<Json>, Option<Url>), Failure> {
         let request = self.following.get(url.clone());
         let response = self.with_token(request, url, hub).send().map_err(|e| Failure::broken(&e.without_url()))?;
         if !response.status().is_success() {
@@ -91,7 +91,7 @@ impl Client {
     /// Asks for the bytes of a file from `range.0` to `range.1` or the end.
     pub fn get(
         &self,
-        plan: &Plan,
+        plan: &PullPlan,
         path: &str,
         range: Option<(u64, Option<u64>)>,
         hub: &HubOptions,
@@ -111,7 +111,7 @@ impl Client {
     }
 
     /// The digest that the Hub names for a file, before it redirects to where the bytes are.
-    pub fn digest(&self, plan: &Plan, file: &PlannedFile, hub: &HubOptions) -> Result<String, Failure> {
+    pub fn digest(&self, plan: &PullPlan, file: &PlannedFile, hub: &HubOptions) -> Result<String, Failure> {
         let response = self.described(self.file(plan, &file.path), hub)?;
         if !(response.status().is_success() || response.status().is_redirection()) {
             return Err(self.failure(&response, plan, Some(&file.path), hub));
@@ -145,7 +145,7 @@ impl Client {
     }
 
     /// The address of a file.
-    fn file(&self, plan: &Plan, path: &str) -> Url {
+    fn file(&self, plan: &PullPlan, path: &str) -> Url {
         let parts: Vec<&str> = ["resolve", &plan.commit].into_iter().chain(path.split('/')).collect();
         self.at(&[], &plan.repo, &parts)
     }
@@ -172,7 +172,7 @@ impl Client {
         url.origin() == self.endpoint.origin()
     }
 
-    fn failure(&self, response: &Response, plan: &Plan, path: Option<&str>, hub: &HubOptions) -> Failure {
+    fn failure(&self, response: &Response, plan: &PullPlan, path: Option<&str>, hub: &HubOptions) -> Failure {
         let refusal = Refusal {
             status: response.status().as_u16(),
             code: header(response, "x-error-code"),
