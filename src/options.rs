@@ -57,7 +57,9 @@ impl LoadOptions {
         let mut hub = HubOptions::from_env();
         hub.offline |= self.offline;
         hub.cache = self.cache_dir.clone().unwrap_or(hub.cache);
-        hub.token = self.token.clone().or(hub.token);
+        if let Some(token) = &self.token {
+            hub = hub.with_token(token, "the option `token`");
+        }
         hub.cancel = self.cancel.clone();
         hub
     }

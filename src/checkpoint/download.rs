@@ -4,7 +4,7 @@ use super::cost::Cost;
 use super::headers::cost;
 use crate::error::{Error, Result};
 use crate::options::LoadOptions;
-use crate::store::hub::{self, HubOptions, PlannedModel, Progress, PullOptions, PullPlan, Pulled};
+use crate::store::hub::{self, HubOptions, PlannedFile, PlannedModel, Progress, PullOptions, PullPlan, Pulled};
 use crate::store::hub_ref::HubRef;
 use crate::store::{self, ModelFiles};
 
@@ -32,11 +32,16 @@ impl Download {
         if !pull.include.is_empty() || !pull.exclude.is_empty() {
             return Ok(Download { plan, cost: None });
         }
-        if plan.weights == PlannedModel::Folder && !plan.files.iter().any(|file| file.path == "tokenizer.json") {
+        let files = beside_weights(&plan);
+        if plan.weights == PlannedModel::Folder && !files.iter().any(|file| file.path == "tokenizer.json") {
             let what = format!("{}: a model without tokenizer.json", plan.repo);
             return Err(Error::unsupported(what, "repositories that have one, and GGUF files"));
         }
-        match cost(&plan.files, |file, range| hub::read_range(&plan, file, hub, range)) {
+        let read = |file: &PlannedFile, range| {
+            let is_it = |whole: &&PlannedFile| whole.digest == file.digest && whole.path.ends_with(&file.path);
+            hub::read_range(&plan, plan.files.iter().find(is_it).unwrap_or(file), hub, range)
+        };
+        match cost(&files, read) {
             Ok(cost) => Ok(Download { cost: Some(cost), plan }),
             // The estimate needs a place for the headers, the download does not.
             Err(Error::Io { path, source }) => {
@@ -54,6 +59,19 @@ impl Download {
     pub fn fetch(&self, hub: &HubOptions, progress: &dyn Progress) -> Result<Pulled> {
         hub::fetch(&self.plan, hub, progress)
     }
+}
+
+/// The files of a plan by their names beside the weights: those of an encoder may lie in a folder of its own, as older
+/// versions of sentence-transformers put them (`0_Transformer/`).
+fn beside_weights(plan: &PullPlan) -> Vec<PlannedFile> {
+    if plan.files.iter().any(|file| file.path == "config.json") {
+        return plan.files.clone();
+    }
+    let name = |path: &str| match path.split_once('/') {
+        Some((folder, name)) if folder.starts_with("0_") => name.to_owned(),
+        _ => path.to_owned(),
+    };
+    plan.files.iter().map(|file| PlannedFile { path: name(&file.path), ..file.clone() }).collect()
 }
 
 /// Fetches the model called `name`, if it can run.

@@ -13,6 +13,7 @@ mod folder;
 #[cfg(feature = "hub")]
 mod headers;
 mod info;
+mod modelfile;
 mod sampling;
 mod sentence;
 mod summary;
@@ -30,7 +31,7 @@ use crate::options::{GenerateOptions, LoadOptions};
 use crate::spec::{Mlp, Position, RopeScaling, Spec};
 use crate::store::{FilesKind, ModelFiles};
 use crate::tensors::{Gguf, Requantise, Weights, safetensors, vocab};
-use crate::text::{ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
+use crate::text::{ChatTemplate, EndSources, Message, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
 use serde_json::Value as Json;
 use std::path::Path;
 
@@ -40,6 +41,7 @@ pub use download::Download;
 pub use ensure::ensure;
 use folder::{ids, json, license, text_file};
 pub use info::ModelInfo;
+use modelfile::Opening;
 pub use sentence::{DenseLayer, EmbedSpec, Similarity};
 pub use summary::{ModelSummary, summary};
 
@@ -57,6 +59,7 @@ pub struct Checkpoint {
     defaults: GenerateOptions,
     info: ModelInfo,
     vectors: sentence::Sources,
+    opening: Opening,
 }
 
 /// A model's chat template, if it has one: compiled, or why it can not be, which matters only to those who chat.
@@ -99,7 +102,7 @@ impl Checkpoint {
     /// [`Error::Unsupported`] for a family that can not run, [`Error::Corrupt`] for files that are damaged or contradict
     /// each other, [`Error::NotFound`] and [`Error::Io`] for those that are missing or can not be read.
     pub fn at(files: ModelFiles) -> Result<Checkpoint> {
-        let ModelFiles { kind, name } = files;
+        let ModelFiles { kind, name, modelfile } = files;
         let (mut checkpoint, folder) = match kind {
             FilesKind::Gguf(path) => {
                 log::debug!("opening {}", path.display());
@@ -123,6 +126,9 @@ impl Checkpoint {
             // The authors' word comes before the converter's.
             info.license = card.license.or(info.license.take());
             info.intended_use = card.intended_use;
+        }
+        if let Some(modelfile) = modelfile {
+            checkpoint.apply(*modelfile)?;
         }
         Ok(checkpoint)
     }
@@ -158,6 +164,21 @@ impl Checkpoint {
     /// The generation options the model was published with.
     pub fn defaults(&self) -> &GenerateOptions {
         &self.defaults
+    }
+
+    /// The system message that a chat begins with unless it has one of its own, as a model of Ollama's may have it.
+    pub fn system(&self) -> Option<&str> {
+        self.opening.system.as_deref()
+    }
+
+    /// What has been said when a chat begins, behind the system message, as a model of Ollama's may have it.
+    pub fn history(&self) -> &[Message] {
+        &self.opening.history
+    }
+
+    /// The positions of a session that the model's publisher chose, where they are fewer or more than its own.
+    pub fn default_context(&self) -> Option<usize> {
+        self.opening.context
     }
 
     /// How it makes vectors of texts.
@@ -257,7 +278,18 @@ impl Checkpoint {
         if tokenizer.vocab_size() >= LARGE_VOCABULARY {
             trim_heap();
         }
-        Ok(Checkpoint { spec, weights, tokenizer, tokens, template, end_ids, defaults, info, vectors })
+        Ok(Checkpoint {
+            spec,
+            weights,
+            tokenizer,
+            tokens,
+            template,
+            end_ids,
+            defaults,
+            info,
+            vectors,
+            opening: Opening::default(),
+        })
     }
 
     /// Puts the network on a device.
@@ -266,6 +298,8 @@ impl Checkpoint {
         if let Some(cancel) = &options.cancel {
             self.weights.end_with(cancel.clone());
         }
+        let template_note = self.opening.template_note.iter().filter(|_| options.chat_template.is_none());
+        self.opening.notes.iter().chain(template_note).for_each(|note| log::warn!("{note}"));
         if let Some(source) = &options.chat_template {
             self.template = Template::new(Some(source), &self.tokens);
             self.template.get()?;
@@ -297,7 +331,10 @@ impl Checkpoint {
         let network: Box<dyn Forward> = match device {
             Resolved::Cpu => {
                 let kernels = Kernels::get()?;
-                let threads = options.threads.unwrap_or_else(device::default_threads);
+                let threads = options
+                    .threads
+                    .or(self.opening.threads.map(|threads| threads.min(MOST_THREADS)))
+                    .unwrap_or_else(device::default_threads);
                 if !(1..=MOST_THREADS).contains(&threads) {
                     return Err(Error::Input(format!("{threads} threads: expected 1 to {MOST_THREADS}")));
                 }
@@ -319,6 +356,7 @@ impl Checkpoint {
             template: self.template,
             end_ids: self.end_ids,
             defaults: self.defaults,
+            opening: self.opening,
             context,
             info: self.info,
         })
@@ -326,7 +364,8 @@ impl Checkpoint {
 
     /// Positions a session may hold: what is asked for, else the model's own, less where memory does not allow it.
     fn context(&self, wanted: Option<usize>, cache_type: CacheType, host: bool) -> Result<usize> {
-        let limit = wanted.unwrap_or(self.spec.context);
+        let given = self.opening.context.unwrap_or(self.spec.context).min(self.spec.context);
+        let limit = wanted.unwrap_or(given);
         if limit < 2 {
             return Err(Error::Input(format!("a context of {limit}: expected 2 or more positions")));
         }
@@ -413,6 +452,7 @@ pub(crate) struct Loaded {
     pub template: Template,
     pub end_ids: Vec<u32>,
     pub defaults: GenerateOptions,
+    pub opening: Opening,
     pub context: usize,
     pub info: ModelInfo,
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::options::{GenerateOptions, LoadOptions};
 use crate::spec::Spec;
 use crate::store::ModelFiles;
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::{ChatTemplate, Message, Tokenizer};
 pub use batch::{GenerateBatch, JoinError};
 pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
 pub use perplexity::Perplexity;
@@ -110,6 +110,17 @@ impl Model {
     /// Whether both are the same loaded model.
     pub(crate) fn is(&self, other: &Model) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// The system message that a chat with this model begins with unless it has one of its own. Only models of Ollama's have
+    /// one; [`Session::chat`] takes the messages as they are, so it is for the caller to put it first.
+    pub fn system(&self) -> Option<&str> {
+        self.inner.opening.system.as_deref()
+    }
+
+    /// What has been said when a chat with this model begins, behind the system message.
+    pub fn history(&self) -> &[Message] {
+        &self.inner.opening.history
     }
 
     /// The options this model was published with, over tallow's own defaults.

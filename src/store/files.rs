@@ -4,6 +4,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::files::NamedFiles;
 use crate::store::hub;
+use crate::store::local::Modelfile;
 use std::path::{Path, PathBuf};
 
 /// The files of a model, on the disk or in memory, and what messages call it.
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub struct ModelFiles {
     pub(crate) kind: FilesKind,
     pub(crate) name: Option<String>,
+    /// What Ollama keeps beside the weights.
+    pub(crate) modelfile: Option<Box<Modelfile>>,
 }
 
 /// How the files are laid out.
@@ -68,6 +71,11 @@ impl ModelFiles {
         ModelFiles { name: Some(name.into()), ..self }
     }
 
+    /// The same files with what a Modelfile says beside them.
+    pub(crate) fn with_modelfile(self, modelfile: Modelfile) -> ModelFiles {
+        ModelFiles { modelfile: Some(Box::new(modelfile)), ..self }
+    }
+
     /// The GGUF file or the folder; `None` for a model in memory.
     pub fn path(&self) -> Option<&Path> {
         match &self.kind {
@@ -88,7 +96,7 @@ impl ModelFiles {
 
 impl From<FilesKind> for ModelFiles {
     fn from(kind: FilesKind) -> Self {
-        ModelFiles { kind, name: None }
+        ModelFiles { kind, name: None, modelfile: None }
     }
 }
 

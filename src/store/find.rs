@@ -97,9 +97,8 @@ fn elsewhere(name: &str, reference: Option<&HubRef>) -> Result<Option<ModelFiles
         }
         found => found?,
     };
-    if let Some(path) = in_ollama {
-        log::info!("{name} is Ollama's: {}", path.display());
-        return Ok(Some(ModelFiles::gguf(path).named(name)));
+    if let Some(files) = in_ollama {
+        return Ok(Some(files.named(name)));
     }
     Ok(reference.and_then(local::in_lm_studio).map(|path| {
         log::info!("{name} is LM Studio's: {}", path.display());

@@ -4,6 +4,7 @@
 //! [`ensure`](crate::ensure), which knows what a model costs.
 
 pub mod catalog;
+mod disk;
 mod files;
 mod find;
 pub mod hub;
@@ -16,3 +17,4 @@ pub use files::ModelFiles;
 pub(crate) use find::cached;
 pub(crate) use find::not_local;
 pub use find::{Found, find, find_here, find_with, reference_of};
+pub(crate) use local::Modelfile;

@@ -7,7 +7,7 @@ use super::*;
 use std::process::Command;
 
 /// The interpreter that has the package, if there is one.
-fn python() -> Option<String> {
+pub fn python() -> Option<String> {
     let python = std::env::var("TALLOW_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let has_it = Command::new(&python).args(["-c", "import huggingface_hub"]).output().is_ok_and(|out| out.status.success());
     if !has_it {
@@ -19,7 +19,7 @@ fn python() -> Option<String> {
 }
 
 /// What `tests/interop/read_hub.py` prints.
-fn ask(python: &str, hub: &Hub, cache: &Path, arguments: &[&str]) -> Value {
+pub fn ask(python: &str, hub: &Hub, cache: &Path, arguments: &[&str]) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/read_hub.py");
     let mut command = Command::new(python);
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("HF_")) {

@@ -12,10 +12,13 @@ mod choosing;
 mod faults;
 mod interoperation;
 mod interruption;
+mod mirror;
 #[cfg(target_os = "linux")]
 mod offline;
 #[cfg(target_os = "linux")]
 mod program;
+#[cfg(unix)]
+mod shared;
 
 use serde_json::{Value, json};
 use server::{At, Commit, Host, Hub, Kind};

@@ -3,6 +3,7 @@
     read_hub.py client REPO REVISION     what the server says: information, file tree, errors
     read_hub.py fetch REPO [PATTERN...]  snapshot_download into the cache
     read_hub.py cache REPO REVISION      what is in the cache, with no network at all
+    read_hub.py remove REPO              removes a repository from the cache: what it said before, and what it freed
 
 HF_ENDPOINT and HF_HUB_CACHE say where the Hub and the cache are. Needs huggingface_hub 1.0 or newer, nothing else.
 """
@@ -57,6 +58,14 @@ def client(repo, revision):
     }
 
 
+def remove(repo):
+    info = scan_cache_dir()
+    found = next(entry for entry in info.repos if entry.repo_id == repo and entry.repo_type == "model")
+    strategy = info.delete_revisions(*[revision.commit_hash for revision in found.revisions])
+    strategy.execute()
+    return {"expected": strategy.expected_freed_size, "size": info.size_on_disk, "repo": found.size_on_disk}
+
+
 def fetch(repo, *patterns):
     return {"path": snapshot_download(repo, allow_patterns=list(patterns) or None)}
 
@@ -98,5 +107,5 @@ def cache(repo, revision):
 
 if __name__ == "__main__":
     what, *arguments = sys.argv[1:]
-    found = {"client": client, "fetch": fetch, "cache": cache}[what](*arguments)
+    found = {"client": client, "fetch": fetch, "cache": cache, "remove": remove}[what](*arguments)
     json.dump({"version": huggingface_hub.__version__, **found}, sys.stdout)

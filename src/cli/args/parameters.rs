@@ -246,7 +246,7 @@ impl Parameters {
         self.limits.ctx_size.filter(|tokens| *tokens > 0)
     }
 
-    /// The model's own options, under these. A seed is there only if one was given.
+    /// The model's own options, under these. A seed is there only if one was given, or the model has one.
     pub fn options(&self, model: &Model) -> GenerateOptions {
         fn set<T: Copy>(option: &mut T, given: Option<T>) {
             *option = given.unwrap_or(*option);
@@ -263,9 +263,13 @@ impl Parameters {
         set(&mut sampling.repeat_last_n, given.repeat_last_n);
         set(&mut sampling.presence_penalty, given.presence_penalty);
         set(&mut sampling.frequency_penalty, given.frequency_penalty);
-        options.seed = given.seed.and_then(|seed| seed.0);
+        if let Some(Seed(seed)) = given.seed {
+            options.seed = seed;
+        }
         options.stop.extend(self.limits.stop.iter().cloned());
-        options.max_tokens = self.limits.num_predict.and_then(|most| usize::try_from(most).ok());
+        if let Some(most) = self.limits.num_predict {
+            options.max_tokens = usize::try_from(most).ok();
+        }
         options
     }
 }

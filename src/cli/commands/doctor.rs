@@ -174,7 +174,7 @@ fn cache(hub: &HubOptions) -> Check {
         let advice = "give yourself the right to write there, or set HF_HOME to a folder of yours";
         return Check::bad(name, State::Problem, format!("{path} can not be written: {error}"), advice);
     }
-    let size: u64 = repos.iter().map(|repo| repo.size).sum();
+    let size = hub::size_on_disk(&repos);
     let free = device::free_disk(&hub.cache);
     let told = free.map(|free| format!(", {} free", bytes(free))).unwrap_or_default();
     let count = if repos.len() == 1 { "1 repository".to_owned() } else { format!("{} repositories", repos.len()) };
@@ -196,7 +196,7 @@ fn writable(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-/// Interrupted downloads, and snapshots whose files are gone.
+/// Interrupted downloads and removals, snapshots whose files are gone, and shared files without a user.
 fn leftovers(hub: &HubOptions) -> Vec<Check> {
     let mut checks = Vec::new();
     for repo in hub::list(hub).unwrap_or_default() {
@@ -205,12 +205,25 @@ fn leftovers(hub: &HubOptions) -> Vec<Check> {
             let advice = format!("`tallow pull {0}` goes on with it, `tallow rm {0}` deletes it", repo.repo);
             checks.push(Check::bad("downloads", State::Warning, found, advice));
         }
+        if repo.loose > 0 {
+            let found =
+                format!("{}: {} that no snapshot shows, of an interrupted pull or removal", repo.repo, bytes(repo.loose));
+            let advice = format!("`tallow pull {0}` goes on with it, `tallow rm {0}` deletes all of the repository", repo.repo);
+            checks.push(Check::bad("downloads", State::Warning, found, advice));
+        }
         let broken = broken_links(&repo.path.join("snapshots"));
         if broken > 0 {
             let found = format!("{}: {broken} files of its snapshots are links to nothing", repo.repo);
             let advice = format!("`tallow pull {0}` fetches them again, `tallow rm {0}` deletes them", repo.repo);
             checks.push(Check::bad("links", State::Warning, found, advice));
         }
+    }
+    let unused = hub::unused(hub);
+    if let Some((first, _)) = unused.first() {
+        let size = bytes(unused.iter().map(|(_, bytes)| bytes).sum());
+        let found = format!("{size} in {} files of the cache's shared store that no repository uses", unused.len());
+        let advice = format!("`hf cache prune` deletes those with a list of users; else by hand: {}", first.display());
+        checks.push(Check::bad("shared files", State::Warning, found, advice));
     }
     checks
 }
@@ -261,7 +274,13 @@ fn environment() -> Check {
 }
 
 fn token(hub: &HubOptions) -> Check {
-    Check::ok("token", if hub.token.is_some() { "set" } else { "none; only gated and private models need one" })
+    if let Err(error) = hub.check_token() {
+        return Check::bad("token", State::Problem, error.to_string(), format!("write {} anew", hub.token_from));
+    }
+    match &hub.token {
+        Some(_) => Check::ok("token", format!("set, by {}", hub.token_from)),
+        None => Check::ok("token", "none; only gated and private models need one"),
+    }
 }
 
 #[cfg(feature = "hub")]

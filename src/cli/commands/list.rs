@@ -32,7 +32,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     // The newest first, as Ollama has them.
     models.sort_by_key(|model| std::cmp::Reverse(model.modified));
     if args.json {
-        return output::json(&json!({ "models": models.iter().map(object).collect::<Vec<_>>() }));
+        let models_json: Vec<Value> = models.iter().map(object).collect();
+        return output::json(&json!({ "models": models_json, "size_on_disk": local::size_on_disk(&models) }));
     }
     let now = SystemTime::now();
     let row = |model: &LocalModel| {

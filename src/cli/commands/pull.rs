@@ -54,7 +54,9 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
         std::process::exit(130)
     });
     let mut hub = args.network.hub();
-    hub.token = args.token.clone().or(hub.token);
+    if let Some(token) = &args.token {
+        hub = hub.with_token(token, "--token");
+    }
     let pull = PullOptions { include: args.include.clone(), exclude: args.exclude.clone(), force: args.force };
     let mut report = Vec::new();
     for name in &args.models {

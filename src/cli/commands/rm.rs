@@ -57,7 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let size = bytes(freed.bytes);
         let shared = match freed.shared {
             0 => String::new(),
-            n => format!("; {n} files stay, which other revisions use"),
+            n => format!("; {n} files stay, which other revisions or repositories use"),
         };
         match args.dry_run {
             true => output::line(&format!("would delete '{name}' and free {size}{shared}"))?,

@@ -38,7 +38,7 @@ pub struct Args {
     /// A file with the prompt; `-` is stdin
     #[arg(short, long, conflicts_with = "prompt")]
     file: Option<Source>,
-    /// What the model shall keep to: the chat's system message
+    /// What the model shall keep to: the chat's system message, in place of the model's own if it has one
     #[arg(long, value_name = "TEXT", conflicts_with = "raw", allow_hyphen_values = true)]
     system: Option<String>,
     /// A file with a chat template to use in place of the model's
@@ -203,12 +203,22 @@ fn begin<'s>(args: &Args, session: &'s mut Session, prompt: &str, options: &Gene
         }
         if !args.raw {
             log::warn!("the model has no chat template; the prompt is continued as it stands, as with --raw");
+            warn_of_opening(session.model());
         }
         return Ok(session.generate(prompt, options)?);
     }
-    let mut messages: Vec<Message> = args.system.iter().map(Message::system).collect();
+    let model = session.model();
+    let system = args.system.as_deref().or(model.system()).map(Message::system);
+    let mut messages: Vec<Message> = system.into_iter().chain(model.history().iter().cloned()).collect();
     messages.push(Message::user(prompt));
     Ok(session.chat(&messages, options)?)
+}
+
+/// Tells of a beginning that the model has and that no template can show it.
+pub fn warn_of_opening(model: &Model) {
+    if model.system().is_some() || !model.history().is_empty() {
+        log::warn!("the model's own system message and first messages need a chat template too, and are left out");
+    }
 }
 
 /// Prints the text as it comes, and ends its last line.

@@ -36,6 +36,9 @@ struct Part {
     /// Only the generation parameters
     #[arg(long)]
     parameters: bool,
+    /// Only the system message that chats begin with
+    #[arg(long)]
+    system: bool,
     /// Only the chat template
     #[arg(long)]
     template: bool,
@@ -72,6 +75,10 @@ fn part(part: &Part, checkpoint: &Checkpoint) -> anyhow::Result<Option<(&'static
     if part.template {
         return text("template", &info.template);
     }
+    if part.system {
+        return text("system message", &checkpoint.system().map(str::to_owned))
+            .map(|found| found.map(|(_, value, text)| ("system", value, text)));
+    }
     if part.parameters {
         let rows = parameters(checkpoint);
         return Ok(Some(("parameters", parameters_json(checkpoint), table(&rows, ""))));
@@ -104,6 +111,11 @@ fn blocks(checkpoint: &Checkpoint, verbose: bool) -> String {
     if !spec.is_encoder() {
         block(&mut out, "Parameters", &parameters(checkpoint));
     }
+    // Like the licence: its beginning, and all of it with --system.
+    let lines =
+        |text: &str| text.lines().filter(|line| !line.trim().is_empty()).take(2).map(|line| row(line, String::new())).collect();
+    let system: Vec<_> = checkpoint.system().map(lines).unwrap_or_default();
+    block(&mut out, "System", &system);
     if let Some(license) = &info.license {
         // A whole text is for --license; its first lines say which one it is.
         let lines: Vec<_> = license.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).collect();
@@ -144,6 +156,8 @@ fn object(checkpoint: &Checkpoint, verbose: bool) -> Value {
         },
         "capabilities": capabilities(checkpoint),
         "parameters": parameters_json(checkpoint),
+        "system": checkpoint.system(),
+        "messages": checkpoint.history().iter().map(|m| json!({"role": m.role, "content": m.content})).collect::<Vec<_>>(),
         "license": info.license,
         "intended_use": info.intended_use,
         "template": info.template,
@@ -187,15 +201,41 @@ fn parameters_json(checkpoint: &Checkpoint) -> Value {
 }
 
 fn sampling(checkpoint: &Checkpoint) -> Vec<(&'static str, Value)> {
-    let SampleOptions { temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, .. } = checkpoint.defaults().sampling;
-    vec![
+    let defaults = checkpoint.defaults();
+    let SampleOptions {
+        temperature,
+        top_k,
+        typical_p,
+        top_p,
+        min_p,
+        repeat_penalty,
+        repeat_last_n,
+        presence_penalty,
+        frequency_penalty,
+        ..
+    } = defaults.sampling;
+    let mut rows = vec![
         ("temperature", float(temperature)),
         ("top_k", json!(top_k)),
         ("top_p", float(top_p)),
         ("min_p", float(min_p)),
         ("repeat_penalty", float(repeat_penalty)),
         ("repeat_last_n", json!(repeat_last_n)),
-    ]
+    ];
+    // What few models set.
+    let set = [
+        ("typical_p", typical_p, 1.0),
+        ("presence_penalty", presence_penalty, 0.0),
+        ("frequency_penalty", frequency_penalty, 0.0),
+    ];
+    rows.extend(set.into_iter().filter(|(_, value, off)| value != off).map(|(name, value, _)| (name, float(value))));
+    let numbers = [
+        ("num_ctx", checkpoint.default_context().map(|tokens| json!(tokens))),
+        ("num_predict", defaults.max_tokens.map(|most| json!(most))),
+        ("seed", defaults.seed.map(|seed| json!(seed))),
+    ];
+    rows.extend(numbers.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    rows
 }
 
 /// `0.8` where a widened f32 would read 0.800000011920929.
@@ -204,7 +244,10 @@ fn float(value: f32) -> Value {
 }
 
 fn stop(checkpoint: &Checkpoint) -> Vec<String> {
-    checkpoint.tokenizer().pieces(checkpoint.end_ids())
+    let mut stop = checkpoint.tokenizer().pieces(checkpoint.end_ids());
+    let more = checkpoint.defaults().stop.iter().filter(|text| !stop.contains(text)).cloned().collect::<Vec<_>>();
+    stop.extend(more);
+    stop
 }
 
 /// Lines of a width that people read with ease.

@@ -6,6 +6,7 @@
 //! models--org--name/refs/main                 a commit; written last, so that an interrupted pull is not visible
 //! .locks/models--org--name/DIGEST.lock        flock(2), held while a blob is written; these files stay
 //! ```
+//! A blob may be a link to a file that several repositories share: see [`shared`](super::shared).
 //! Source: <https://huggingface.co/docs/huggingface_hub/guides/manage-cache>.
 
 use super::{CachedFile, HubOptions, PlannedFile};
@@ -83,8 +84,12 @@ impl Repo {
         create_parent(&path)?;
         let _ = std::fs::remove_file(&path);
         if symlink(&format!("{up}blobs/{}", file.digest), &path).is_err() && !self.is_linked(commit, file) {
-            // No links here: the blob moves, as with Python, so that its bytes are not there twice.
-            std::fs::rename(self.blob(&file.digest), &path).map_err(|e| Error::io(&path, e))?;
+            // No links here: the blob moves, as with Python, so that its bytes are not there twice. One that is itself a
+            // relative link would lead nowhere from there.
+            let blob = self.blob(&file.digest);
+            let is_link = blob.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+            let moved = if is_link { std::fs::copy(&blob, &path).map(|_| ()) } else { std::fs::rename(&blob, &path) };
+            moved.map_err(|e| Error::io(&path, e))?;
         }
         Ok(())
     }
@@ -135,7 +140,7 @@ impl Repo {
 /// A file of a snapshot; `None` for a link that leads nowhere.
 fn cached(snapshot: &Path, path: &Path) -> Option<CachedFile> {
     let metadata = std::fs::metadata(path).ok()?;
-    // One step of the link only: a blob may itself be a link to a store that several caches share.
+    // One step of the link only: a blob may itself be a link to the store that repositories share.
     let blob =
         std::fs::read_link(path).ok().and_then(|to| Some(snapshot.parent()?.parent()?.join("blobs").join(to.file_name()?)));
     let parts: Option<Vec<&str>> = path.strip_prefix(snapshot).ok()?.iter().map(|part| part.to_str()).collect();

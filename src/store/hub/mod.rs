@@ -16,6 +16,7 @@
 //! ```
 
 mod cache;
+mod environment;
 mod fetch;
 mod options;
 mod pick;
@@ -27,6 +28,7 @@ mod remote;
 mod remove;
 mod scan;
 mod select;
+mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -36,6 +38,7 @@ pub(crate) use pick::{ggufs, of_quant, quant_of, split};
 pub use reach::reachable;
 
 use crate::error::{Error, Result};
+use crate::store::disk;
 use crate::store::hub_ref::HubRef;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -231,8 +234,12 @@ pub struct CachedRepo {
     pub path: PathBuf,
     /// Its snapshots, the newest first.
     pub revisions: Vec<CachedRevision>,
-    /// Bytes of its blobs, each counted once.
+    /// Bytes of its blobs, each counted once; those of [`CachedRepo::shared`] with them.
     pub size: u64,
+    /// Bytes of them that other repositories of the cache use as well: they stay when this one goes.
+    pub shared: u64,
+    /// Bytes of blobs that no snapshot shows: what an interrupted pull or removal left.
+    pub loose: u64,
     /// Bytes of interrupted downloads.
     pub partial: u64,
 }
@@ -248,7 +255,7 @@ pub struct CachedRevision {
     pub path: PathBuf,
     /// Its files, by path.
     pub files: Vec<CachedFile>,
-    /// Bytes of them.
+    /// Bytes of them; two files of equal bytes are one.
     pub size: u64,
     /// When its newest file came.
     pub modified: SystemTime,
@@ -275,6 +282,18 @@ pub fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
     scan::list(hub)
 }
 
+/// Bytes that the files of these repositories take on the disk. What several of them share counts once, so that this may
+/// be less than the sum of their sizes.
+pub fn size_on_disk(repos: &[CachedRepo]) -> u64 {
+    let files = repos.iter().flat_map(|repo| &repo.revisions).flat_map(|revision| &revision.files);
+    disk::size(files.map(|file| file.blob.as_path()))
+}
+
+/// The files, with their bytes, that lie in the store which repositories of a cache share and that none of them uses.
+pub fn unused(hub: &HubOptions) -> Vec<(PathBuf, u64)> {
+    shared::Store::of(&hub.cache).map(|store| store.unused()).unwrap_or_default()
+}
+
 /// What [`remove`] freed, or would free.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Freed {
@@ -284,13 +303,14 @@ pub struct Freed {
     pub blobs: usize,
     /// Files of snapshots.
     pub files: usize,
-    /// Blobs of these files that stay because another revision or name uses them.
+    /// Blobs of these files that stay because another revision, name or repository uses them.
     pub shared: usize,
 }
 
 /// Removes a repository (no revision named), a snapshot (one is), or only the GGUF files of a quantisation or name.
 ///
-/// A blob goes only if no other snapshot uses it. `dry_run` only counts.
+/// A blob goes only if no other snapshot uses it, and one that repositories share with the last of them. `dry_run` only
+/// counts. What is not there is [`Error::NotFound`].
 ///
 /// # Errors
 /// [`Error::NotFound`] for what is not there, [`Error::Io`] for what can not be deleted.

@@ -1,8 +1,8 @@
 //! Where the Hub and its cache are, and how downloads behave: the environment variables of `huggingface_hub`, read once.
 
+use super::environment::{Vars, clean, expanded, seconds};
 use crate::cancel::Cancel;
-use crate::error::{Error, NotFetched};
-use std::ffi::OsString;
+use crate::error::{Error, NotFetched, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub struct HubOptions {
     pub endpoint: String,
     /// The access token: `HF_TOKEN`, else the one that `hf auth login` stored. `None`: nothing is sent.
     pub token: Option<String>,
+    /// Where the token came from, for messages: `HF_TOKEN`, the path of a file, `--token`.
+    pub token_from: String,
     /// No socket is opened: `HF_HUB_OFFLINE`.
     pub offline: bool,
     /// How many files are fetched at once.
@@ -35,36 +37,57 @@ pub struct HubOptions {
 impl HubOptions {
     /// What the environment says.
     pub fn from_env() -> Self {
-        Self::from_vars(&|name| std::env::var_os(name).filter(|value| !value.is_empty()), std::env::home_dir())
+        Self::from_vars(&|name| std::env::var_os(name), std::env::home_dir())
     }
 
     /// What `vars` say; the stored token is read from the disk.
-    fn from_vars(vars: &dyn Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Self {
-        let text = |name: &str| vars(name).and_then(|value| value.into_string().ok());
+    fn from_vars(vars: Vars<'_>, home: Option<PathBuf>) -> Self {
+        let set = |name: &str| vars(name).filter(|value| !value.is_empty());
+        let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
         let home = home.unwrap_or_else(std::env::temp_dir);
-        let folder = |name: &str| {
-            vars(name).map(PathBuf::from).map(|path| path.strip_prefix("~").map_or(path.clone(), |p| home.join(p)))
-        };
-        let caches = folder("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache"));
-        let hf_home = folder("HF_HOME").unwrap_or_else(|| caches.join("huggingface"));
-        let stored = || {
-            let files = [folder("HF_TOKEN_PATH"), Some(hf_home.join("token"))];
-            files.into_iter().flatten().find_map(|file| std::fs::read_to_string(file).ok())
-        };
-        let implicit = !is_true(text("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
-        let token = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(stored).filter(|_| implicit);
+        let expanded = |path| expanded(path, vars, &home);
+        let caches = set("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
+        let hf_home = expanded(set("HF_HOME").unwrap_or_else(|| caches.join("huggingface").into()));
+        // `huggingface_hub` expands what is below HF_HOME once more.
+        let below = |name: &str| expanded(hf_home.join(name).into());
+        let cache = set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE")).map_or_else(|| below("hub"), expanded);
+        let token_file = set("HF_TOKEN_PATH").map_or_else(|| below("token"), expanded);
+        let (token, token_from) = token(&text, token_file);
         let number = |name: &str| text(name).and_then(|value| value.trim().parse::<u64>().ok());
         HubOptions {
-            cache: folder("HF_HUB_CACHE").or_else(|| folder("HUGGINGFACE_HUB_CACHE")).unwrap_or_else(|| hf_home.join("hub")),
-            endpoint: text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()).trim_end_matches('/').to_owned(),
-            token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
-            offline: is_true(text("HF_HUB_OFFLINE")) || is_true(text("TRANSFORMERS_OFFLINE")),
+            cache,
+            endpoint: text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()).trim().trim_end_matches('/').to_owned(),
+            token,
+            token_from,
+            offline: is_true(text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"))),
             workers: 4,
-            timeout: number("HF_HUB_DOWNLOAD_TIMEOUT").map_or(Duration::from_secs(30), Duration::from_secs),
+            timeout: seconds("HF_HUB_DOWNLOAD_TIMEOUT", text("HF_HUB_DOWNLOAD_TIMEOUT"), Duration::from_secs(30)),
             attempts: 5,
             backoff: number("TALLOW_HUB_BACKOFF_MS").map_or(Duration::from_secs(1), Duration::from_millis),
             cancel: None,
         }
+    }
+
+    /// The same with this token, which came from `from`. One that is empty changes nothing.
+    pub fn with_token(mut self, token: &str, from: &str) -> Self {
+        if let Some(token) = clean(token) {
+            (self.token, self.token_from) = (Some(token), from.to_owned());
+        }
+        self
+    }
+
+    /// Whether the token can be sent.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the place it came from, if a character of it can not be in a request.
+    pub fn check_token(&self) -> Result<()> {
+        let wrong = |c: &char| !matches!(c, ' '..='~');
+        let Some(character) = self.token.iter().flat_map(|token| token.chars()).find(wrong) else { return Ok(()) };
+        let from = if self.token_from.is_empty() { "the caller" } else { &self.token_from };
+        Err(Error::Input(format!(
+            "the access token from {from} holds the character {character:?}, which no request can carry; expected letters, \
+             digits and signs of ASCII; write it anew, or unset it"
+        )))
     }
 
     /// [`Error::Cancelled`] once the caller has cancelled.
@@ -77,6 +100,20 @@ impl HubOptions {
 /// The error for what the cache lacks and nobody may fetch.
 pub(super) fn not_cached(what: String, hub: &HubOptions) -> Error {
     Error::NotLocal { what, cache: hub.cache.clone(), why: NotFetched::of(hub.offline), hint: String::new() }
+}
+
+/// The access token and where it came from: the environment, then the file that `hf auth login` writes.
+fn token(text: &dyn Fn(&str) -> Option<String>, file: PathBuf) -> (Option<String>, String) {
+    if is_true(text("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
+        return (None, String::new());
+    }
+    let variable = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"].iter().find_map(|name| Some((text(name)?, (*name).to_owned())));
+    let stored = || Some((std::fs::read_to_string(&file).ok()?, file.display().to_string()));
+    let cleaned = |(token, from): (String, String)| Some((clean(&token)?, from));
+    match variable.and_then(cleaned).or_else(|| stored().and_then(cleaned)) {
+        Some((token, from)) => (Some(token), from),
+        None => (None, String::new()),
+    }
 }
 
 /// The words that `huggingface_hub` takes for yes.
@@ -99,6 +136,7 @@ impl std::fmt::Debug for HubOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsString;
 
     fn options(vars: &[(&str, &str)]) -> HubOptions {
         let get = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
@@ -113,6 +151,14 @@ mod tests {
             (&[("HF_HOME", "~/hf"), ("XDG_CACHE_HOME", "/x")], "/home/u/hf/hub"),
             (&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HOME", "/h")], "/old"),
             (&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HUB_CACHE", "/new")], "/new"),
+            (&[("HF_HOME", "$HOME/hf"), ("HOME", "/home/u")], "/home/u/hf/hub"),
+            (&[("HF_HOME", "${BASE}/hf"), ("BASE", "/b")], "/b/hf/hub"),
+            (&[("HF_HUB_CACHE", "~/$DIR"), ("DIR", "d")], "/home/u/d"),
+            (&[("HUGGINGFACE_HUB_CACHE", "$DIR/d"), ("DIR", "/x")], "/x/d"),
+            (&[("XDG_CACHE_HOME", "$HOME/x"), ("HOME", "/h")], "/h/x/huggingface/hub"),
+            (&[("HF_HOME", "$A"), ("A", "$B"), ("B", "/b")], "/b/hub"),
+            (&[("HF_HOME", "$NOT_SET/hf")], "$NOT_SET/hf/hub"),
+            (&[("HF_HOME", ""), ("HF_HUB_CACHE", "")], "/home/u/.cache/huggingface/hub"),
         ] {
             assert_eq!(options(vars).cache, PathBuf::from(cache), "{vars:?}");
         }
@@ -123,7 +169,9 @@ mod tests {
         for (value, offline) in [("1", true), ("TRUE", true), ("yes", true), ("On", true), ("0", false), ("no", false)] {
             assert_eq!(options(&[("HF_HUB_OFFLINE", value)]).offline, offline, "{value}");
         }
-        assert_eq!(options(&[("HF_ENDPOINT", "http://localhost:80/")]).endpoint, "http://localhost:80");
+        assert!(options(&[("TRANSFORMERS_OFFLINE", "1")]).offline);
+        assert!(!options(&[("TRANSFORMERS_OFFLINE", "1"), ("HF_HUB_OFFLINE", "0")]).offline);
+        assert_eq!(options(&[("HF_ENDPOINT", "http://localhost:80/\r")]).endpoint, "http://localhost:80");
         assert_eq!(options(&[]).endpoint, "https://huggingface.co");
     }
 
@@ -133,5 +181,43 @@ mod tests {
         assert_eq!(options_with.token.as_deref(), Some("hf_secret"));
         assert!(!format!("{options_with:?}").contains("hf_secret"));
         assert_eq!(options(&[("HF_TOKEN", "hf_secret"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]).token, None);
+    }
+
+    #[test]
+    fn a_token_comes_from_the_environment_and_then_from_the_file_it_names() {
+        let folder = std::env::temp_dir().join(format!("tallow-token-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [home, file] = ["token", "named"].map(|name| folder.join(name));
+        std::fs::write(&home, "hf_\r\nhome\r\n").unwrap();
+        std::fs::write(&file, "hf_named\n").unwrap();
+        let (folder_text, path) = (folder.display().to_string(), file.display().to_string());
+        let set = [("HF_HOME", folder_text.as_str()), ("DIR", folder_text.as_str())];
+        for (more, token, from) in [
+            (&[][..], Some("hf_home"), home.display().to_string()),
+            (&[("HF_TOKEN_PATH", "$DIR/named")], Some("hf_named"), path.clone()),
+            // That file alone is asked, as by `huggingface_hub`.
+            (&[("HF_TOKEN_PATH", "/not/there")], None, String::new()),
+            (&[("HF_TOKEN", "hf_\nenv")], Some("hf_env"), "HF_TOKEN".to_owned()),
+            (&[("HF_TOKEN", "\r\n")], Some("hf_home"), home.display().to_string()),
+            (&[("HF_TOKEN", ""), ("HUGGING_FACE_HUB_TOKEN", "hf_old")], Some("hf_old"), "HUGGING_FACE_HUB_TOKEN".to_owned()),
+            (&[("HF_TOKEN", "hf_env"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")], None, String::new()),
+        ] {
+            let found = options(&[&set[..], more].concat());
+            assert_eq!((found.token.as_deref(), &found.token_from), (token, &from), "{more:?}");
+        }
+        let _ = std::fs::remove_dir_all(folder);
+    }
+
+    #[test]
+    fn a_token_that_no_request_can_carry_is_named_by_its_place_and_not_shown() {
+        let of = |token: &str| options(&[("HF_TOKEN", token)]).check_token();
+        assert!(of("hf_aA1-_. ~").is_ok() && options(&[]).check_token().is_ok());
+        for token in ["hf_se\tcret", "hf_se\u{200b}cret", "hf_secr\u{e9}t", "hf_\u{1}secret"] {
+            let error = of(token).unwrap_err().to_string();
+            assert!(error.contains("HF_TOKEN") && !error.contains("hf_se") && !error.contains("cret"), "{error}");
+        }
+        let error = options(&[]).with_token("t\u{e9}", "--token").check_token().unwrap_err().to_string();
+        assert!(error.contains("--token"), "{error}");
+        assert_eq!(options(&[("HF_TOKEN", "a")]).with_token(" \n", "--token").token.as_deref(), Some("a"));
     }
 }

@@ -11,8 +11,9 @@ use crate::store::hub_ref::Pick;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const TOKENIZER: &str = "tokenizer.json";
-/// What the folder of a safetensors model may hold beside its weights.
-const COMPANIONS: [&str; 12] = [
+/// What the folder of a safetensors model may hold beside its weights. `sentence_*_config.json` comes as well: there are
+/// seven names of it, one for each kind of encoder that sentence-transformers once told apart.
+const COMPANIONS: [&str; 19] = [
     "config.json",
     "generation_config.json",
     TOKENIZER,
@@ -22,12 +23,29 @@ const COMPANIONS: [&str; 12] = [
     "chat_template.json",
     "modules.json",
     "config_sentence_transformers.json",
-    "sentence_bert_config.json",
+    "router_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "image_processor_config.json",
+    "quantize_config.json",
+    "quant_config.json",
+    "hf_quant_config.json",
     CARD,
     INDEX,
 ];
+/// Named chat templates, beside the one that `chat_template.jinja` is.
+const TEMPLATES: &str = "additional_chat_templates";
 /// Vocabularies of models without `tokenizer.json`.
-const VOCABULARIES: [&str; 5] = ["tokenizer.model", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json"];
+const VOCABULARIES: [&str; 7] = [
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "added_tokens.json",
+];
 const CARD: &str = "README.md";
 /// An index names some hundred shards; more is an attack on the disk.
 const MOST_SHARDS: usize = 10_000;
@@ -63,6 +81,14 @@ pub(super) fn choose(
                 folder(model, paths, weights)
             } else if let Some(file) = with_quant(&ggufs, "Q4_K_M").or(ggufs.first().copied()) {
                 gguf(model, paths, file)
+            } else if let Some(root) = transformer_folder(paths) {
+                let weights = match paths.contains(&format!("{root}/{SINGLE}").as_str()) {
+                    true => vec![SINGLE.to_owned()],
+                    false => shards(model, &read(&format!("{root}/{INDEX}"))?)?,
+                };
+                folder(model, paths, weights.iter().map(|file| format!("{root}/{file}")).collect())
+            } else if let Some((what, supported)) = unusable(paths) {
+                Err(Error::unsupported(format!("{model}: {what}; this"), supported))
             } else if let Some(pickle) = paths.iter().find(|path| is_pickle(path)) {
                 Err(Error::unsupported(
                     format!(
@@ -93,26 +119,114 @@ fn gguf(model: &str, paths: &[&str], file: &str) -> Result<Choice> {
 
 /// `config.json`, the tokenizer and what else stands beside these weights.
 fn folder(model: &str, paths: &[&str], weights: Vec<String>) -> Result<Choice> {
-    let needs = |name: &str| name == TOKENIZER || VOCABULARIES.contains(&name);
-    if !paths.iter().any(|path| needs(path)) {
+    let root = weights.first().and_then(|file| file.rsplit_once('/')).map_or("", |(root, _)| root);
+    let root = if is_module(root) { root } else { "" };
+    let inside = |path: &str| {
+        let rest = if root.is_empty() { Some(path) } else { path.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')) };
+        rest.filter(|rest| !rest.contains('/')).map(str::to_owned)
+    };
+    let beside: Vec<String> = paths.iter().filter_map(|path| inside(path)).collect();
+    if !beside.iter().any(|name| name == TOKENIZER || VOCABULARIES.contains(&name.as_str())) {
         let hint = format!("a folder of safetensors needs it beside them; it has {}", some_of(paths));
         return Err(Error::NotFound { what: format!("{TOKENIZER} in {model}"), hint });
     }
     present(model, paths, &weights)?;
-    let is_single = weights.iter().any(|file| file == SINGLE);
-    let companion = |path: &str| match path.split_once('/') {
-        // sentence-transformers: 1_Pooling/config.json, 2_Dense/config.json and model.safetensors.
-        Some((module, file)) => {
-            module.contains("_Pooling") && file == "config.json"
-                || module.contains("_Dense") && (file == "config.json" || file == SINGLE)
-        }
-        None if path == INDEX => !is_single,
-        None if VOCABULARIES.contains(&path) => !paths.contains(&TOKENIZER),
-        None => COMPANIONS.contains(&path) || path.starts_with("LICENSE"),
+    let is_single = weights.iter().any(|file| file.rsplit('/').next() == Some(SINGLE));
+    let companion = |name: &str| match name {
+        INDEX => !is_single,
+        name if VOCABULARIES.contains(&name) => !beside.iter().any(|name| name == TOKENIZER),
+        name => COMPANIONS.contains(&name) || is_sentence_config(name) || name.starts_with("LICENSE"),
     };
-    let mut files: Vec<String> = paths.iter().filter(|path| companion(path)).map(|path| (*path).to_owned()).collect();
-    files.extend(weights);
+    let wanted = |path: &str| match path.rsplit_once('/') {
+        None => companion(path),
+        Some((TEMPLATES, file)) => file.ends_with(".jinja"),
+        Some((folder, file)) if folder == root => companion(file),
+        Some((folder, file)) => is_module(folder) && is_of_module(folder, file, paths),
+    };
+    let mut files: Vec<String> = paths.iter().filter(|path| wanted(path)).map(|path| (*path).to_owned()).collect();
+    files.extend(weights.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>());
     Ok(Choice { files, weights: PlannedModel::Folder })
+}
+
+/// `sentence_bert_config.json`, `sentence_xlm-roberta_config.json` and their like.
+fn is_sentence_config(name: &str) -> bool {
+    name.strip_prefix("sentence_").is_some_and(|rest| rest.ends_with("_config.json"))
+}
+
+/// Whether a folder is a module of sentence-transformers: `1_Pooling`, `3_Normalize`, a router's `query_0_Transformer`.
+fn is_module(folder: &str) -> bool {
+    let mut parts = folder.split('_').peekable();
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let is_numbered = parts.by_ref().any(is_number);
+    is_numbered && parts.peek().is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic())) && !folder.contains('/')
+}
+
+/// Whether a module needs a file of its folder: settings, a tokenizer, and weights of the kind that is read.
+fn is_of_module(folder: &str, file: &str, paths: &[&str]) -> bool {
+    let has = |name: &str| paths.contains(&format!("{folder}/{name}").as_str());
+    match file {
+        INDEX => !has(SINGLE),
+        name if VOCABULARIES.contains(&name) => !has(TOKENIZER),
+        name if name.ends_with(".json") => true,
+        name if has(SINGLE) => name == SINGLE,
+        name => name.ends_with(".safetensors") && has(INDEX),
+    }
+}
+
+/// The folder of a sentence-transformers model in which its encoder lies, where that is not the repository's own folder.
+fn transformer_folder<'a>(paths: &[&'a str]) -> Option<&'a str> {
+    let folders = paths.iter().filter_map(|path| path.strip_suffix("/config.json"));
+    let has = |folder: &str, name: &str| paths.contains(&format!("{folder}/{name}").as_str());
+    let mut found: Vec<&str> = folders
+        .filter(|folder| folder.starts_with("0_") && is_module(folder) && (has(folder, SINGLE) || has(folder, INDEX)))
+        .collect();
+    found.sort_unstable();
+    found.first().copied().filter(|_| paths.contains(&"modules.json"))
+}
+
+/// What a repository is that holds no model which runs, by the names of its files; and what to do.
+fn unusable(paths: &[&str]) -> Option<(String, &'static str)> {
+    const WHOLE: &str = "safetensors with config.json, and GGUF; look for a repository with them (people publish conversions as \
+                         NAME-GGUF)";
+    let first = |test: &dyn Fn(&str) -> bool| paths.iter().copied().find(|path| test(path));
+    let named = |names: &'static [&'static str]| first(&|path| names.iter().any(|name| path == *name));
+    let ends = |ends: &'static [&'static str]| first(&|path| ends.iter().any(|end| path.ends_with(end)));
+    if let Some(file) = named(&["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"]) {
+        return Some((
+            format!("it is an adapter ({file}), which changes another model and is none by itself"),
+            "whole models; merge it into the model that its adapter_config.json names (peft's merge_and_unload, then \
+             save_pretrained)",
+        ));
+    }
+    if let Some(file) = named(&["quantize_config.json", "quant_config.json"]) {
+        let what = format!("its weights are quantised by GPTQ or AWQ ({file})");
+        return Some((what, "f32, f16 and bf16 safetensors, and GGUF; look for the original model or its GGUF"));
+    }
+    let is_mlx = |path: &str| path.ends_with(".npz") || path == "mlx_model.safetensors";
+    if let Some(file) = first(&is_mlx) {
+        return Some((format!("its weights are of MLX ({file})"), WHOLE));
+    }
+    if let Some(file) = named(&["model_index.json"]) {
+        return Some((
+            format!("it is a pipeline of several models that makes images or sounds ({file})"),
+            "language models and encoders",
+        ));
+    }
+    if let Some(file) = first(&|path| is_gguf(path) && is_extra(path)) {
+        let what = format!("its GGUF files are parts beside a model ({file}) and no model");
+        return Some((what, "language models and encoders"));
+    }
+    let kinds: [(&[&str], &str); 6] = [
+        (&["consolidated.safetensors", "consolidated.00.pth"], "in Mistral's or Meta's own layout"),
+        (&[".onnx"], "of ONNX"),
+        (&[".mlmodel", "model.mlmodel", ".mlpackage/Manifest.json"], "of Core ML"),
+        (&["openvino_model.xml"], "of OpenVINO"),
+        (&[".tflite", ".litertlm", ".task"], "of LiteRT"),
+        (&["tf_model.h5", "flax_model.msgpack", "rust_model.ot"], "of TensorFlow, Flax or rust-bert"),
+    ];
+    let pickles = paths.iter().any(|path| is_pickle(path) && !path.starts_with("consolidated"));
+    let (file, kind) = kinds.into_iter().filter(|_| !pickles).find_map(|(names, kind)| Some((ends(names)?, kind)))?;
+    Some((format!("its weights are {kind} ({file})"), WHOLE))
 }
 
 fn present(model: &str, paths: &[&str], files: &[String]) -> Result<()> {
@@ -284,6 +398,102 @@ mod tests {
         let files = files(&all, Pick::Any);
         assert!(modules.iter().all(|module| files.iter().any(|file| file == module)));
         assert!(!files.iter().any(|file| file.ends_with(".bin")));
+    }
+
+    #[test]
+    fn settings_of_every_kind_come_and_other_programs_files_do_not() {
+        let base = ["config.json", "model.safetensors", "tokenizer.json"];
+        let wanted = [
+            "sentence_bert_config.json",
+            "sentence_roberta_config.json",
+            "sentence_distilbert_config.json",
+            "sentence_camembert_config.json",
+            "sentence_albert_config.json",
+            "sentence_xlm-roberta_config.json",
+            "sentence_xlnet_config.json",
+            "router_config.json",
+            "preprocessor_config.json",
+            "processor_config.json",
+            "quantize_config.json",
+            "additional_chat_templates/tool_use.jinja",
+            "3_Normalize/config.json",
+            "query_0_Transformer/config.json",
+            "query_0_Transformer/model.safetensors",
+            "query_0_Transformer/tokenizer.json",
+            "document_0_WordEmbeddings/whitespacetokenizer_config.json",
+            "2_Dense/model.safetensors",
+        ];
+        let others = [
+            "additional_chat_templates/notes.txt",
+            "query_0_Transformer/vocab.txt",
+            "query_0_Transformer/pytorch_model.bin",
+            "2_Dense/model.onnx",
+            "2_Dense/pytorch_model.bin",
+            "checkpoint-10/config.json",
+            "v1_0/config.json",
+            "1_Pooling/deeper/config.json",
+            "onnx/config.json",
+            "sentence_notes.json",
+            "trainer_state.json",
+            "vocab.txt",
+        ];
+        let found = files(&[&base[..], &wanted, &others].concat(), Pick::Any);
+        for path in base.iter().chain(&wanted) {
+            assert!(found.iter().any(|file| file == path), "{path} comes: {found:?}");
+        }
+        assert_eq!(found.len(), base.len() + wanted.len(), "{found:?}");
+    }
+
+    #[test]
+    fn an_encoder_in_a_folder_of_its_own_comes_with_its_tokenizer() {
+        let all = [
+            "modules.json",
+            "config_sentence_transformers.json",
+            "README.md",
+            "0_Transformer/config.json",
+            "0_Transformer/model.safetensors",
+            "0_Transformer/pytorch_model.bin",
+            "0_Transformer/sentence_bert_config.json",
+            "0_Transformer/tokenizer.json",
+            "0_Transformer/vocab.txt",
+            "1_Pooling/config.json",
+        ];
+        let mut expected = all.to_vec();
+        expected.retain(|path| !path.ends_with(".bin") && !path.ends_with("vocab.txt"));
+        expected.sort_unstable();
+        assert_eq!(files(&all, Pick::Any), expected);
+        let sharded = [
+            "0_Transformer/model.safetensors.index.json",
+            "0_Transformer/model-1.safetensors",
+            "0_Transformer/model-2.safetensors",
+        ];
+        let names = [&["modules.json", "0_Transformer/config.json", "0_Transformer/vocab.txt"][..], &sharded].concat();
+        assert_eq!(files(&names, Pick::Any).len(), 6);
+        assert!(error(&all[..5], Pick::Any).contains("tokenizer.json"));
+        assert!(chosen(&all[1..], Pick::Any).is_err(), "without modules.json nobody says what the folder is");
+    }
+
+    #[test]
+    fn what_can_not_run_says_what_it_is() {
+        for (paths, words) in [
+            (&["adapter_config.json", "adapter_model.safetensors", "tokenizer.json"][..], "adapter"),
+            (&["adapter_config.json", "adapter_model.bin"], "merge_and_unload"),
+            (&["config.json", "quantize_config.json", "gptq_model-4bit-128g.safetensors"], "GPTQ or AWQ"),
+            (&["config.json", "weights.npz", "tokenizer.model"], "MLX"),
+            (&["model_index.json", "unet/diffusion_pytorch_model.safetensors"], "images"),
+            (&["mmproj-F16.gguf", "README.md"], "mmproj-F16.gguf"),
+            (&["consolidated.safetensors", "params.json", "tekken.json"], "Mistral"),
+            (&["config.json", "onnx/model.onnx", "tokenizer.json"], "ONNX"),
+            (&["config.json", "tf_model.h5"], "TensorFlow"),
+            (&["gemma.litertlm"], "LiteRT"),
+            (&["config.json", "pytorch_model.bin", "onnx/model.onnx"], "pickles"),
+        ] {
+            let error = chosen(paths, Pick::Any).unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+            assert!(error.to_string().contains(words), "{words}: {error}");
+        }
+        // A model that has an adapter beside it is a model.
+        assert!(chosen(&["config.json", "model.safetensors", "tokenizer.json", "adapter_config.json"], Pick::Any).is_ok());
     }
 
     #[test]

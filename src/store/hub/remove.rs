@@ -1,12 +1,14 @@
 //! Removing models from the cache: references first, then a snapshot's files, then the blobs that nothing else uses, so that
-//! an interruption leaves nothing that looks whole.
+//! an interruption leaves nothing that looks whole. What an interruption leaves goes with the next removal.
 
 use super::cache::{Repo, walk};
 use super::pick::{choose, is_extra, is_gguf, quant_of};
+use super::shared::{Store, Users};
 use super::{CachedFile, CachedRevision, Freed, HubOptions, scan};
 use crate::error::{Error, Result};
+use crate::store::disk::{self, Identity, OnDisk};
 use crate::store::hub_ref::{HubRef, Pick};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// See [`super::remove`].
@@ -31,37 +33,104 @@ pub(super) fn remove(reference: &HubRef, hub: &HubOptions, dry_run: bool) -> Res
     let all = || cached.revisions.iter().flat_map(|revision| revision.files.iter().map(move |file| (revision, file)));
     let kept: BTreeSet<&Path> = all().filter(|(r, file)| !goes(file, r)).map(|(_, file)| file.blob.as_path()).collect();
     if kept.is_empty() {
-        return remove_repo(&repo, dry_run);
+        return remove_repo(&repo, hub, dry_run);
     }
     let mut freed = Freed::default();
     let mut blobs: BTreeSet<&Path> = BTreeSet::new();
+    for file in all().filter(|(revision, file)| goes(file, revision)).map(|(_, file)| file) {
+        freed.files += 1;
+        if kept.contains(file.blob.as_path()) {
+            freed.shared += 1;
+        } else {
+            blobs.insert(&file.blob);
+        }
+    }
+    let blobs = Blobs::new(hub, blobs.into_iter().map(Path::to_owned));
+    if dry_run {
+        return Ok(blobs.would_free(freed));
+    }
     for (revision, files) in &meant {
-        if !dry_run && files.len() == revision.files.len() {
+        let is_all = files.len() == revision.files.len();
+        if is_all {
             revision.refs.iter().try_for_each(|name| delete(&repo.root.join("refs").join(name)))?;
         }
         for file in revision.files.iter().filter(|file| goes(file, revision)) {
-            freed.files += 1;
-            if kept.contains(file.blob.as_path()) {
-                freed.shared += 1;
-            } else if blobs.insert(&file.blob) {
-                freed.blobs += 1;
-                freed.bytes += file.size;
-            }
-            if !dry_run {
-                let path = revision.path.join(&file.path);
-                delete(&path)?;
-                remove_empty(&path, &repo.root);
-            }
+            let path = revision.path.join(&file.path);
+            delete(&path)?;
+            remove_empty(&path, &repo.root);
         }
-        if !dry_run && files.len() == revision.files.len() {
+        if is_all {
             // Links that lead nowhere are no files, and go with the rest.
             let _ = std::fs::remove_dir_all(&revision.path);
         }
     }
-    if !dry_run {
-        blobs.into_iter().try_for_each(delete)?;
+    blobs.remove(freed)
+}
+
+/// Blobs that are to go, measured while they are there.
+struct Blobs {
+    store: Option<Store>,
+    users: Users,
+    /// Files of the repository's own.
+    own: Vec<(PathBuf, Option<OnDisk>)>,
+    /// Files of the store that repositories share, and the links to each.
+    linked: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+}
+
+impl Blobs {
+    fn new(hub: &HubOptions, paths: impl Iterator<Item = PathBuf>) -> Blobs {
+        let store = Store::of(&hub.cache);
+        let users = store.as_ref().map(Store::users).unwrap_or_default();
+        let mut blobs = Blobs { store, users, own: Vec::new(), linked: BTreeMap::new() };
+        for path in paths {
+            match blobs.store.as_ref().and_then(|store| store.target(&path)) {
+                Some(target) => _ = blobs.linked.entry(target).or_default().insert(path),
+                // A link to anywhere else frees nothing: what it leads to is not the cache's.
+                None => blobs.own.push((path.clone(), disk::regular(&path))),
+            }
+        }
+        blobs
     }
-    Ok(freed)
+
+    /// Adds the repository's own files. One that has another name elsewhere (a hard link) frees no bytes.
+    fn count_own(&self, freed: &mut Freed) {
+        let mut going: BTreeMap<&Identity, u64> = BTreeMap::new();
+        for file in self.own.iter().filter_map(|(_, file)| file.as_ref()) {
+            let names = going.entry(&file.identity).or_default();
+            *names += 1;
+            freed.blobs += 1;
+            if *names == file.names {
+                freed.bytes += file.len;
+            }
+        }
+    }
+
+    fn would_free(&self, mut freed: Freed) -> Freed {
+        self.count_own(&mut freed);
+        for (target, going) in &self.linked {
+            let bytes = self.store.as_ref().and_then(|store| store.would_free(target, going, &self.users));
+            count(&mut freed, bytes);
+        }
+        freed
+    }
+
+    fn remove(self, mut freed: Freed) -> Result<Freed> {
+        self.count_own(&mut freed);
+        self.own.iter().try_for_each(|(path, _)| delete(path))?;
+        for (target, going) in &self.linked {
+            let store = self.store.as_ref().expect("links to a store were found in it");
+            count(&mut freed, store.release(target, going, &self.users).map_err(|e| Error::io(target, e))?);
+        }
+        Ok(freed)
+    }
+}
+
+/// Adds a shared file that went with so many bytes, or stays.
+fn count(freed: &mut Freed, bytes: Option<u64>) {
+    match bytes {
+        Some(bytes) => (freed.bytes, freed.blobs) = (freed.bytes + bytes, freed.blobs + 1),
+        None => freed.shared += 1,
+    }
 }
 
 /// The files of a snapshot that a reference means: all, or the GGUF files of its pick, and all if no weights would be left.
@@ -91,21 +160,24 @@ fn files_of<'a>(revision: &'a CachedRevision, reference: &HubRef) -> Vec<&'a str
 }
 
 /// The whole repository, interrupted downloads and locks with it.
-fn remove_repo(repo: &Repo, dry_run: bool) -> Result<Freed> {
-    let real =
-        |path: &PathBuf| path.symlink_metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len());
-    let blobs: Vec<u64> = walk(&repo.root.join("blobs"))?.iter().filter_map(real).collect();
+fn remove_repo(repo: &Repo, hub: &HubOptions, dry_run: bool) -> Result<Freed> {
     let files = walk(&repo.root.join("snapshots"))?;
-    let copies: u64 = files.iter().filter_map(real).sum();
-    if !dry_run {
-        for folder in ["refs", "snapshots", ""].map(|name| repo.root.join(name)).iter().chain([&repo.locks]) {
-            match std::fs::remove_dir_all(folder) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(folder, e)),
-                _ => {}
-            }
-        }
+    let copies = files.iter().filter(|path| disk::regular(path).is_some()).cloned();
+    let blobs = Blobs::new(hub, walk(&repo.root.join("blobs"))?.into_iter().chain(copies));
+    let freed = Freed { files: files.len(), ..Freed::default() };
+    if dry_run {
+        return Ok(blobs.would_free(freed));
     }
-    Ok(Freed { bytes: blobs.iter().sum::<u64>() + copies, blobs: blobs.len(), files: files.len(), shared: 0 })
+    let remove = |folder: &Path| match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder, e)),
+        _ => Ok(()),
+    };
+    ["refs", "snapshots"].iter().try_for_each(|name| remove(&repo.root.join(name)))?;
+    // The folder itself goes last: as long as it is there, what is left can be removed.
+    let freed = blobs.remove(freed)?;
+    remove(&repo.root)?;
+    remove(&repo.locks)?;
+    Ok(freed)
 }
 
 fn delete(path: &Path) -> Result<()> {

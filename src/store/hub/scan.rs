@@ -1,9 +1,11 @@
 //! What the cache holds. Nothing here needs the network, nor does it write.
 
 use super::cache::{Repo, is_commit, len, walk};
-use super::{CachedRepo, CachedRevision, HubOptions};
+use super::shared::{Store, Users};
+use super::{CachedFile, CachedRepo, CachedRevision, HubOptions};
 use crate::error::{Error, Result};
-use std::collections::BTreeMap;
+use crate::store::disk;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
@@ -16,12 +18,13 @@ pub(super) fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
         Err(e) => return Err(Error::io(&hub.cache, e)),
     };
     let mut repos = Vec::new();
+    let shared = Shared::of(hub);
     for entry in entries {
         let name = entry.map_err(|e| Error::io(&hub.cache, e))?.file_name();
         // Folders of other kinds (datasets, spaces) and of other programs are not ours.
         if let Some(repo) = name.to_str().and_then(|name| name.strip_prefix("models--")) {
             // One folder that is no repository, or can not be read, hides no other.
-            match cached(&repo.replace("--", "/"), hub) {
+            match described(&repo.replace("--", "/"), hub, &shared) {
                 Ok(found) => repos.extend(found),
                 Err(error) => log::warn!("{}: {error}", hub.cache.join(&name).display()),
             }
@@ -31,8 +34,32 @@ pub(super) fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
     Ok(repos)
 }
 
+/// What repositories of the cache share.
+struct Shared {
+    store: Option<Store>,
+    users: Users,
+}
+
+impl Shared {
+    fn of(hub: &HubOptions) -> Shared {
+        let store = Store::of(&hub.cache);
+        Shared { users: store.as_ref().map(Store::users).unwrap_or_default(), store }
+    }
+
+    /// Whether another repository than that in `root` uses the same bytes.
+    fn has_others(&self, blob: &Path, root: &Path) -> bool {
+        let target = self.store.as_ref().and_then(|store| store.target(blob));
+        let users = target.and_then(|target| self.users.get(&target));
+        users.is_some_and(|users| users.iter().any(|user| !user.starts_with(root)))
+    }
+}
+
 /// A repository in the cache; `None` if it has no folder there.
 pub(super) fn cached(repo: &str, hub: &HubOptions) -> Result<Option<CachedRepo>> {
+    described(repo, hub, &Shared::of(hub))
+}
+
+fn described(repo: &str, hub: &HubOptions, shared: &Shared) -> Result<Option<CachedRepo>> {
     let folder = Repo::of(repo, hub)?;
     if !folder.root.is_dir() {
         return Ok(None);
@@ -47,23 +74,32 @@ pub(super) fn cached(repo: &str, hub: &HubOptions) -> Result<Option<CachedRepo>>
         revisions.push(CachedRevision {
             refs: refs.iter().filter(|(_, to)| **to == commit).map(|(name, _)| name.clone()).collect(),
             path: folder.snapshot(&commit),
-            size: files.iter().map(|file| file.size).sum(),
+            size: size(&files),
             modified: files.iter().map(|file| file.modified).max().unwrap_or(SystemTime::UNIX_EPOCH),
             files,
             commit,
         });
     }
     revisions.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.commit.cmp(&b.commit)));
-    let blobs: BTreeMap<_, _> = revisions.iter().flat_map(|r| &r.files).map(|file| (file.blob.clone(), file.size)).collect();
-    let partial =
-        walk(&folder.root.join("blobs"))?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "incomplete"));
+    let shown: BTreeSet<&Path> = revisions.iter().flat_map(|r| &r.files).map(|file| file.blob.as_path()).collect();
+    let blobs = walk(&folder.root.join("blobs"))?;
+    let (partial, whole): (Vec<_>, Vec<_>) = blobs.iter().partition(|path| path.extension().is_some_and(|e| e == "incomplete"));
+    let loose = whole.into_iter().map(|path| path.as_path()).filter(|path| !shown.contains(path));
     Ok(Some(CachedRepo {
         repo: repo.to_owned(),
-        size: blobs.values().sum(),
-        partial: partial.filter_map(|path| len(&path)).sum(),
+        size: disk::size(shown.iter().copied()),
+        shared: disk::size(shown.iter().copied().filter(|blob| shared.has_others(blob, &folder.root))),
+        loose: disk::size(loose),
+        partial: partial.into_iter().filter_map(|path| len(path)).sum(),
         path: folder.root,
         revisions,
     }))
+}
+
+/// Bytes of a snapshot's files, each blob counted once.
+fn size(files: &[CachedFile]) -> u64 {
+    let blobs: BTreeMap<&Path, u64> = files.iter().map(|file| (file.blob.as_path(), file.size)).collect();
+    blobs.values().sum()
 }
 
 /// Branches and tags, and the commits they are.

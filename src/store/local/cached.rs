@@ -6,6 +6,7 @@ use crate::store::catalog;
 use crate::store::files::is_model;
 use crate::store::hub::{self, CachedFile, CachedRevision, HubOptions};
 use crate::store::hub_ref;
+use std::collections::BTreeMap;
 
 /// Every model in the cache. A model of the catalogue has its name there; a revision that is not `main` is named by its
 /// branch, tag or commit, because no shorter name finds it.
@@ -54,7 +55,8 @@ fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<LocalMod
         found.push(LocalModel {
             name: called(None).unwrap_or_else(|| format!("{written}{at}")),
             id: revision.commit.clone(),
-            bytes: own.iter().map(|file| file.size).sum(),
+            // Two names of one blob are one file.
+            bytes: own.iter().map(|file| (&file.blob, file.size)).collect::<BTreeMap<_, _>>().values().sum(),
             modified: own.iter().map(|file| file.modified).max(),
             source: Source::Hub,
             path: revision.path.clone(),

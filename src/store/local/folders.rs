@@ -88,11 +88,13 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Bytes of a file with its other parts, or of the files that lie directly in a folder.
 pub(super) fn size(path: &Path) -> u64 {
-    let len = |path: &Path| std::fs::metadata(path).map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
-    if path.is_dir() {
-        return files(path).unwrap_or_default().iter().map(|file| len(file)).sum();
-    }
-    let (name, Some(folder)) = (path.to_string_lossy(), path.parent()) else { return len(path) };
-    let parts = files(folder).unwrap_or_default();
-    parts.iter().filter(|file| are_parts(&name, &file.to_string_lossy())).map(|file| len(file)).sum()
+    files_of(path).iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum()
+}
+
+/// A file with its other parts, or the files that lie directly in a folder.
+pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
+    let (name, Some(folder)) = (path.to_string_lossy(), path.parent()) else { return vec![path.to_owned()] };
+    let mut found = files(if path.is_dir() { path } else { folder }).unwrap_or_default();
+    found.retain(|file| file.is_file() && (path.is_dir() || are_parts(&name, &file.to_string_lossy())));
+    found
 }

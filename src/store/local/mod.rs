@@ -6,16 +6,19 @@
 mod cached;
 mod folders;
 mod lm_studio;
+mod modelfile;
 mod ollama;
 
 pub use cached::list as cached;
 pub use folders::{DEFAULT_FILE, DEFAULT_NAMES, find as in_model_folders, model_folders};
 pub use lm_studio::{find as in_lm_studio, folders as lm_studio_folders};
+pub(crate) use modelfile::Modelfile;
 pub use ollama::{find as in_ollama, stores as ollama_stores};
 
 #[cfg(feature = "bundled")]
 use crate::bytes::Bytes;
 use crate::error::Result;
+use crate::store::disk;
 #[cfg(feature = "bundled")]
 use crate::store::files::FilesKind;
 use crate::store::files::ModelFiles;
@@ -108,6 +111,13 @@ pub fn list(hub: &HubOptions) -> Result<Vec<LocalModel>> {
         }
     }
     Ok(all)
+}
+
+/// Bytes that the files of these models take on the disk. What several of them share counts once, so that this may be less
+/// than the sum of their sizes.
+pub fn size_on_disk(models: &[LocalModel]) -> u64 {
+    let files: Vec<PathBuf> = models.iter().flat_map(|model| folders::files_of(&model.path)).collect();
+    disk::size(files.iter().map(PathBuf::as_path))
 }
 
 /// The quantisation that the name of a GGUF file, or of its folder, states: `Q4_K_M` of `Llama-3.2-1B-Instruct-Q4_K_M.gguf`.

@@ -1,17 +1,19 @@
 //! The models that Ollama has pulled, run where they lie.
 //!
 //! Its store has a manifest for each name, `manifests/HOST/NAMESPACE/MODEL/TAG`, a JSON list of layers, and each layer as
-//! `blobs/sha256-HEX`. The layer with the media type of a model is a GGUF file. Nothing here is ever written: Ollama frees
-//! a blob when no manifest of its own names it. Source: <https://github.com/ollama/ollama>, `manifest/` and `types/model/name.go`.
+//! `blobs/sha256-HEX`. The layer with the media type of a model is a GGUF file; the others are what its Modelfile says
+//! beside it. Nothing here is ever written: Ollama frees a blob when no manifest of its own names it. Source: <https://github.com/ollama/ollama>, `manifest/` and `types/model/name.go`.
 
 use super::LocalModel;
+use super::modelfile::{Layer, Modelfile};
 use crate::error::{Error, Result};
+use crate::store::files::ModelFiles;
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 
 const HOST: &str = "registry.ollama.ai";
-const MODEL: &str = "application/vnd.ollama.image.model";
-const ADAPTER: &str = "application/vnd.ollama.image.adapter";
+/// What stands before the kind of a layer in its media type.
+const KIND: &str = "application/vnd.ollama.image.";
 
 /// Ollama's folders of models, those that exist: `OLLAMA_MODELS` alone if it is set, else where a user's and the system's
 /// installation keep them.
@@ -28,8 +30,8 @@ pub fn stores() -> Vec<PathBuf> {
     stores
 }
 
-/// The file of the model that Ollama calls `name`: `model`, `model:tag`, `user/model:tag`, `hf.co/org/repo:quant`.
-pub fn find(name: &str) -> Result<Option<PathBuf>> {
+/// The model that Ollama calls `name`: `model`, `model:tag`, `user/model:tag`, `hf.co/org/repo:quant`.
+pub fn find(name: &str) -> Result<Option<ModelFiles>> {
     let name = name.strip_prefix("hf://").map_or_else(|| name.to_owned(), |rest| format!("hf.co/{rest}"));
     let (path, tag) = match name.rsplit_once(':') {
         Some((path, tag)) if !tag.contains('/') => (path, tag),
@@ -52,7 +54,10 @@ pub fn find(name: &str) -> Result<Option<PathBuf>> {
             folder = folder.and_then(|folder| entry(&folder, part));
         }
         if let Some(manifest) = folder {
-            return Ok(blob(&store, &manifest)?.map(|(path, _)| path));
+            let Some(Manifest { layers, model }) = Manifest::read(&store, &manifest)? else { return Ok(None) };
+            let modelfile = Modelfile::read(&manifest, &layers)?;
+            log::info!("{name} is Ollama's: {}", model.display());
+            return Ok(Some(ModelFiles::gguf(model).with_modelfile(modelfile).named(name)));
         }
     }
     Ok(None)
@@ -68,32 +73,49 @@ fn entry(folder: &Path, name: &str) -> Option<PathBuf> {
     entries.find(|entry| entry.file_name().to_str().is_some_and(|found| found.eq_ignore_ascii_case(name))).map(|e| e.path())
 }
 
-/// The blob that a manifest names as its model, and its digest; `None` for a manifest without one, as for a cloud model.
-fn blob(store: &Path, manifest: &Path) -> Result<Option<(PathBuf, String)>> {
-    let text = std::fs::read(manifest).map_err(|e| Error::io(manifest, e))?;
-    let json: Json = serde_json::from_slice(&text)
-        .map_err(|e| Error::corrupt(manifest.display(), format!("is no manifest of Ollama's: {e}")))?;
-    let layers = json.get("layers").and_then(Json::as_array);
-    let of_type = |kind: &str| {
-        let mut layers = layers.into_iter().flatten();
-        layers.find(|layer| layer.get("mediaType").and_then(Json::as_str) == Some(kind))
-    };
-    if of_type(ADAPTER).is_some() {
-        let what = format!("{}: a model with an adapter (LoRA)", manifest.display());
-        return Err(Error::unsupported(what, "models by themselves"));
+/// The layers of a model.
+struct Manifest {
+    layers: Vec<Layer>,
+    /// The file of weights, which is there.
+    model: PathBuf,
+}
+
+impl Manifest {
+    /// Reads a manifest; `None` for one without a model, as for a cloud model.
+    fn read(store: &Path, manifest: &Path) -> Result<Option<Manifest>> {
+        let text = std::fs::read(manifest).map_err(|e| Error::io(manifest, e))?;
+        let json: Json = serde_json::from_slice(&text)
+            .map_err(|e| Error::corrupt(manifest.display(), format!("is no manifest of Ollama's: {e}")))?;
+        let layers = json.get("layers").and_then(Json::as_array).into_iter().flatten();
+        let layers: Vec<Layer> = layers.filter_map(|json| layer(store, manifest, json).transpose()).collect::<Result<_>>()?;
+        let Some(model) = layers.iter().rfind(|layer| layer.kind == "model").map(|layer| layer.path.clone()) else {
+            return Ok(None);
+        };
+        if !model.is_file() {
+            let hint = format!("Ollama's manifest {} names it; `ollama pull` fetches it again", manifest.display());
+            return Err(Error::NotFound { what: model.display().to_string(), hint });
+        }
+        Ok(Some(Manifest { layers, model }))
     }
-    let model = of_type(MODEL);
-    let Some(digest) = model.and_then(|layer| layer.get("digest")).and_then(Json::as_str) else { return Ok(None) };
+
+    /// The digest of the weights.
+    fn id(&self) -> String {
+        let name = self.model.file_name().unwrap_or_default().to_string_lossy();
+        name.strip_prefix("sha256-").unwrap_or(&name).to_owned()
+    }
+}
+
+/// A layer of Ollama's kinds; `None` for another, and for one that can not be named and changes no answer.
+fn layer(store: &Path, manifest: &Path, json: &Json) -> Result<Option<Layer>> {
+    let text = |key: &str| json.get(key).and_then(Json::as_str);
+    let Some(kind) = text("mediaType").and_then(|kind| kind.strip_prefix(KIND)) else { return Ok(None) };
+    let digest = text("digest").unwrap_or_default();
     let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
-    let Some(hex) = hex else {
-        return Err(Error::corrupt(manifest.display(), format!("names the model by {digest:?}, expected sha256:...")));
-    };
-    let path = store.join("blobs").join(format!("sha256-{hex}"));
-    if !path.is_file() {
-        let hint = format!("Ollama's manifest {} names it; `ollama pull` fetches it again", manifest.display());
-        return Err(Error::NotFound { what: path.display().to_string(), hint });
+    match hex {
+        Some(hex) => Ok(Some(Layer { kind: kind.to_owned(), path: store.join("blobs").join(format!("sha256-{hex}")) })),
+        None if matches!(kind, "license" | "template" | "prompt" | "embed") => Ok(None),
+        None => Err(Error::corrupt(manifest.display(), format!("names its {kind} by {digest:?}, expected sha256:..."))),
     }
-    Ok(Some((path, hex.to_owned())))
 }
 
 /// Every model that is there. Manifests that can not be read, and those without a model, are passed over.
@@ -111,7 +133,8 @@ pub fn list() -> Vec<LocalModel> {
                             (HOST, _) => format!("{user}/{model}:{tag}"),
                             _ => format!("{host}/{user}/{model}:{tag}"),
                         };
-                        if let Ok(Some((path, id))) = blob(&store, &folder.join(&tag)) {
+                        if let Ok(Some(manifest)) = Manifest::read(&store, &folder.join(&tag)) {
+                            let (id, path) = (manifest.id(), manifest.model);
                             let modified = std::fs::metadata(folder.join(&tag)).and_then(|meta| meta.modified()).ok();
                             let bytes = std::fs::metadata(&path).map_or(0, |meta| meta.len());
                             found.push(LocalModel { name, id, bytes, modified, source: super::Source::Ollama, path });

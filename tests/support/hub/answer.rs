@@ -105,6 +105,11 @@ fn parse_range(range: &str, total: usize) -> Option<Option<(usize, usize)>> {
 impl State {
     pub fn hub_answer(&self, question: &Question, shared: &Shared) -> (Answer, Class) {
         let path = question.target.split('?').next().unwrap_or_default();
+        let path = match (self.moved, path.strip_prefix("/moved")) {
+            (Some(status), None) => return (Answer::redirect(status, format!("/moved{}", question.target)), Class::Other),
+            (_, Some(path)) => path,
+            (None, None) => path,
+        };
         let parts: Vec<String> = path.trim_start_matches('/').split('/').map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let get = match question.method.as_str() {
@@ -235,6 +240,10 @@ impl State {
         };
         let recursive = query(&question.target, "recursive").is_some_and(|value| value == "true" || value == "1");
         let entries = tree_entries(&repo.commits[&sha], recursive, query(&question.target, "expand").is_some());
+        let entries: Vec<Value> = match self.hides_digests {
+            true => entries.into_iter().map(without_digest).collect(),
+            false => entries,
+        };
         let from = query(&question.target, "cursor").and_then(|cursor| cursor.parse().ok()).unwrap_or(0).min(entries.len());
         let to = (from + self.page).min(entries.len());
         let mut answer = Answer::json(&Value::Array(entries[from..to].to_vec()));
@@ -351,6 +360,13 @@ fn tree_entries(commit: &Commit, recursive: bool, expand: bool) -> Vec<Value> {
         entries.insert(path, entry);
     }
     entries.into_iter().filter(|(path, _)| recursive || !path.contains('/')).map(|(_, entry)| entry).collect()
+}
+
+fn without_digest(mut entry: Value) -> Value {
+    if let Some(lfs) = entry.get_mut("lfs").and_then(Value::as_object_mut) {
+        lfs.remove("oid");
+    }
+    entry
 }
 
 fn query(target: &str, key: &str) -> Option<String> {

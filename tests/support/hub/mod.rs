@@ -51,6 +51,10 @@ struct State {
     released: usize,
     page: usize,
     redirects_small_files: bool,
+    /// Everything has moved to `/moved/...` of the same host, and this status says so.
+    moved: Option<u16>,
+    /// The file tree names no digests of large files.
+    hides_digests: bool,
     stopped: bool,
 }
 
@@ -283,6 +287,16 @@ impl Hub {
     /// Small files are redirected to a path of the same host, as the real Hub does with those its cache holds.
     pub fn redirect_small_files(&self) {
         self.shared.lock().redirects_small_files = true;
+    }
+
+    /// Everything has moved below `/moved` of this host; requests are told so with this status and a relative address.
+    pub fn move_with(&self, status: u16) {
+        self.shared.lock().moved = Some(status);
+    }
+
+    /// The file tree names no digests of large files, as with hosts that know only git.
+    pub fn hide_digests(&self) {
+        self.shared.lock().hides_digests = true;
     }
 
     /// Spoils the next request of this kind for a file whose path ends so.

@@ -65,10 +65,12 @@ pub fn run(setup: Setup, model: &Model) -> anyhow::Result<()> {
     options.validate()?;
     if !templated && !raw {
         log::warn!("the model has no chat template; what you write is continued as it stands, as with --raw");
+        crate::cli::commands::run::warn_of_opening(model);
     }
     if detail == Detail::Verbose {
         parameters::report(&options, model);
     }
+    let system = system.or_else(|| model.system().filter(|_| templated).map(str::to_owned));
     let talk = Talk::new(model, system, templated)?;
     let mut chat = Chat { model, name, talk, parameters, options, detail, load_time, attached: None };
     let mut editor = Editor::new(color)?;

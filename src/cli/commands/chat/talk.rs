@@ -16,6 +16,8 @@ pub struct Talk {
     /// Whether messages go through the chat template.
     templated: bool,
     system: Option<String>,
+    /// What the model's publisher lets every talk begin with.
+    opening: Vec<Message>,
     messages: Vec<Message>,
     /// Without a template: the text so far, and what stood before the last prompt, with the prompt.
     text: Vec<u32>,
@@ -43,6 +45,7 @@ impl Talk {
             session: model.session()?,
             templated,
             system,
+            opening: opening(model, templated),
             messages: Vec::new(),
             text: Vec::new(),
             last: None,
@@ -67,8 +70,9 @@ impl Talk {
         self.system = system;
     }
 
-    /// Forgets everything but the system message.
+    /// Forgets everything but the system message and what every talk with the model begins with.
     pub fn clear(&mut self) {
+        self.opening = opening(self.session.model(), self.templated);
         self.messages.clear();
         self.session.reset();
         self.text.clear();
@@ -126,7 +130,7 @@ impl Talk {
             }
             None => {
                 let system = self.system.iter().map(Message::system);
-                let all: Vec<Message> = system.chain(self.messages.iter().cloned()).collect();
+                let all: Vec<Message> = system.chain(self.opening.iter().chain(&self.messages).cloned()).collect();
                 self.session.chat(&all, &options)?
             }
         };
@@ -136,7 +140,10 @@ impl Talk {
             return Err(Error::Cancelled.into());
         }
         // What did not fit is gone: else it would be dropped anew at every turn.
-        self.messages.drain(..answered.usage.truncated_messages.min(self.messages.len()));
+        let dropped = answered.usage.truncated_messages;
+        let of_opening = dropped.min(self.opening.len());
+        self.opening.drain(..of_opening);
+        self.messages.drain(..(dropped - of_opening).min(self.messages.len()));
         self.dropped += answered.usage.truncated_messages;
         self.text = self.session.tokens();
         if self.templated {
@@ -157,7 +164,10 @@ impl Talk {
         let mut out = format!("context      {used} of {context} tokens ({}%)\n", used * 100 / context.max(1));
         if self.templated {
             let dropped = if self.dropped > 0 { format!(", {} dropped", self.dropped) } else { String::new() };
-            out += &format!("messages     {}{dropped}\n", self.messages.len() + usize::from(self.system.is_some()));
+            out += &format!(
+                "messages     {}{dropped}\n",
+                self.opening.len() + self.messages.len() + usize::from(self.system.is_some())
+            );
         }
         if let Some(Answered { usage, seed, .. }) = self.answered {
             let rate = |count: usize, time: Duration| crate::cli::ui::answer::rate(count, time);
@@ -169,6 +179,11 @@ impl Talk {
         }
         out
     }
+}
+
+/// What a talk with the model begins with.
+fn opening(model: &Model, templated: bool) -> Vec<Message> {
+    if templated { model.history().to_vec() } else { Vec::new() }
 }
 
 /// Prints an answer as it comes and ends its last line.

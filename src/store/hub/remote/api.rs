@@ -1,36 +1,35 @@
-//! Repository information and file trees, through the hf-hub crate. Its own retries are off, because they do not heed
-//! `Retry-After`; its downloads and cache are not used.
+//! Repository information, through the hf-hub crate, and file trees. The crate's own retries are off, because they do not
+//! heed `Retry-After`; its lists send the token wherever a page says that the next one is, and name no digests; its
+//! downloads and cache are not used.
 
-use super::super::cache::is_commit;
-use super::super::{HubOptions, PlannedFile};
+use super::super::cache::{is_commit, is_digest};
+use super::super::{HubOptions, PlannedFile, PlannedModel, PullOptions, PullPlan};
 use super::answer::{Failure, Refusal, retried};
-use super::client::{AGENT, CONNECT};
+use super::client::{AGENT, CONNECT, Client};
 use crate::error::{Error, Result};
 use crate::store::hub_ref::HubRef;
-use hf_hub::repository::RepoTreeEntry;
 use hf_hub::{HFClient, HFError, split_id};
+use serde_json::Value as Json;
 
-/// What the Hub says of a repository at a revision.
-pub(super) struct Repository {
-    pub commit: String,
-    pub gated: Option<String>,
-    pub license: Option<String>,
-    /// A large file may have no digest here.
-    pub files: Vec<PlannedFile>,
-}
+/// A page has up to a thousand files; lists that never end are none.
+const MOST_PAGES: usize = 10_000;
 
-/// Asks for the commit first, and then for the tree of that commit, so that both are of one state.
-pub(super) fn repository(reference: &HubRef, hub: &HubOptions) -> Result<Repository> {
+/// Asks what a repository is at a revision: a plan with every file that it has. Asks for the commit first, and then for the
+/// tree of that commit, so that both are of one state. A large file may have no digest yet.
+pub(super) fn repository(reference: &HubRef, client: &Client, hub: &HubOptions, pull: &PullOptions) -> Result<PullPlan> {
     let http = reqwest::Client::builder().user_agent(AGENT).connect_timeout(CONNECT).read_timeout(hub.timeout);
     let http = http.build().map_err(|e| Error::Input(format!("HTTP client: {e}")))?;
     // hf-hub looks for a token itself if it gets none. One that can not be a header is not sent.
     let token = hub.token.as_deref().unwrap_or("\n");
-    let client =
+    let asking =
         HFClient::builder().endpoint(&hub.endpoint).token(token).cache_dir(&hub.cache).client(http).retry_max_attempts(0);
-    let client = client.build_sync().map_err(|e| Error::Input(format!("HF_ENDPOINT {:?}: {e}", hub.endpoint)))?;
+    let asking = asking.build_sync().map_err(|e| Error::Input(format!("HF_ENDPOINT {:?}: {e}", hub.endpoint)))?;
     let (owner, name) = split_id(&reference.repo);
-    let model = client.model(owner, name);
+    let model = asking.model(owner, name);
     let what = format!("{} at {}", reference.repo, hub.endpoint);
+    if hub.token.is_some() && !client.is_private() {
+        log::warn!("HF_ENDPOINT is {}: the access token goes over the network for everybody to read; use https", hub.endpoint);
+    }
     let failed = |error| failure(error, reference, hub);
     let info = retried(&what, hub, || model.info().revision(reference.revision()).send().map_err(failed))?;
     let commit = info.sha.unwrap_or_default();
@@ -40,26 +39,41 @@ pub(super) fn repository(reference: &HubRef, hub: &HubOptions) -> Result<Reposit
             format!("the Hub says that {} is commit {commit:?}", reference.revision()),
         ));
     }
-    let tree = || model.list_tree().revision(commit.clone()).recursive(true).send();
-    let tree = retried(&what, hub, || tree().map_err(failed))?;
-    Ok(Repository {
-        files: tree.into_iter().filter_map(planned).collect(),
+    let plan = PullPlan {
+        repo: reference.repo.clone(),
+        revision: reference.revision().to_owned(),
+        commit,
+        files: Vec::new(),
+        weights: PlannedModel::Folder,
         gated: info.gated.and_then(|gated| gated.as_str().map(str::to_owned)),
         license: info.card_data.and_then(|card| Some(card.get("license")?.as_str()?.to_owned())),
-        commit,
-    })
+        force: pull.force,
+    };
+    let mut files = Vec::new();
+    let mut next = Some(client.tree(&plan.repo, &plan.commit));
+    for _ in 0..MOST_PAGES {
+        let Some(url) = next.take() else { return Ok(PullPlan { files, ..plan }) };
+        let entries;
+        (entries, next) = retried(&what, hub, || client.page(&url, &plan, hub))?;
+        files.extend(entries.iter().filter_map(planned));
+    }
+    Err(Error::corrupt(&reference.repo, "the Hub's list of its files does not end"))
 }
 
-fn planned(entry: RepoTreeEntry) -> Option<PlannedFile> {
-    match entry {
-        RepoTreeEntry::File { oid, size, path, lfs, .. } => {
-            // The tree names it `oid`, and hf-hub 1.0 reads `sha256`; then a HEAD request has to tell.
-            let large = lfs.map(|lfs| (lfs.sha256.unwrap_or_default(), lfs.size.unwrap_or(size)));
-            let (digest, size) = large.unwrap_or((oid, size));
-            Some(PlannedFile { path, size, digest, present: false, partial: 0 })
-        }
-        RepoTreeEntry::Directory { .. } => None,
+/// A file of a tree; `None` for a folder.
+fn planned(entry: &Json) -> Option<PlannedFile> {
+    let text = |entry: &Json, key: &str| Some(entry.get(key)?.as_str()?.to_owned());
+    if text(entry, "type")? != "file" {
+        return None;
     }
+    let size = entry.get("size").and_then(Json::as_u64)?;
+    // The id of a large file is that of what stands for it in git. Without its digest a HEAD request has to tell.
+    let (digest, size) = match entry.get("lfs").filter(|lfs| lfs.is_object()) {
+        Some(lfs) => (text(lfs, "oid").unwrap_or_default(), lfs.get("size").and_then(Json::as_u64).unwrap_or(size)),
+        None => (text(entry, "oid")?, size),
+    };
+    let digest = Some(digest).filter(|digest| is_digest(digest)).unwrap_or_default();
+    Some(PlannedFile { path: text(entry, "path")?, size, digest, present: false, partial: 0 })
 }
 
 fn failure(error: HFError, reference: &HubRef, hub: &HubOptions) -> Failure {

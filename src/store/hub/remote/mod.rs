@@ -24,20 +24,11 @@ use transfer::{Stop, Transfer};
 pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<PullPlan> {
     on_own_thread(|| {
         let repo = Repo::of(&reference.repo, hub)?;
-        let client = Client::new(hub, false)?;
-        let mut found = api::repository(reference, hub)?;
-        let made = PullPlan {
-            repo: reference.repo.clone(),
-            revision: reference.revision().to_owned(),
-            commit: found.commit.clone(),
-            files: Vec::new(),
-            weights: super::PlannedModel::Folder,
-            gated: found.gated.clone(),
-            license: found.license.clone(),
-            force: pull.force,
-        };
+        let client = Client::new(hub)?;
+        let mut found = api::repository(reference, &client, hub, pull)?;
         // What could not be a file everywhere is passed over; a model never needs it.
         found.files.retain(|file| is_safe_path(&file.path));
+        let made = PullPlan { files: Vec::new(), ..found.clone() };
         let paths: Vec<&str> = found.files.iter().map(|file| file.path.as_str()).collect();
         let planned = |path: &str| known(path, &found.files, &made, &client, &repo, hub);
         let choice = select(reference, &paths, pull, &mut |path| part::whole(&made, &planned(path)?, &repo, hub))?;
@@ -104,7 +95,7 @@ pub(super) fn download(
     transfer::check_space(&blobs, to_come)?;
     let (next, fetched, stop) = (AtomicUsize::new(0), Mutex::new(Ok(0)), AtomicBool::new(false));
     on_own_thread(|| {
-        let client = Client::new(hub, true)?;
+        let client = Client::new(hub)?;
         std::thread::scope(|scope| {
             for _ in 0..hub.workers.clamp(1, files.len()) {
                 scope.spawn(|| {

@@ -17,7 +17,7 @@ pub(super) fn part(plan: &PullPlan, file: &PlannedFile, hub: &HubOptions, range:
     if range.is_empty() {
         return Ok(Vec::new());
     }
-    let client = Client::new(hub, true)?;
+    let client = Client::new(hub)?;
     let what = format!("{} of {} from {}", file.path, plan.repo, hub.endpoint);
     retried(&what, hub, || attempt(&client, plan, file, hub, &range))
 }

@@ -5,11 +5,13 @@
 //! server that ignores the range is read from the start and its known part skipped, so that progress never goes back.
 
 use super::super::cache::{Repo, len};
+use super::super::shared::Store;
 use super::super::{HubOptions, PlannedFile, Progress, PullPlan};
 use super::answer::{Failure, network, sleep, wait};
 use super::client::{Client, ranged};
 use super::digest::Digest;
 use crate::error::{Error, Result};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Error as IoError, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -86,12 +88,23 @@ impl Transfer<'_> {
             }
             partial.file.sync_all().map_err(|e| self.disk(&e, partial.len))?;
             drop(partial.file);
-            std::fs::rename(&incomplete, &blob).map_err(|e| Error::io(&blob, e))?;
+            self.place(&incomplete, &blob)?;
             drop(lock);
             self.progress.done(path);
             return Ok(came);
         }
         Err(Error::Checksum { file: format!("{}/{path}", self.plan.repo), expected: digest.clone(), actual })
+    }
+
+    /// Gives the verified bytes their name. A link to a shared file gives way, and with its last user that file goes.
+    fn place(&self, incomplete: &Path, blob: &Path) -> Result<()> {
+        let store = Store::of(&self.hub.cache);
+        let old = store.as_ref().and_then(|store| Some((store, store.target(blob)?)));
+        std::fs::rename(incomplete, blob).map_err(|e| Error::io(blob, e))?;
+        if let Some((store, target)) = old {
+            store.release(&target, &BTreeSet::new(), &store.users()).map_err(|e| Error::io(&target, e))?;
+        }
+        Ok(())
     }
 
     /// The lock of the blob, as Python's `filelock` takes it.
