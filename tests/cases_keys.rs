@@ -370,8 +370,11 @@ fn an_encoder_that_does_not_look_ahead_is_refused() {
 #[test]
 fn experts_that_are_weighed_otherwise_are_refused() {
     for file in ["gguf-mixtral-f16/model-f16.gguf", "gguf-qwen3moe-f16/model-f16.gguf"] {
-        let error = open(&golden(file).with("expert_weights_norm", Value::Bool(false))).err().unwrap().to_string();
-        assert_says(&error, &["expert_weights_norm = 0"]);
+        for key in ["expert_weights_norm", "norm_top_k_prob"] {
+            assert!(open(&golden(file).with(key, Value::Bool(true))).is_ok());
+            let error = open(&golden(file).with(key, Value::Bool(false))).err().unwrap().to_string();
+            assert_says(&error, &["model.gguf", key, "= 0"]);
+        }
     }
 }
 

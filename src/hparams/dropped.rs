@@ -35,7 +35,7 @@ use Harmless::*;
 const UNROTATED: &[&str] = &["gpt2", "bert"];
 
 /// (key after the architecture's name, when it is harmless, why).
-const OF_FAMILY: [(&str, Harmless, &str); 39] = [
+const OF_FAMILY: [(&str, Harmless, &str); 41] = [
     ("pooling_type", Always, "how tokens' states become a vector: read where vectors are made"),
     ("classifier.output_labels", Always, "names of a classifier's classes"),
     ("classifier.pooling_type", Always, "a classifier's pooling: there is no head for it here"),
@@ -72,13 +72,15 @@ const OF_FAMILY: [(&str, Harmless, &str); 39] = [
     ("expert_group_used_count", At(&[1.0]), "experts are not chosen by groups"),
     ("expert_weights_scale", At(&[1.0]), "the experts' weights are not scaled"),
     ("expert_weights_norm", At(&[1.0]), "the chosen experts' weights sum up to 1"),
+    ("norm_top_k_prob", At(&[1.0]), "Ollama's name for expert_weights_norm"),
+    ("normalize_embeddings", At(&[1.0]), "Ollama's note that vectors have length 1, as they do here"),
     ("expert_gating_func", At(&[1.0]), "softmax"),
     ("vision.", Always, "of a vision tower in the same file: a text does not pass through it"),
     ("mm.", Always, "of a projector of images in the same file: a text does not pass through it"),
 ];
 
 /// Keys that at 0 or `false` say something else than "there is none".
-const NOT_OFF: [&str; 2] = ["attention.causal", "expert_weights_norm"];
+const NOT_OFF: [&str; 4] = ["attention.causal", "expert_weights_norm", "norm_top_k_prob", "normalize_embeddings"];
 
 /// (key after `tokenizer.ggml.`, why it is harmless).
 const OF_TOKENIZER: [(&str, &str); 17] = [
