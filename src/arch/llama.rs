@@ -46,7 +46,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
             cap: None,
         },
         position: Position::Rope(vec![h.rope(head_dim, context)?]),
-        mlp: match super::mixtral::experts(h)? {
+        mlp: match experts(h)? {
             Some(experts) => experts,
             None => Mlp::Gated {
                 act: h.activation(Activation::Silu)?,
@@ -68,4 +68,20 @@ pub(super) fn vocab(h: &Hparams) -> Result<usize> {
         Some([rows, _]) => Ok(*rows),
         _ => Err(Error::corrupt(h.file(), "tensor token_embd.weight is missing or not a matrix")),
     }
+}
+
+/// The experts, where a file states any, as GGUF files of Mixtral do. Only Qwen's configurations can leave their weights as they are.
+fn experts(h: &Hparams) -> Result<Option<Mlp>> {
+    let Some(count) = h.optional_size("experts")? else { return Ok(None) };
+    let dim = match h.optional_size("expert_dim")? {
+        Some(dim) => dim,
+        None => h.need("mlp_dim")?,
+    };
+    Ok(Some(Mlp::Experts {
+        act: h.activation(Activation::Silu)?,
+        dim,
+        count,
+        used: h.need("experts_used")?,
+        renormalise: h.flag("norm_topk_prob", !h.is_stated("expert_dim") || h.is_gguf())?,
+    }))
 }

@@ -24,19 +24,3 @@ pub fn qwen3_moe(h: &Hparams) -> Result<Spec> {
     let base = super::qwen::qwen3(h)?;
     Ok(Spec { family: "qwen3moe", ..base })
 }
-
-/// The experts, where a file states any. Only Qwen's configurations can leave their weights as they are.
-pub(super) fn experts(h: &Hparams) -> Result<Option<Mlp>> {
-    let Some(count) = h.optional_size("experts")? else { return Ok(None) };
-    let dim = match h.optional_size("expert_dim")? {
-        Some(dim) => dim,
-        None => h.need("mlp_dim")?,
-    };
-    Ok(Some(Mlp::Experts {
-        act: h.activation(Activation::Silu)?,
-        dim,
-        count,
-        used: h.need("experts_used")?,
-        renormalise: h.flag("norm_topk_prob", !h.is_stated("expert_dim") || h.is_gguf())?,
-    }))
-}

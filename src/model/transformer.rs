@@ -178,7 +178,7 @@ impl<C: Backend> Transformer<C> {
     /// What an encoder is asked that only a decoder does.
     fn reads_whole_texts(&self) -> Error {
         let what = format!("generating text with {}, an encoder,", self.spec.family);
-        Error::unsupported(what, "making vectors of texts with it: `tallow embed`, `Embedder`")
+        Error::unsupported(what, "making vectors of texts with it (`Embedder`)")
     }
 
     fn scaled(&self, x: C::Tensor, factor: f64) -> Result<C::Tensor> {

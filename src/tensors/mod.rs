@@ -321,6 +321,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cancelled_load_ends_before_the_next_tensor() {
+        let mut weights = weights(["a", "b"].map(|name| stored(name, Dtype::F32, &[1], floats(&[1.0]))));
+        let cancel = Cancel::default();
+        weights.end_with(cancel.clone());
+        assert!(weights.take("a", &[1]).is_ok());
+        cancel.cancel();
+        assert!(matches!(weights.take("b", &[1]), Err(Error::Cancelled)));
+    }
+
+    #[test]
     fn a_misshapen_tensor_is_an_error_and_stays() {
         let mut weights = weights([stored("blk.0.attn_q.weight", Dtype::F32, &[2, 2], floats(&[0.0; 4]))]);
         let error = weights.take("blk.0.attn_q.weight", &[2, 3]).unwrap_err();
