@@ -54,7 +54,7 @@ pub(super) fn with_norm(h: &Hparams, norm: Norm) -> Result<Spec> {
             cap: None,
         },
         position: Position::Rope(vec![h.rope(head_dim, context)?]),
-        mlp: match super::mixtral::experts(h)? {
+        mlp: match experts(h)? {
             Some(experts) => experts,
             None => Mlp::Gated {
                 act: h.activation(Activation::Silu)?,
@@ -76,4 +76,25 @@ pub(super) fn vocab(h: &Hparams) -> Result<usize> {
         Some([rows, _]) => Ok(*rows),
         _ => Err(Error::corrupt(h.file(), "tensor token_embd.weight is missing or not a matrix")),
     }
+}
+
+/// The experts, where a file states any. Only Qwen's configurations can leave their weights as they are.
+fn experts(h: &Hparams) -> Result<Option<Mlp>> {
+    let heeds = ["mixtral", "qwen3_moe", "qwen3moe"].contains(&h.family()) || h.is_gguf() && h.family() == "llama";
+    if !heeds {
+        return Ok(None);
+    }
+    let Some(count) = h.optional_size("experts")? else { return Ok(None) };
+    // A width of layers without experts, of which there are none, may stand beside the experts'.
+    let dim = match (h.optional_size("expert_dim")?, h.optional_size("mlp_dim")?) {
+        (Some(dim), _) => dim,
+        (None, _) => h.need("mlp_dim")?,
+    };
+    Ok(Some(Mlp::Experts {
+        act: h.activation(Activation::Silu)?,
+        dim,
+        count,
+        used: h.need("experts_used")?,
+        renormalise: h.flag("norm_topk_prob", h.is_gguf() || h.family() == "mixtral")?,
+    }))
 }

@@ -23,24 +23,3 @@ pub fn qwen3_moe(h: &Hparams) -> Result<Spec> {
     }
     super::qwen::qwen3_moe(h)
 }
-
-/// The experts, where a file states any. Only Qwen's configurations can leave their weights as they are.
-pub(super) fn experts(h: &Hparams) -> Result<Option<Mlp>> {
-    let heeds = ["mixtral", "qwen3_moe", "qwen3moe"].contains(&h.family()) || h.is_gguf() && h.family() == "llama";
-    if !heeds {
-        return Ok(None);
-    }
-    let Some(count) = h.optional_size("experts")? else { return Ok(None) };
-    // A width of layers without experts, of which there are none, may stand beside the experts'.
-    let dim = match (h.optional_size("expert_dim")?, h.optional_size("mlp_dim")?) {
-        (Some(dim), _) => dim,
-        (None, _) => h.need("mlp_dim")?,
-    };
-    Ok(Some(Mlp::Experts {
-        act: h.activation(Activation::Silu)?,
-        dim,
-        count,
-        used: h.need("experts_used")?,
-        renormalise: h.flag("norm_topk_prob", h.is_gguf() || h.family() == "mixtral")?,
-    }))
-}

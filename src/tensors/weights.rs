@@ -312,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cancelled_load_ends_before_the_next_tensor() {
+        let mut weights = weights(["a", "b"].map(|name| stored(name, Dtype::F32, &[1], floats(&[1.0]))));
+        let cancel = Cancel::default();
+        weights.end_with(cancel.clone());
+        assert!(weights.take("a", &[1]).is_ok());
+        cancel.cancel();
+        assert!(matches!(weights.take("b", &[1]), Err(Error::Cancelled)));
+    }
+
+    #[test]
     fn a_second_tensor_of_the_same_name_is_an_error() {
         let mut weights = weights([stored("a", Dtype::F32, &[1], floats(&[1.0]))]);
         let error = weights.insert(stored("a", Dtype::F32, &[1], floats(&[1.0]))).unwrap_err();

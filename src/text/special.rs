@@ -3,6 +3,37 @@
 use crate::{Error, Result};
 use serde_json::Value;
 
+/// Control tokens that end a turn.
+pub(super) const TURN_ENDS: &[&str] = &[
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "</s>",
+    "<eos>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<end_of_utterance>",
+    "<turn|>",
+    "<|tool_response>",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
+];
+
+/// Whether a token with this text ends a turn by convention.
+pub(super) fn ends_a_turn(piece: &str) -> bool {
+    TURN_ENDS.contains(&piece)
+}
+
 /// The special tokens' texts, under the names that chat templates know (`bos_token`, ...), and whether they are added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpecialTokens {

@@ -10,9 +10,9 @@
 //! `<|im_end|>` becomes that token, as it does in transformers.
 
 use super::pieces::Plan;
-use super::special::SpecialTokens;
+use super::special::{SpecialTokens, ends_a_turn};
 use super::vocab::{SpecialIds, TokenType, Vocab};
-use super::{charsmap, end, pre, scores};
+use super::{charsmap, pre, scores};
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -380,7 +380,7 @@ fn finish(
             TokenType::UserDefined => roles.contains(&Some(id)),
             TokenType::Normal if roles.contains(&Some(id)) => true,
             // A file without types does not say which tokens are control tokens; these look the part.
-            TokenType::Normal if vocab.types.is_none() && end::ends_a_turn(token) => true,
+            TokenType::Normal if vocab.types.is_none() && ends_a_turn(token) => true,
             TokenType::Normal | TokenType::Unused | TokenType::Byte => continue,
         };
         let strips = vocab.strip_right && special && !matches!(token.as_str(), "<unk>" | "<s>" | "<|endoftext|>");

@@ -103,5 +103,9 @@ pub fn note(text: std::fmt::Arguments<'_>) {
 
 /// Whether the error is that nobody reads stdout any more.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
+    let io = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<tallow::Error>() {
+        Some(tallow::Error::Io { cause, .. }) => Some(cause.kind()),
+        _ => cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind),
+    };
+    error.chain().any(|cause| io(cause) == Some(ErrorKind::BrokenPipe))
 }
