@@ -5,7 +5,7 @@
 //! float activations and no rounding of its own.
 
 use super::cache::Held;
-use super::{Backend, Batch, CacheType, Frequencies, Heads, KvCache, KvLayer, Place, Projection, foreign_cache};
+use super::{Backend, Batch, CacheType, Frequencies, Heads, KvCache, KvLayer, Projection, RowPosition, foreign_cache};
 use crate::error::{Error, Result};
 use crate::quant::Dtype;
 use crate::spec::{Activation, Norm, Pairing};
@@ -23,7 +23,7 @@ pub struct Candle {
 }
 
 /// Projections that share their input.
-pub struct Group {
+pub struct CandleLinear {
     parts: Vec<(Weight, Option<Tensor>)>,
 }
 
@@ -35,14 +35,14 @@ enum Weight {
 }
 
 /// A norm and its weights.
-pub struct NormWeights {
+pub struct CandleNorm {
     norm: Norm,
     weight: Tensor,
     bias: Tensor,
 }
 
 /// Cosines and sines, `(rows, pairs)`.
-pub struct RopeRows {
+pub struct CandleRope {
     cos: Tensor,
     sin: Tensor,
     pairing: Pairing,
@@ -83,7 +83,7 @@ impl Candle {
     }
 
     /// Rotates heads `(rows, heads, head_dim)`; only the leading dimensions turn if the table is narrower than a head.
-    fn rotate(&self, x: &Tensor, rope: &RopeRows) -> Result<Tensor> {
+    fn rotate(&self, x: &Tensor, rope: &CandleRope) -> Result<Tensor> {
         let (dims, head_dim) = (2 * rope.cos.dim(1)?, x.dim(2)?);
         let turned = x.narrow(2, 0, dims)?.transpose(0, 1)?.unsqueeze(0)?.contiguous()?;
         let turned = match rope.pairing {
@@ -98,7 +98,7 @@ impl Candle {
     }
 
     /// Queries, keys and values of all rows, (rows, heads, head_dim), rotated.
-    fn split(&self, qkv: &Tensor, heads: &Heads, rope: Option<&RopeRows>) -> Result<[Tensor; 3]> {
+    fn split(&self, qkv: &Tensor, heads: &Heads, rope: Option<&CandleRope>) -> Result<[Tensor; 3]> {
         let Heads { heads: query_heads, kv_heads, head_dim, .. } = *heads;
         let rows = qkv.dim(0)?;
         let part = |at: usize, n: usize| qkv.narrow(1, at * head_dim, n * head_dim)?.reshape((rows, n, head_dim));
@@ -202,22 +202,22 @@ fn append(layer: &mut KvLayer, keys: &Tensor, values: &Tensor, first: usize) -> 
 
 impl Backend for Candle {
     type Tensor = Tensor;
-    type Linear = Group;
-    type Norm = NormWeights;
-    type Rope = RopeRows;
+    type Linear = CandleLinear;
+    type Norm = CandleNorm;
+    type Rope = CandleRope;
 
-    fn linear(&self, parts: Vec<Projection>) -> Result<Group> {
+    fn linear(&self, parts: Vec<Projection>) -> Result<CandleLinear> {
         let part = |p: Projection| Ok((self.weight(p.weight)?, p.bias.map(|b| self.vector(b)).transpose()?));
-        Ok(Group { parts: parts.into_iter().map(part).collect::<Result<_>>()? })
+        Ok(CandleLinear { parts: parts.into_iter().map(part).collect::<Result<_>>()? })
     }
 
-    fn table(&self, weight: Stored) -> Result<Group> {
+    fn table(&self, weight: Stored) -> Result<CandleLinear> {
         self.linear(vec![Projection { weight, bias: None }])
     }
 
-    fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<NormWeights> {
+    fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<CandleNorm> {
         let bias = bias.unwrap_or_else(|| vec![0.0; weight.len()]);
-        Ok(NormWeights { norm, weight: self.vector(weight)?, bias: self.vector(bias)? })
+        Ok(CandleNorm { norm, weight: self.vector(weight)?, bias: self.vector(bias)? })
     }
 
     fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer> {
@@ -229,15 +229,15 @@ impl Backend for Candle {
         }
     }
 
-    fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<RopeRows> {
+    fn rope(&self, frequencies: &Frequencies, places: &[RowPosition]) -> Result<CandleRope> {
         let shape = (places.len(), frequencies.pairs());
         let (mut cos, mut sin) = (vec![0.0; shape.0 * shape.1], vec![0.0; shape.0 * shape.1]);
         frequencies.rows(places, &mut cos, &mut sin);
         let tensor = |x| Ok::<_, Error>(Tensor::from_vec(x, shape, &self.device)?.to_dtype(self.dtype)?);
-        Ok(RopeRows { cos: tensor(cos)?, sin: tensor(sin)?, pairing: frequencies.pairing })
+        Ok(CandleRope { cos: tensor(cos)?, sin: tensor(sin)?, pairing: frequencies.pairing })
     }
 
-    fn embed(&self, table: &Group, rows: &[u32]) -> Result<Tensor> {
+    fn embed(&self, table: &CandleLinear, rows: &[u32]) -> Result<Tensor> {
         match &table.parts[0].0 {
             Weight::Dense(table) => Ok(table.index_select(&Tensor::new(rows, &self.device)?, 0)?),
             Weight::Quantised(_, stored) => {
@@ -251,17 +251,17 @@ impl Backend for Candle {
         }
     }
 
-    fn norm(&self, x: &Tensor, norm: &NormWeights) -> Result<Tensor> {
+    fn norm(&self, x: &Tensor, norm: &CandleNorm) -> Result<Tensor> {
         Ok(match norm.norm {
             Norm::Rms { eps, .. } => candle_nn::ops::rms_norm(x, &norm.weight, eps as f32)?,
             Norm::Layer { eps } => candle_nn::ops::layer_norm(x, &norm.weight, &norm.bias, eps as f32)?,
         })
     }
 
-    fn norm_heads(&self, qkv: Tensor, heads: &Heads, norms: &(NormWeights, NormWeights)) -> Result<Tensor> {
+    fn norm_heads(&self, qkv: Tensor, heads: &Heads, norms: &(CandleNorm, CandleNorm)) -> Result<Tensor> {
         let (rows, width) = qkv.dims2()?;
-        let (q, k) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
-        let part = |at: usize, len: usize, norm: &NormWeights| -> Result<Tensor> {
+        let (q, k) = (heads.q_width(), heads.kv_width());
+        let part = |at: usize, len: usize, norm: &CandleNorm| -> Result<Tensor> {
             let x = qkv.narrow(1, at, len)?.contiguous()?.reshape((rows, (), norm.weight.dim(0)?))?;
             Ok(self.norm(&x, norm)?.reshape((rows, len))?)
         };
@@ -269,7 +269,7 @@ impl Backend for Candle {
         Ok(Tensor::cat(&[normed_q, normed_k, qkv.narrow(1, q + k, width - q - k)?], 1)?)
     }
 
-    fn project(&self, x: &Tensor, linear: &Group) -> Result<Tensor> {
+    fn project(&self, x: &Tensor, linear: &CandleLinear) -> Result<Tensor> {
         let project = |(weight, bias): &(Weight, Option<Tensor>)| -> Result<Tensor> {
             let y = match weight {
                 Weight::Dense(weight) => x.matmul(&weight.t()?)?,
@@ -288,7 +288,7 @@ impl Backend for Candle {
         &self,
         qkv: Tensor,
         heads: &Heads,
-        rope: Option<&RopeRows>,
+        rope: Option<&CandleRope>,
         batch: &Batch,
         layer: usize,
         caches: &mut [&mut KvCache],
@@ -305,7 +305,7 @@ impl Backend for Candle {
         Ok(Tensor::cat(&outputs, 0)?)
     }
 
-    fn attend_packed(&self, qkv: Tensor, heads: &Heads, rope: Option<&RopeRows>, batch: &Batch) -> Result<Tensor> {
+    fn attend_packed(&self, qkv: Tensor, heads: &Heads, rope: Option<&CandleRope>, batch: &Batch) -> Result<Tensor> {
         let [q, k, v] = self.split(&qkv, heads, rope)?;
         let alone = |i: usize| {
             let rows = batch.rows(i);
