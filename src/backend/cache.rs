@@ -44,7 +44,7 @@ impl CacheType {
         match self {
             CacheType::Auto | CacheType::F32 => dim.saturating_mul(4),
             CacheType::F16 => dim.saturating_mul(2),
-            CacheType::Q8_0 => dim.saturating_add(2 * dim.div_ceil(Rows::BLOCK as u64)),
+            CacheType::Q8_0 => dim.saturating_add(2 * dim.div_ceil(Rows::SCALED as u64)),
         }
     }
 }

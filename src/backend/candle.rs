@@ -5,7 +5,7 @@
 //! float activations and no rounding of its own.
 
 use super::cache::Held;
-use super::{Backend, Batch, CacheType, Frequencies, Heads, KvCache, KvLayer, Place, Projection, foreign_cache};
+use super::{Backend, Batch, CacheType, Frequencies, Heads, KvCache, KvLayer, Projection, RowPosition, foreign_cache};
 use crate::error::{Error, Result};
 use crate::quant::Dtype;
 use crate::spec::{Activation, Norm, Pairing};
@@ -23,7 +23,7 @@ pub struct Candle {
 }
 
 /// Projections that share their input.
-pub struct CandleGroup {
+pub struct CandleLinear {
     parts: Vec<(Weight, Option<Tensor>)>,
 }
 
@@ -202,16 +202,16 @@ fn append(layer: &mut KvLayer, keys: &Tensor, values: &Tensor, first: usize) -> 
 
 impl Backend for Candle {
     type Tensor = Tensor;
-    type Linear = CandleGroup;
+    type Linear = CandleLinear;
     type Norm = CandleNorm;
     type Rope = CandleRope;
 
-    fn linear(&self, parts: Vec<Projection>) -> Result<CandleGroup> {
+    fn linear(&self, parts: Vec<Projection>) -> Result<CandleLinear> {
         let part = |p: Projection| Ok((self.weight(p.weight)?, p.bias.map(|b| self.vector(b)).transpose()?));
-        Ok(CandleGroup { parts: parts.into_iter().map(part).collect::<Result<_>>()? })
+        Ok(CandleLinear { parts: parts.into_iter().map(part).collect::<Result<_>>()? })
     }
 
-    fn table(&self, weight: Stored) -> Result<CandleGroup> {
+    fn table(&self, weight: Stored) -> Result<CandleLinear> {
         self.linear(vec![Projection { weight, bias: None }])
     }
 
@@ -229,7 +229,7 @@ impl Backend for Candle {
         }
     }
 
-    fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<CandleRope> {
+    fn rope(&self, frequencies: &Frequencies, places: &[RowPosition]) -> Result<CandleRope> {
         let shape = (places.len(), frequencies.pairs());
         let (mut cos, mut sin) = (vec![0.0; shape.0 * shape.1], vec![0.0; shape.0 * shape.1]);
         frequencies.rows(places, &mut cos, &mut sin);
@@ -237,7 +237,7 @@ impl Backend for Candle {
         Ok(CandleRope { cos: tensor(cos)?, sin: tensor(sin)?, pairing: frequencies.pairing })
     }
 
-    fn embed(&self, table: &CandleGroup, rows: &[u32]) -> Result<Tensor> {
+    fn embed(&self, table: &CandleLinear, rows: &[u32]) -> Result<Tensor> {
         match &table.parts[0].0 {
             Weight::Dense(table) => Ok(table.index_select(&Tensor::new(rows, &self.device)?, 0)?),
             Weight::Quantised(_, stored) => {
@@ -260,7 +260,7 @@ impl Backend for Candle {
 
     fn norm_heads(&self, qkv: Tensor, heads: &Heads, norms: &(CandleNorm, CandleNorm)) -> Result<Tensor> {
         let (rows, width) = qkv.dims2()?;
-        let (q, k) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
+        let (q, k) = (heads.q_width(), heads.kv_width());
         let part = |at: usize, len: usize, norm: &CandleNorm| -> Result<Tensor> {
             let x = qkv.narrow(1, at, len)?.contiguous()?.reshape((rows, (), norm.weight.dim(0)?))?;
             Ok(self.norm(&x, norm)?.reshape((rows, len))?)
@@ -269,7 +269,7 @@ impl Backend for Candle {
         Ok(Tensor::cat(&[normed_q, normed_k, qkv.narrow(1, q + k, width - q - k)?], 1)?)
     }
 
-    fn project(&self, x: &Tensor, linear: &CandleGroup) -> Result<Tensor> {
+    fn project(&self, x: &Tensor, linear: &CandleLinear) -> Result<Tensor> {
         let project = |(weight, bias): &(Weight, Option<Tensor>)| -> Result<Tensor> {
             let y = match weight {
                 Weight::Dense(weight) => x.matmul(&weight.t()?)?,

@@ -3,7 +3,7 @@
 //! Computed like transformers' `modeling_rope_utils.py`: frequencies and angles in f32, step by step, so that long contexts round alike.
 //! There is no table over the whole context, which may be 131,072 positions long.
 
-use super::Place;
+use super::RowPosition;
 use crate::spec::{Pairing, Rope, RopeScaling};
 use std::f64::consts::TAU;
 
@@ -85,7 +85,7 @@ impl Frequencies {
     }
 
     /// Writes cosines and sines, each `(places, pairs)`.
-    pub fn rows(&self, places: &[Place], cos: &mut [f32], sin: &mut [f32]) {
+    pub fn rows(&self, places: &[RowPosition], cos: &mut [f32], sin: &mut [f32]) {
         let set = |limit: usize| match &self.beyond {
             Some((original, long)) if limit > *original => long,
             Some(_) | None => &self.inverse,

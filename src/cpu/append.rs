@@ -3,7 +3,7 @@
 //! A token's are few and are written at once. Those of a prompt are many, and to round them and to turn the keys around is work
 //! that all threads can share: no two caches have anything in common, so the bits do not depend on who writes which.
 
-use super::input::Parts;
+use super::parts::Parts;
 use super::pool::SERIAL;
 use super::{Kernels, Pool, Rows};
 

@@ -10,14 +10,14 @@ mod blocks;
 mod pages;
 
 use super::Kernels;
-pub use blocks::{BLOCK, blocks};
 use blocks::{Blocks, Layout};
+pub use blocks::{SCALED, blocks};
 use half::f16;
 pub use pages::PAGE;
 use pages::Pages;
 
 /// Positions that share a register.
-pub const LANES: usize = 16;
+pub const GROUP: usize = 16;
 
 /// How cached numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +34,14 @@ pub enum Precision {
 /// original and copies only the pages that one of them writes later.
 #[derive(Debug, Clone)]
 pub struct Rows {
-    pub(super) data: Data,
+    pub(super) data: RowsData,
     keys: bool,
     dim: usize,
     len: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Data {
+pub(super) enum RowsData {
     F32(Pages<f32>),
     F16(Pages<f16>),
     Q8_0(Blocks),
@@ -53,7 +53,7 @@ impl Rows {
     /// [`Rows::drop_front`] drops multiples of this number of positions.
     pub const STEP: usize = 256;
     /// Numbers of a row that share a scale, where the precision has scales.
-    pub const BLOCK: usize = BLOCK;
+    pub const SCALED: usize = SCALED;
 
     /// Space for keys of `dim` numbers.
     pub fn keys(dim: usize, precision: Precision) -> Rows {
@@ -68,9 +68,9 @@ impl Rows {
     fn new(keys: bool, dim: usize, precision: Precision) -> Rows {
         let layout = Layout::new(keys, dim);
         let data = match precision {
-            Precision::F32 => Data::F32(Pages::new(layout.stride)),
-            Precision::F16 => Data::F16(Pages::new(layout.stride)),
-            Precision::Q8_0 => Data::Q8_0(Blocks::new(layout)),
+            Precision::F32 => RowsData::F32(Pages::new(layout.stride)),
+            Precision::F16 => RowsData::F16(Pages::new(layout.stride)),
+            Precision::Q8_0 => RowsData::Q8_0(Blocks::new(layout)),
         };
         Rows { data, keys, dim, len: 0 }
     }
@@ -93,9 +93,9 @@ impl Rows {
     /// How the numbers are stored.
     pub fn precision(&self) -> Precision {
         match self.data {
-            Data::F32(_) => Precision::F32,
-            Data::F16(_) => Precision::F16,
-            Data::Q8_0(_) => Precision::Q8_0,
+            RowsData::F32(_) => Precision::F32,
+            RowsData::F16(_) => Precision::F16,
+            RowsData::Q8_0(_) => Precision::Q8_0,
         }
     }
 
@@ -113,9 +113,9 @@ impl Rows {
     /// address.
     pub fn memory(&self) -> impl Iterator<Item = (usize, usize)> {
         let (wide, half, blocks) = match &self.data {
-            Data::F32(pages) => (Some(pages), None, None),
-            Data::F16(pages) => (None, Some(pages), None),
-            Data::Q8_0(blocks) => (None, Some(&blocks.scales), Some(&blocks.numbers)),
+            RowsData::F32(pages) => (Some(pages), None, None),
+            RowsData::F16(pages) => (None, Some(pages), None),
+            RowsData::Q8_0(blocks) => (None, Some(&blocks.scales), Some(&blocks.numbers)),
         };
         let wide = wide.into_iter().flat_map(Pages::memory);
         let half = half.into_iter().flat_map(Pages::memory);
@@ -129,9 +129,9 @@ impl Rows {
     /// Makes room for `positions` in all, in whole pages.
     fn reserve(&mut self, positions: usize) {
         match &mut self.data {
-            Data::F32(pages) => pages.reserve(positions),
-            Data::F16(pages) => pages.reserve(positions),
-            Data::Q8_0(blocks) => blocks.reserve(positions),
+            RowsData::F32(pages) => pages.reserve(positions),
+            RowsData::F16(pages) => pages.reserve(positions),
+            RowsData::Q8_0(blocks) => blocks.reserve(positions),
         }
     }
 
@@ -154,9 +154,9 @@ impl Rows {
             let new = from.max(start)..to.min(start + PAGE);
             let rows = new.map(|position| (position - start, &x[(position - from) * stride..][..dim]));
             match &mut self.data {
-                Data::F32(pages) => store(pages.page_mut(page), layout, rows, |x, out| out.copy_from_slice(x)),
-                Data::F16(pages) => store(pages.page_mut(page), layout, rows, |x, out| kernels.to_f16(x, out)),
-                Data::Q8_0(blocks) => blocks.store(kernels, layout, page, rows),
+                RowsData::F32(pages) => store(pages.page_mut(page), layout, rows, |x, out| out.copy_from_slice(x)),
+                RowsData::F16(pages) => store(pages.page_mut(page), layout, rows, |x, out| kernels.to_f16(x, out)),
+                RowsData::Q8_0(blocks) => blocks.store(kernels, layout, page, rows),
             }
         }
     }
@@ -174,9 +174,9 @@ impl Rows {
         assert!(positions.is_multiple_of(Self::STEP), "{positions} positions to drop");
         let pages = positions / PAGE;
         match &mut self.data {
-            Data::F32(data) => data.drop_front(pages),
-            Data::F16(data) => data.drop_front(pages),
-            Data::Q8_0(blocks) => blocks.drop_front(pages),
+            RowsData::F32(data) => data.drop_front(pages),
+            RowsData::F16(data) => data.drop_front(pages),
+            RowsData::Q8_0(blocks) => blocks.drop_front(pages),
         }
         self.len = self.len.saturating_sub(positions);
     }
@@ -190,9 +190,9 @@ impl Rows {
         let (layout, page, position) = (self.layout(), position / PAGE, position % PAGE);
         for (d, out) in out.iter_mut().enumerate() {
             *out = match &self.data {
-                Data::F32(pages) => pages.page(page)[layout.number(position, d)],
-                Data::F16(pages) => pages.page(page)[layout.number(position, d)].to_f32(),
-                Data::Q8_0(blocks) => blocks.get(layout, page, position, d),
+                RowsData::F32(pages) => pages.page(page)[layout.number(position, d)],
+                RowsData::F16(pages) => pages.page(page)[layout.number(position, d)].to_f32(),
+                RowsData::Q8_0(blocks) => blocks.get(layout, page, position, d),
             };
         }
     }
@@ -214,7 +214,7 @@ fn store<'a, T: Copy + Default>(
 /// Stores a row of keys, `convert`ed some numbers at a time, to the first and then every sixteenth place of `places`.
 fn scatter<T: Copy + Default>(row: &[f32], places: &mut [T], convert: impl Fn(&[f32], &mut [T])) {
     const PIECE: usize = 64;
-    let mut places = places.iter_mut().step_by(LANES);
+    let mut places = places.iter_mut().step_by(GROUP);
     let mut stored = [T::default(); PIECE];
     for piece in row.chunks(PIECE) {
         let stored = &mut stored[..piece.len()];

@@ -4,7 +4,7 @@
 //! weights are held once.
 
 use super::transformer::{Block, SublayerNorms, Transformer};
-use crate::backend::mlp::{Dense, Experts};
+use crate::backend::mlp::{DenseMlp, Experts};
 use crate::backend::{Backend, CacheType, FeedForward, Frequencies, Heads, Projection};
 use crate::error::Result;
 use crate::spec::{Activation, Head, Mlp, Norm, Position, QkNorm, Spec, Wiring};
@@ -54,10 +54,10 @@ impl<C: Backend> Loader<'_, C> {
         let spec = self.spec;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let heads = Heads::new(&spec.attention, layer);
-        let (q, kv) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
+        let (q, kv) = (heads.q_width(), heads.kv_width());
         let bias = spec.attention.qkv_bias;
         let qkv = match self.weights.contains(&name("attn_qkv.weight")) {
-            true => self.linear(&[(&name("attn_qkv"), q + 2 * kv)], spec.dim, bias)?,
+            true => self.linear(&[(&name("attn_qkv"), heads.qkv_width())], spec.dim, bias)?,
             false => self.linear(&[(&name("attn_q"), q), (&name("attn_k"), kv), (&name("attn_v"), kv)], spec.dim, bias)?,
         };
         let qk_widths = match spec.attention.qk_norm {
@@ -111,9 +111,9 @@ impl<C: Backend> Loader<'_, C> {
                     true => self.linear(&[(&gate, width), (&up, width)], dim, bias)?,
                     false => self.linear(&[(&up, 2 * width)], dim, bias)?,
                 };
-                Dense { act, gated: true, up, down: self.linear(&[(&down, dim)], width, bias)? }
+                DenseMlp { act, gated: true, up, down: self.linear(&[(&down, dim)], width, bias)? }
             }
-            Mlp::Plain { act, dim: width, bias } => Dense {
+            Mlp::Plain { act, dim: width, bias } => DenseMlp {
                 act,
                 gated: false,
                 up: self.linear(&[(&up, width)], dim, bias)?,
@@ -128,11 +128,11 @@ impl<C: Backend> Loader<'_, C> {
         Ok(FeedForward::Dense(dense))
     }
 
-    fn expert(&mut self, layer: usize, expert: usize, width: usize, act: Activation) -> Result<Dense<C>> {
+    fn expert(&mut self, layer: usize, expert: usize, width: usize, act: Activation) -> Result<DenseMlp<C>> {
         let dim = self.spec.dim;
         let name = |part: &str| format!("blk.{layer}.ffn_{part}.{expert}");
         let up = self.linear(&[(&name("gate"), width), (&name("up"), width)], dim, false)?;
-        Ok(Dense { act, gated: true, up, down: self.linear(&[(&name("down"), dim)], width, false)? })
+        Ok(DenseMlp { act, gated: true, up, down: self.linear(&[(&name("down"), dim)], width, false)? })
     }
 
     fn table(&mut self, name: &str, rows: usize) -> Result<C::Linear> {

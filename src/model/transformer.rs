@@ -4,7 +4,7 @@
 //! norm, which positions, which activation was decided by the `Spec` at load (`loader.rs`); here are only the steps.
 
 use super::Forward;
-use crate::backend::{Backend, Batch, CacheType, FeedForward, Frequencies, Heads, KvCache, Places};
+use crate::backend::{Backend, Batch, CacheType, FeedForward, Frequencies, Heads, KvCache, Positions};
 use crate::error::{Error, Result};
 use crate::spec::{Head, Spec};
 use std::ops::Deref;
@@ -46,17 +46,17 @@ pub(super) struct SublayerNorms<C: Backend> {
 }
 
 /// What a sub-layer reads: the residual stream itself, or its norm.
-enum Read<'x, T> {
+enum SublayerInput<'x, T> {
     Itself(&'x T),
     Normed(T),
 }
 
-impl<T> Deref for Read<'_, T> {
+impl<T> Deref for SublayerInput<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         match self {
-            Read::Itself(x) => x,
-            Read::Normed(x) => x,
+            SublayerInput::Itself(x) => x,
+            SublayerInput::Normed(x) => x,
         }
     }
 }
@@ -133,7 +133,7 @@ impl<C: Backend> Transformer<C> {
     /// The rows that the first block reads, and the rotations of their positions.
     fn embedded(&self, batch: &Batch, caches: &[&mut KvCache]) -> Result<(C::Tensor, [Option<C::Rope>; 2])> {
         let c = &self.compute;
-        let mut places = Places::new(batch, caches);
+        let mut places = Positions::new(batch, caches);
         let rope = |i: usize| self.ropes.get(i).map(|frequencies| c.rope(frequencies, places.as_slice())).transpose();
         let ropes = [rope(0)?, rope(1)?];
         let mut x = self.scaled(c.embed(&self.embedding, &batch.tokens)?, self.spec.scale.embed)?;
@@ -148,8 +148,12 @@ impl<C: Backend> Transformer<C> {
     }
 
     /// What a sub-layer reads of the residual stream `x`.
-    fn before<'x>(&self, x: &'x C::Tensor, norms: &SublayerNorms<C>) -> Result<Read<'x, C::Tensor>> {
-        if let Some(norm) = &norms.before { self.compute.norm(x, norm).map(Read::Normed) } else { Ok(Read::Itself(x)) }
+    fn before<'x>(&self, x: &'x C::Tensor, norms: &SublayerNorms<C>) -> Result<SublayerInput<'x, C::Tensor>> {
+        if let Some(norm) = &norms.before {
+            self.compute.norm(x, norm).map(SublayerInput::Normed)
+        } else {
+            Ok(SublayerInput::Itself(x))
+        }
     }
 
     /// The residual stream `x` with a sub-layer's output `h`.
@@ -178,6 +182,12 @@ impl<C: Backend> Transformer<C> {
             ),
         };
         Error::unsupported(what, "making vectors of texts with it: `tallow embed`, `Embedder`")
+    }
+}
+
+impl<C: Backend> std::fmt::Debug for Transformer<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transformer").field("spec", &self.spec).field("cache_type", &self.cache_type).finish_non_exhaustive()
     }
 }
 

@@ -5,10 +5,10 @@
 //! dimensions or over the positions in order, and a number of the cache is widened, then scaled, before it enters: so the
 //! size of the tiles does not show in the bits. How large they are is a matter of how many registers a set has.
 
-use crate::cpu::attention::{BLOCK, Cached, Numbers, Scores, Visible, Weigh};
+use crate::cpu::attention::{Cached, Numbers, POSITIONS, Scores, Visible, Weigh};
 use crate::cpu::float::Lanes;
 use crate::cpu::prefetch::fetch;
-use crate::cpu::rows::{BLOCK as SCALED, LANES as SIXTEEN, blocks};
+use crate::cpu::rows::{GROUP as SIXTEEN, SCALED, blocks};
 use half::f16;
 use std::ops::Range;
 
@@ -115,12 +115,12 @@ pub unsafe fn scores_of<L: Lanes, T: CacheNumber, const M: usize, const N: usize
 ) {
     const { assert!(M <= 6 && N <= 4) };
     let lines = task.visible.len();
-    assert!(task.q.len() >= lines * task.dim && task.out.len() >= lines * BLOCK);
+    assert!(task.q.len() >= lines * task.dim && task.out.len() >= lines * POSITIONS);
     for line in (0..lines).step_by(M) {
         let count = (lines - line).min(M);
         let seen = span(&task.visible[line..line + count]);
         let groups = seen.start / SIXTEEN..seen.end.div_ceil(SIXTEEN);
-        assert!(groups.end * SIXTEEN <= BLOCK && keys.stored.len() >= groups.end * SIXTEEN * task.dim);
+        assert!(groups.end * SIXTEEN <= POSITIONS && keys.stored.len() >= groups.end * SIXTEEN * task.dim);
         assert!(!T::SCALES || keys.scales.len() >= groups.end * SIXTEEN * blocks(task.dim));
         let ahead = line + count == lines && lines < FEW;
         for group in groups.clone().step_by(N) {
@@ -168,7 +168,7 @@ unsafe fn scores_tile<L: Lanes, T: CacheNumber, const M: usize, const N: usize, 
         }
         for (m, sums) in sums.into_iter().enumerate() {
             for (n, sum) in sums.into_iter().enumerate() {
-                sum.store(task.out.as_mut_ptr().add((line + m) * BLOCK + (group + n) * SIXTEEN));
+                sum.store(task.out.as_mut_ptr().add((line + m) * POSITIONS + (group + n) * SIXTEEN));
             }
         }
     }
@@ -188,7 +188,7 @@ pub unsafe fn weigh_of<L: Lanes, T: CacheNumber, const M: usize, const N: usize,
 ) {
     const { assert!(M <= 6 && N <= 4) };
     let (lines, padded) = (task.visible.len(), task.padded);
-    assert!(task.weights.len() >= lines * BLOCK && task.sums.len() >= lines * padded && task.correction.len() >= lines);
+    assert!(task.weights.len() >= lines * POSITIONS && task.sums.len() >= lines * padded && task.correction.len() >= lines);
     for line in (0..lines).step_by(M) {
         let count = (lines - line).min(M);
         let seen = span(&task.visible[line..line + count]);
@@ -196,7 +196,7 @@ pub unsafe fn weigh_of<L: Lanes, T: CacheNumber, const M: usize, const N: usize,
         if seen.is_empty() {
             continue;
         }
-        assert!(padded.is_multiple_of(SIXTEEN) && seen.end <= BLOCK && values.stored.len() >= seen.end * padded);
+        assert!(padded.is_multiple_of(SIXTEEN) && seen.end <= POSITIONS && values.stored.len() >= seen.end * padded);
         assert!(!T::SCALES || values.scales.len() >= seen.end * blocks(padded));
         let ahead = line + count == lines && lines < FEW;
         for first in (0..padded).step_by(N * SIXTEEN) {
@@ -231,7 +231,7 @@ unsafe fn weigh_tile<L: Lanes, T: CacheNumber, const M: usize, const N: usize, c
                 sums[m][n] = L::load(out.add(m * padded + n * SIXTEEN).cast_const().cast()).mul(correction);
             }
         }
-        let weights = task.weights.as_ptr().add(line * BLOCK);
+        let weights = task.weights.as_ptr().add(line * POSITIONS);
         // Where a tile is narrower than a line of memory, the first one has whole rows fetched.
         let fetched = if WIDEST > 1 { N * SIXTEEN } else { padded };
         let ahead = ahead && (WIDEST > 1 || first == 0);
@@ -247,7 +247,7 @@ unsafe fn weigh_tile<L: Lanes, T: CacheNumber, const M: usize, const N: usize, c
                 v[n] = load_all(values.add(n * SIXTEEN), scales.wrapping_add((first + n * SIXTEEN) / SCALED));
             }
             for m in 0..M {
-                let weight = L::splat(weights.add(m * BLOCK + position));
+                let weight = L::splat(weights.add(m * POSITIONS + position));
                 for n in 0..N {
                     sums[m][n] = weight.mul_add(v[n], sums[m][n]);
                 }
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn scores_are_one_chain_over_the_dimensions_in_tiles_of_any_size() {
         for (dim, lines) in [(6, 1), (24, 5), (64, 7), (80, 20), (40, 13)] {
-            let (x, halves, bytes, scales) = stored(BLOCK * dim, BLOCK * blocks(dim));
+            let (x, halves, bytes, scales) = stored(POSITIONS * dim, POSITIONS * blocks(dim));
             let (q, visible) = (numbers(lines * dim), visible(lines));
             let at = |d: usize, position: usize| (position / SIXTEEN * dim + d) * SIXTEEN + position % SIXTEEN;
             let scale = |d: usize, position: usize| {
@@ -347,14 +347,18 @@ mod tests {
             ];
             for (keys, number) in kinds {
                 for (walk, _) in SHAPES {
-                    let out = &mut vec![f32::NAN; lines * BLOCK];
+                    let out = &mut vec![f32::NAN; lines * POSITIONS];
                     let mut task = Scores { q: &q, dim, keys, visible: &visible, out };
                     // SAFETY: `Sixteen` needs no instructions, and the parts are as long as they have to be.
                     unsafe { walk(&mut task) };
                     for (line, seen) in visible.iter().enumerate() {
                         for p in seen.clone() {
                             let expected = (0..dim).fold(0.0, |sum, d| q[line * dim + d].mul_add(number(d, p), sum));
-                            assert_eq!(task.out[line * BLOCK + p].to_bits(), expected.to_bits(), "{dim} {lines}: {line} {p}");
+                            assert_eq!(
+                                task.out[line * POSITIONS + p].to_bits(),
+                                expected.to_bits(),
+                                "{dim} {lines}: {line} {p}"
+                            );
                         }
                     }
                 }
@@ -365,11 +369,11 @@ mod tests {
     #[test]
     fn weighted_values_are_one_chain_over_the_positions_in_tiles_of_any_size() {
         for (padded, lines) in [(16, 1), (32, 5), (64, 7), (80, 20), (48, 13)] {
-            let (x, halves, bytes, scales) = stored(BLOCK * padded, BLOCK * blocks(padded));
+            let (x, halves, bytes, scales) = stored(POSITIONS * padded, POSITIONS * blocks(padded));
             let visible = visible(lines);
             // What a line does not see has no weight; a line that sees nothing is not corrected.
             let weight = |line: usize, p: usize| if visible[line].contains(&p) { numbers(99)[(line + p) % 99] } else { 0.0 };
-            let weights: Vec<f32> = (0..lines * BLOCK).map(|i| weight(i / BLOCK, i % BLOCK)).collect();
+            let weights: Vec<f32> = (0..lines * POSITIONS).map(|i| weight(i / POSITIONS, i % POSITIONS)).collect();
             let correction: Vec<f32> = visible.iter().map(|seen| if seen.is_empty() { 1.0 } else { 0.75 }).collect();
             let before = numbers(lines * padded);
             let scale = |p: usize, d: usize| scales[p * blocks(padded) + d / SCALED];
@@ -383,7 +387,7 @@ mod tests {
             for (values, number) in kinds {
                 let expected = |line: usize, d: usize| {
                     let sum = before[line * padded + d] * correction[line];
-                    visible[line].clone().fold(sum, |sum, p| weights[line * BLOCK + p].mul_add(number(p, d), sum))
+                    visible[line].clone().fold(sum, |sum, p| weights[line * POSITIONS + p].mul_add(number(p, d), sum))
                 };
                 let expected: Vec<f32> = (0..lines * padded).map(|i| expected(i / padded, i % padded)).collect();
                 for (_, walk) in SHAPES {

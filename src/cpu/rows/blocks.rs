@@ -11,18 +11,18 @@
 //! one that holds the same numbers as floats. What is not finite, or more than 127 times the largest number of half precision, makes its block
 //! infinities or NaN.
 
-use super::LANES;
+use super::GROUP;
 use super::pages::Pages;
 use crate::cpu::Kernels;
-use crate::cpu::input::{Record, SCALE};
+use crate::cpu::input::{InputRecord, SCALE};
 use half::f16;
 
 /// Numbers in a block.
-pub const BLOCK: usize = crate::cpu::panel::BLOCK;
+pub const SCALED: usize = crate::cpu::panel::BLOCK;
 
 /// Blocks, the last of which may be shorter, in a row of `dim` numbers.
 pub const fn blocks(dim: usize) -> usize {
-    dim.div_ceil(BLOCK)
+    dim.div_ceil(SCALED)
 }
 
 /// Numbers and their scales.
@@ -46,13 +46,13 @@ pub struct Layout {
 impl Layout {
     /// That of keys, or of values, of `dim` numbers.
     pub fn new(keys: bool, dim: usize) -> Layout {
-        Layout { keys, dim, stride: if keys { dim } else { dim.next_multiple_of(LANES) } }
+        Layout { keys, dim, stride: if keys { dim } else { dim.next_multiple_of(GROUP) } }
     }
 
     /// Where number `d` of `position` is.
     pub fn number(&self, position: usize, d: usize) -> usize {
         match self.keys {
-            true => (position / LANES * self.dim + d) * LANES + position % LANES,
+            true => (position / GROUP * self.dim + d) * GROUP + position % GROUP,
             false => position * self.stride + d,
         }
     }
@@ -60,7 +60,7 @@ impl Layout {
     /// Where the scale of a block of `position` is.
     pub fn scale(&self, position: usize, block: usize) -> usize {
         match self.keys {
-            true => (position / LANES * blocks(self.dim) + block) * LANES + position % LANES,
+            true => (position / GROUP * blocks(self.dim) + block) * GROUP + position % GROUP,
             false => position * blocks(self.dim) + block,
         }
     }
@@ -93,15 +93,15 @@ impl Blocks {
         rows: impl Iterator<Item = (usize, &'a [f32])>,
     ) {
         let (numbers, scales) = (self.numbers.page_mut(page), self.scales.page_mut(page));
-        let mut record = [Record::ZERO];
+        let mut record = [InputRecord::ZERO];
         for (position, row) in rows {
-            for (block, x) in row.chunks(BLOCK).enumerate() {
-                let mut whole = [0.0; BLOCK];
+            for (block, x) in row.chunks(SCALED).enumerate() {
+                let mut whole = [0.0; SCALED];
                 whole[..x.len()].copy_from_slice(x);
                 kernels.quantise(&whole, &mut record, &mut []);
-                let [Record { values, rest }] = &record;
+                let [InputRecord { values, rest }] = &record;
                 scales[layout.scale(position, block)] = f16::from_f32(f32::from_bits(rest[SCALE]));
-                for (d, value) in (block * BLOCK..).zip(&values[..x.len()]) {
+                for (d, value) in (block * SCALED..).zip(&values[..x.len()]) {
                     numbers[layout.number(position, d)] = *value;
                 }
             }
@@ -110,7 +110,7 @@ impl Blocks {
 
     /// Number `d` of `position` in page `page`.
     pub fn get(&self, layout: Layout, page: usize, position: usize, d: usize) -> f32 {
-        let scale = self.scales.page(page)[layout.scale(position, d / BLOCK)];
+        let scale = self.scales.page(page)[layout.scale(position, d / SCALED)];
         f32::from(self.numbers.page(page)[layout.number(position, d)]) * scale.to_f32()
     }
 }

@@ -3,9 +3,9 @@
 use super::*;
 
 /// (sequences, heads, kv_heads, dim, causal, window, cap)
-type Shape = (&'static [usize], usize, usize, usize, bool, Option<usize>, Option<f32>);
+type PackedShape = (&'static [usize], usize, usize, usize, bool, Option<usize>, Option<f32>);
 
-const SHAPES: [Shape; 7] = [
+const SHAPES: [PackedShape; 7] = [
     (&[1, 17, 0, 300, 16], 12, 12, 32, false, None, None),
     (&[5, 1030, 2], 2, 2, 16, false, None, None),
     (&[40, 3, 600], 6, 2, 64, true, None, None),
@@ -15,7 +15,7 @@ const SHAPES: [Shape; 7] = [
     (&[], 1, 1, 4, true, None, None),
 ];
 
-fn packed(kernels: &'static Kernels, pool: &Pool, shape: Shape, qkv: &[f32]) -> Vec<f32> {
+fn packed(kernels: &'static Kernels, pool: &Pool, shape: PackedShape, qkv: &[f32]) -> Vec<f32> {
     let (lengths, heads, kv_heads, head_dim, causal, window, cap) = shape;
     let mut start = 0;
     let sequences: Vec<_> = lengths
@@ -26,14 +26,14 @@ fn packed(kernels: &'static Kernels, pool: &Pool, shape: Shape, qkv: &[f32]) -> 
         })
         .collect();
     let mut out = vec![f32::NAN; start * heads * head_dim];
-    let sequences = &sequences;
-    let job = PackedAttention { qkv, sequences, heads, kv_heads, head_dim, scale: 0.3, cap, causal, window, out: &mut out };
+    let heads = Heads { heads, kv_heads, head_dim, scale: 0.3, cap, causal, window };
+    let job = PackedAttention { qkv, sequences: &sequences, heads, out: &mut out };
     packed_attention(kernels, pool, job);
     out
 }
 
 /// One sequence by way of a cache.
-fn cached(kernels: &'static Kernels, shape: Shape, qkv: &[f32], len: usize) -> Vec<f32> {
+fn cached(kernels: &'static Kernels, shape: PackedShape, qkv: &[f32], len: usize) -> Vec<f32> {
     let (_, heads, kv_heads, head_dim, causal, window, cap) = shape;
     let width = (heads + 2 * kv_heads) * head_dim;
     let rows = |make: fn(usize, Precision) -> Rows, at: usize| -> Vec<Rows> {
@@ -50,14 +50,8 @@ fn cached(kernels: &'static Kernels, shape: Shape, qkv: &[f32], len: usize) -> V
         q: qkv,
         q_stride: width,
         rows: len,
-        heads,
-        kv_heads,
-        head_dim,
-        scale: 0.3,
-        cap,
+        heads: Heads { heads, kv_heads, head_dim, scale: 0.3, cap, causal, window },
         first: 0,
-        causal,
-        window,
         keys: &keys,
         values: &values,
         cache_start: 0,

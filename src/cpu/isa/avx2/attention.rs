@@ -1,7 +1,7 @@
 //! The inner steps of attention: tiles of up to 6 lines times sixteen positions, or sixteen numbers of the values.
 
 use super::{LANES, float::Two};
-use crate::cpu::attention::{BLOCK, Scores, Softmax, Weigh};
+use crate::cpu::attention::{POSITIONS, Scores, Softmax, Weigh};
 use crate::cpu::isa::tiles;
 use crate::cpu::math;
 use std::arch::x86_64::*;
@@ -32,12 +32,12 @@ pub unsafe fn weigh(task: &mut Weigh) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn softmax(task: &mut Softmax) {
     let lowest = _mm256_set1_ps(f32::NEG_INFINITY);
-    for (line, scores) in task.scores.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate().take(task.visible.len()) {
+    for (line, scores) in task.scores.as_chunks_mut::<POSITIONS>().0.iter_mut().enumerate().take(task.visible.len()) {
         let Range { start, end } = task.visible[line];
         let (first, last) = (_mm256_set1_epi32(start as i32 - 1), _mm256_set1_epi32(end as i32));
-        let (mut x, mut seen) = ([lowest; BLOCK / LANES], [lowest; BLOCK / LANES]);
+        let (mut x, mut seen) = ([lowest; POSITIONS / LANES], [lowest; POSITIONS / LANES]);
         let mut highest = lowest;
-        for n in 0..BLOCK / LANES {
+        for n in 0..POSITIONS / LANES {
             let position = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((n * LANES) as i32));
             let inside = _mm256_and_si256(_mm256_cmpgt_epi32(position, first), _mm256_cmpgt_epi32(last, position));
             seen[n] = _mm256_castsi256_ps(inside);

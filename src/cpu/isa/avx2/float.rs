@@ -1,7 +1,6 @@
 //! Sixteen numbers in two registers, for [`products`].
 
-use crate::cpu::float::{Lanes, products};
-use crate::cpu::matmul::FloatTask;
+use crate::cpu::float::{FloatTask, Lanes, products};
 use std::arch::x86_64::*;
 
 /// # Safety

@@ -1,21 +1,21 @@
 //! The inner steps of attention: tiles of up to 6 lines times 64 positions, or times 64 dimensions of the values.
 
 use super::{LANES, element::exp, total};
-use crate::cpu::attention::{BLOCK, Cached, Numbers, Scores, Softmax, Visible, Weigh};
+use crate::cpu::attention::{Cached, Numbers, POSITIONS, Scores, Softmax, Visible, Weigh};
 use crate::cpu::isa::tiles::{self, CacheNumber, load_all, load_each, span};
-use crate::cpu::rows::{BLOCK as SCALED, blocks};
+use crate::cpu::rows::{SCALED, blocks};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 /// Lines in a tile.
 const LINES: usize = 6;
 /// Registers across a tile.
-const WIDTH: usize = BLOCK / LANES;
+const WIDTH: usize = POSITIONS / LANES;
 
 /// Lines from which it pays to widen a block of the cache once, rather than in every tile. Fewer fetch the next block ahead.
 const FEW: usize = 3 * LINES;
 /// Numbers of a block that are widened at most: 32 KiB.
-const WIDENED: usize = BLOCK * 128;
+const WIDENED: usize = POSITIONS * 128;
 
 /// Room for the numbers of a block, widened.
 type Widened = [MaybeUninit<f32>; WIDENED];
@@ -80,7 +80,7 @@ pub unsafe fn scores(task: &mut Scores) {
 /// As [`scores`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 unsafe fn scores_widened<T: CacheNumber>(task: &mut Scores, keys: Numbers<T>) {
-    let many = task.visible.len() >= FEW && task.dim * BLOCK <= WIDENED;
+    let many = task.visible.len() >= FEW && task.dim * POSITIONS <= WIDENED;
     // SAFETY: this function has the same instructions.
     unsafe { if many { scores_of_many(task, keys) } else { scores_of(task, keys) } }
 }
@@ -115,7 +115,7 @@ pub unsafe fn softmax(task: &mut Softmax) {
     let lowest = _mm512_set1_ps(f32::NEG_INFINITY);
     let lines = task.visible.len();
     let Softmax { scores, visible, max, sum, correction } = task;
-    let scores = &mut scores.as_chunks_mut::<BLOCK>().0[..lines];
+    let scores = &mut scores.as_chunks_mut::<POSITIONS>().0[..lines];
     let (max, sum, correction) = (&mut max[..lines], &mut sum[..lines], &mut correction[..lines]);
 
     // What was the largest so far goes where its correction will be.
@@ -159,7 +159,7 @@ pub unsafe fn softmax(task: &mut Softmax) {
 /// A bit for each position of a block: whether it is seen.
 #[inline(always)]
 fn bits(seen: &Visible) -> u64 {
-    let upto = |end: usize| if end >= BLOCK { !0 } else { (1u64 << end) - 1 };
+    let upto = |end: usize| if end >= POSITIONS { !0 } else { (1u64 << end) - 1 };
     upto(seen.end) & !upto(seen.start)
 }
 
@@ -199,7 +199,7 @@ pub unsafe fn weigh(task: &mut Weigh) {
 /// As [`weigh`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 unsafe fn weigh_widened<T: CacheNumber>(task: &mut Weigh, values: Numbers<T>) {
-    let many = task.visible.len() >= FEW && task.padded * BLOCK <= WIDENED;
+    let many = task.visible.len() >= FEW && task.padded * POSITIONS <= WIDENED;
     // SAFETY: this function has the same instructions.
     unsafe { if many { weigh_of_many(task, values) } else { weigh_of(task, values) } }
 }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 /// Where a row of a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct RowPosition {
     /// Its position in the text.
     pub position: usize,
     /// The most positions that its text may come to. A text's keys must all be rotated alike, so which of two sets of
@@ -17,36 +17,36 @@ pub struct Place {
 
 /// Where the rows of a batch are, and the rows of a table that belong to them.
 #[derive(Default)]
-pub struct Places {
-    places: Vec<Place>,
+pub struct Positions {
+    places: Vec<RowPosition>,
     rows: Vec<u32>,
 }
 
 thread_local! {
     /// What the last forward left.
-    static FREE: Cell<Places> = Cell::default();
+    static FREE: Cell<Positions> = Cell::default();
 }
 
-impl Places {
+impl Positions {
     /// The places of a batch that continues `caches`, or, without any, whose texts stand for themselves.
-    pub fn new(batch: &Batch, caches: &[&mut KvCache]) -> Places {
+    pub fn new(batch: &Batch, caches: &[&mut KvCache]) -> Positions {
         let mut places = FREE.take();
         places.places.clear();
         for i in 0..batch.sequences() {
             let len = batch.rows(i).len();
             let (first, limit) = caches.get(i).map_or((0, len), |cache| (cache.len(), cache.limit()));
-            places.places.extend((first..first + len).map(|position| Place { position, limit }));
+            places.places.extend((first..first + len).map(|position| RowPosition { position, limit }));
         }
         places
     }
 
     /// One for each row.
-    pub fn as_slice(&self) -> &[Place] {
+    pub fn as_slice(&self) -> &[RowPosition] {
         &self.places
     }
 
     /// What `row` makes of each place.
-    pub fn rows(&mut self, row: impl Fn(Place) -> usize) -> &[u32] {
+    pub fn rows(&mut self, row: impl Fn(RowPosition) -> usize) -> &[u32] {
         self.rows.clear();
         self.rows.extend(self.places.iter().map(|place| row(*place) as u32));
         &self.rows
