@@ -10,7 +10,7 @@ pub mod cache;
 pub mod candle;
 pub mod cpu;
 pub mod mlp;
-pub mod places;
+pub mod positions;
 pub mod rope;
 
 use crate::error::{Error, Result};
@@ -18,8 +18,8 @@ use crate::spec::{Activation, Attention, Norm, ScoreScale};
 use crate::tensors::Stored;
 pub use cache::{CacheType, KvCache, KvLayer, WINDOW_SLACK};
 pub use mlp::FeedForward;
-pub use places::{Place, Places};
-pub use rope::Frequencies;
+pub use positions::{Positions, RowPosition};
+pub use rope::{Frequencies, RopeSet};
 
 /// Several sequences laid end to end, without padding.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -142,7 +142,7 @@ pub trait Backend: Send + Sync {
     /// An empty cache of one layer.
     fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer>;
     /// Cosines and sines for the rows of a batch.
-    fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<Self::Rope>;
+    fn rope(&self, frequencies: &Frequencies, positions: &[RowPosition]) -> Result<Self::Rope>;
 
     /// Rows of a table that was taken in as a projection `(vocabulary, dim)`.
     fn embed(&self, table: &Self::Linear, rows: &[u32]) -> Result<Self::Tensor>;

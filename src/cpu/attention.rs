@@ -13,7 +13,7 @@ mod packed;
 
 use super::input::Parts;
 use super::prefetch::fetch_to;
-use super::rows::{self, LANES, PAGE, Rows};
+use super::rows::{self, KvRows, LANES, PAGE};
 use super::{Kernels, Pool, math};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -32,7 +32,7 @@ const LINES: usize = 96;
 const TASKS: usize = 4;
 
 // A block is a page of the cache, so that its numbers are in one piece.
-const _: () = assert!(BLOCK == PAGE && SEGMENT == Rows::STEP);
+const _: () = assert!(BLOCK == PAGE && SEGMENT == KvRows::STEP);
 
 /// One sequence's attention in one layer.
 #[derive(Clone, Copy)]
@@ -60,9 +60,9 @@ pub struct AttentionJob<'a> {
     /// If given, the query at `i` sees only positions from `i - window + 1` on.
     pub window: Option<usize>,
     /// Keys of each KV head.
-    pub keys: &'a [Rows],
+    pub keys: &'a [KvRows],
     /// Values of each KV head, as many as keys.
-    pub values: &'a [Rows],
+    pub values: &'a [KvRows],
     /// Absolute position of the cache's first row, a multiple of 256.
     pub cache_start: usize,
 }
@@ -88,7 +88,7 @@ pub struct Numbers<'a, T> {
     pub stored: &'a [T],
     /// Those of the next block, to fetch meanwhile; of this one if it is the last.
     pub next: &'a [T],
-    /// Of int8 what numbers are multiplied by, in the order of [`Rows`], else nothing.
+    /// Of int8 what numbers are multiplied by, in the order of [`KvRows`], else nothing.
     pub scales: &'a [f32],
 }
 
@@ -403,7 +403,7 @@ fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scr
 }
 
 /// Block `block` of the rows; its scales are widened into `scales`.
-fn cached<'a>(rows: &'a Rows, block: usize, scales: &'a mut Vec<f32>) -> Cached<'a> {
+fn cached<'a>(rows: &'a KvRows, block: usize, scales: &'a mut Vec<f32>) -> Cached<'a> {
     match &rows.data {
         rows::Data::F32(pages) => Cached::F32(Numbers::new(pages.page_and_next(block), &[])),
         rows::Data::F16(pages) => Cached::F16(Numbers::new(pages.page_and_next(block), &[])),

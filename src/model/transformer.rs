@@ -4,7 +4,7 @@
 //! norm, which positions, which activation was decided by the `Spec` at load; here are only the steps.
 
 use crate::backend::mlp::{Dense, Experts};
-use crate::backend::{Backend, Batch, CacheType, FeedForward, Frequencies, Heads, KvCache, Places, Projection};
+use crate::backend::{Backend, Batch, CacheType, FeedForward, Frequencies, Heads, KvCache, Positions, Projection, RopeSet};
 use crate::error::{Error, Result};
 use crate::model::Forward;
 use crate::spec::{Activation, Head, Mlp, Norm, Position, QkNorm, Spec, Wiring};
@@ -111,20 +111,20 @@ impl<C: Backend> Transformer<C> {
         self.check(batch, caches)?;
         let c = &self.compute;
         let packed = caches.is_empty();
-        let mut places = Places::new(batch, caches);
-        let rope = |i: usize| self.ropes.get(i).map(|frequencies| c.rope(frequencies, places.as_slice())).transpose();
+        let mut positions = Positions::new(batch, caches, |len| self.rope_set(len));
+        let rope = |i: usize| self.ropes.get(i).map(|frequencies| c.rope(frequencies, positions.as_slice())).transpose();
         let ropes = [rope(0)?, rope(1)?];
 
         // Embedding.
         let mut x = self.scaled(c.embed(&self.embedding, &batch.tokens)?, self.spec.scale.embed)?;
         if let Some(types) = &self.types {
-            x = c.add(x, c.embed(types, places.rows(|_| 0))?)?;
+            x = c.add(x, c.embed(types, positions.rows(|_| 0))?)?;
         }
         if let Some((table, offset)) = &self.positions {
-            x = c.add(x, c.embed(table, places.rows(|place| place.position + offset))?)?;
+            x = c.add(x, c.embed(table, positions.rows(|position| position + offset))?)?;
         }
         x = self.normed(&x, &self.embed_norm)?.unwrap_or(x);
-        places.free();
+        positions.free();
 
         for (i, block) in self.blocks.iter().enumerate() {
             // Attention.
@@ -164,6 +164,11 @@ impl<C: Backend> Transformer<C> {
         Ok(Some(self.normed(&x, &self.norm)?.unwrap_or(x)))
     }
 
+    /// The frequencies of texts that may come to `len` positions.
+    fn rope_set(&self, len: usize) -> RopeSet {
+        if self.rope_switch().is_some_and(|switch| len > switch) { RopeSet::Long } else { RopeSet::Usual }
+    }
+
     fn normed(&self, x: &C::Tensor, norm: &Option<C::Norm>) -> Result<Option<C::Tensor>> {
         norm.as_ref().map(|norm| self.compute.norm(x, norm)).transpose()
     }
@@ -196,12 +201,12 @@ impl<C: Backend> Forward for Transformer<C> {
             return Err(self.reads_whole_texts());
         }
         let layer = |block: &Block<C>| self.compute.cache_layer(&block.heads, self.cache_type);
-        Ok(KvCache::new(self.blocks.iter().map(layer).collect::<Result<_>>()?, limit))
+        let layers = self.blocks.iter().map(layer).collect::<Result<_>>()?;
+        Ok(KvCache::new(layers, limit).with_rope(self.rope_set(limit)))
     }
 
-    fn cache_limit(&self, len: usize, context: usize) -> usize {
-        let originals = self.ropes.iter().filter_map(|rope| rope.beyond.as_ref().map(|(original, _)| *original));
-        originals.filter(|original| len <= *original).fold(context, usize::min)
+    fn rope_switch(&self) -> Option<usize> {
+        self.ropes.iter().filter_map(|rope| rope.beyond.as_ref().map(|(original, _)| *original)).min()
     }
 
     fn hidden(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()> {
