@@ -6,7 +6,7 @@
 //! one a line; an empty line ends. What is wrong comes with what to do about it.
 
 use std::io::{BufRead, Write};
-use tallow::{Checkpoint, Error, LoadOptions, Message, Model, Overflow, Place, Session};
+use tallow::{Checkpoint, Error, LoadOptions, Message, Model, Overflow, Session};
 
 /// A chat with a local model. The session holds what was said, so that each turn reads only what is new.
 struct LocalLlm {
@@ -18,11 +18,7 @@ struct LocalLlm {
 impl LocalLlm {
     /// Looks at the files without loading them: whether they can be used, and whether they fit into memory.
     fn verify(name: &str) -> Result<String, Error> {
-        let Place::Here(located) = tallow::find(name)? else {
-            let hint = format!("`tallow pull {name}` fetches it");
-            return Err(Error::NotFound { what: name.to_owned(), hint });
-        };
-        let checkpoint = Checkpoint::at(located)?;
+        let checkpoint = Checkpoint::at(tallow::find_here(name, &LoadOptions::default().hub())?)?;
         let cost = checkpoint.cost();
         cost.check(name)?;
         let context = cost.context.min(2048);
@@ -66,6 +62,7 @@ impl LocalLlm {
 /// What a person can do about an error, beside what it says.
 fn help(error: &Error) -> &'static str {
     match error {
+        Error::NotLocal { .. } => "`tallow pull MODEL` fetches it",
         Error::NotFound { .. } => "give a .gguf file, a folder, or a name that `tallow list` shows",
         Error::Corrupt { .. } | Error::Checksum { .. } => "delete the file and fetch it again",
         Error::OutOfMemory { .. } => "close other programs, or take a smaller model or quantisation",

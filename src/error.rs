@@ -20,6 +20,18 @@ pub enum Error {
         /// Where it was looked for, and what to do.
         hint: String,
     },
+    /// The model is on the Hub, perhaps, but not on this machine, and was not fetched.
+    #[error("model not found: {what}; it is not in the cache {}, and {why}{hint}", cache.display())]
+    NotLocal {
+        /// What was asked for.
+        what: String,
+        /// The Hub's cache.
+        cache: PathBuf,
+        /// Why it was not fetched.
+        why: NotFetched,
+        /// What else may help, with `; ` before it, or nothing.
+        hint: String,
+    },
     /// The input is sound, but tallow (or this build of it) can not run it.
     #[error("{what} is not supported; supported: {supported}")]
     Unsupported {
@@ -37,7 +49,7 @@ pub enum Error {
         why: String,
     },
     /// A downloaded file is not what the Hub says it is.
-    #[error("{file}: checksum mismatch: expected {expected}, got {actual}; the download is deleted, pull again")]
+    #[error("{file}: checksum mismatch: expected {expected}, got {actual}; the download is deleted, fetch it again")]
     Checksum {
         /// The file.
         file: String,
@@ -58,7 +70,7 @@ pub enum Error {
     },
     /// The repository is given only to those who accepted its licence.
     #[error(
-        "{repo} is gated: {why}; accept its licence at {url}, then give a token: HF_TOKEN, --token or `hf auth login` ({})", told(*token_sent)
+        "{repo} is gated: {why}; accept its licence at {url}, then give a token: HF_TOKEN or `hf auth login` ({})", told(*token_sent)
     )]
     Gated {
         /// `organisation/name`.
@@ -71,7 +83,9 @@ pub enum Error {
         token_sent: bool,
     },
     /// The Hub refuses: the token is wrong or lacks a right, or one is needed.
-    #[error("{what}: the Hub refuses access: {why}; give a token that may read it: HF_TOKEN, --token or `hf auth login` ({})", told(*token_sent))]
+    #[error(
+        "{what}: the Hub refuses access: {why}; give a token that may read it: HF_TOKEN or `hf auth login` ({})", told(*token_sent)
+    )]
     Unauthorised {
         /// The repository or file.
         what: String,
@@ -146,6 +160,39 @@ pub enum Error {
     /// candle or a device driver failed.
     #[error("device: {0}")]
     Device(#[from] candle_core::Error),
+}
+
+/// Why a model that is not on this machine was not fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotFetched {
+    /// Fetching is off: `HF_HUB_OFFLINE`, or an option of the caller's.
+    Offline,
+    /// Nobody asked for it to be fetched.
+    NotAsked,
+    /// This build has no network code.
+    NotBuilt,
+}
+
+impl NotFetched {
+    /// The reason, where the caller is offline or not.
+    pub(crate) fn of(offline: bool) -> NotFetched {
+        match (offline, cfg!(feature = "hub")) {
+            (_, false) => NotFetched::NotBuilt,
+            (true, true) => NotFetched::Offline,
+            (false, true) => NotFetched::NotAsked,
+        }
+    }
+}
+
+impl std::fmt::Display for NotFetched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            NotFetched::Offline => "offline nothing is fetched (HF_HUB_OFFLINE, or the option `offline`)",
+            NotFetched::NotAsked => "only this machine was searched",
+            NotFetched::NotBuilt => "this build can not fetch it: it lacks the feature `hub`",
+        })
+    }
 }
 
 fn told(token_sent: bool) -> &'static str {

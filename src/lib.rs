@@ -29,12 +29,14 @@ pub mod arch;
 pub mod backend;
 pub mod bench;
 mod bytes;
+mod cancel;
 mod checkpoint;
 pub mod cpu;
 pub mod device;
 mod embed;
 mod engine;
 mod error;
+mod files;
 pub mod hparams;
 pub mod model;
 mod options;
@@ -47,20 +49,20 @@ pub mod text;
 
 pub use backend::CacheType;
 pub use bytes::Bytes;
-pub use checkpoint::{
-    BeyondWindow, Checkpoint, Cost, Dense, EmbedSpec, ModelInfo, ModelSummary, Remote, Similarity, cost, not_here, summary,
-};
 #[cfg(feature = "hub")]
-pub use checkpoint::{Prepared, prepare};
+pub use checkpoint::Download;
+pub use checkpoint::{
+    BeyondWindow, Checkpoint, Cost, DenseLayer, EmbedSpec, ModelInfo, ModelSummary, Similarity, ensure, summary,
+};
 pub use device::DeviceChoice;
 pub use embed::{EmbedIter, Embedder, Embedding, Embeddings, Truncated};
 pub use engine::{DoneReason, GenerateBatch, Generation, JoinError, Logprobs, Model, Perplexity, Piece, Session, Usage};
-pub use error::{Error, Result};
+pub use error::{Error, NotFetched, Result};
 /// The crate of [`Embedder`]'s arrays.
 pub use ndarray;
 pub use options::{Cancel, EmbedOptions, GenerateOptions, LoadOptions, Overflow, Pooling, Prompt};
 pub use sample::SampleOptions;
 pub use store::hub_ref::HubRef;
 pub use store::local::model_folders;
-pub use store::{Located, Place, find, find_with, reference_of};
+pub use store::{Found, ModelFiles, find, find_here, find_with, reference_of};
 pub use text::Message;

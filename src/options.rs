@@ -1,31 +1,126 @@
 //! What a caller may choose: how a model is loaded, how it generates, and how it makes vectors of texts.
 
 use crate::backend::CacheType;
+pub use crate::cancel::Cancel;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::quant::Dtype;
 use crate::sample::SampleOptions;
+use crate::store::hub::{HubOptions, Progress};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How a model is loaded.
-#[derive(Debug, Clone, Default)]
+/// How a model is found, fetched and loaded.
+///
+/// ```
+/// use tallow::LoadOptions;
+/// let options = LoadOptions { threads: Some(2), offline: true, ..LoadOptions::default() };
+/// ```
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct LoadOptions {
     /// Where it runs.
+    #[serde(with = "by_name")]
     pub device: DeviceChoice,
     /// Threads on the CPU; `None`: the physical cores.
     pub threads: Option<usize>,
     /// Positions a session may hold; `None`: the model's own context, or what fits into memory.
     pub context: Option<usize>,
     /// Element type of the key/value cache.
+    #[serde(with = "by_name")]
     pub cache_type: CacheType,
     /// A chat template that replaces the model's own.
     pub chat_template: Option<String>,
     /// Makes the float matrices of the blocks into quantised ones of this type: `Q8_0`. They take a quarter of the memory of
     /// f32 and are multiplied by int8 kernels, at a small loss; tables of tokens and positions stay as they are.
+    #[serde(with = "by_name::optional")]
     pub quantise: Option<Dtype>,
     /// Never fetch: a model that is not on this machine is an error. `HF_HUB_OFFLINE=1` says so for every model.
     pub offline: bool,
+    /// The folder of the Hub's cache; `None`: `HF_HUB_CACHE`, else `$HF_HOME/hub`.
+    pub cache_dir: Option<PathBuf>,
+    /// The Hub's access token; `None`: `HF_TOKEN`, else the one that `hf auth login` stored. It is neither printed nor
+    /// serialised.
+    #[serde(skip_serializing)]
+    pub token: Option<String>,
+    /// Hears how a download goes. A large one that nobody hears of is a warning in the log.
+    #[serde(skip)]
+    pub progress: Option<Arc<dyn Progress>>,
+    /// Ends a download, which keeps what has come, and a load, between two tensors, with [`Error::Cancelled`].
+    #[serde(skip)]
+    pub cancel: Option<Cancel>,
+}
+
+impl LoadOptions {
+    /// The Hub as the environment and these options say.
+    pub fn hub(&self) -> HubOptions {
+        let mut hub = HubOptions::from_env();
+        hub.offline |= self.offline;
+        hub.cache = self.cache_dir.clone().unwrap_or(hub.cache);
+        hub.token = self.token.clone().or(hub.token);
+        hub.cancel = self.cancel.clone();
+        hub
+    }
+
+    /// [`Error::Cancelled`] once the caller has cancelled.
+    pub(crate) fn check_cancelled(&self) -> Result<()> {
+        self.cancel.as_ref().map_or(Ok(()), Cancel::check)
+    }
+}
+
+/// The token is not printed.
+impl std::fmt::Debug for LoadOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("device", &self.device)
+            .field("threads", &self.threads)
+            .field("context", &self.context)
+            .field("cache_type", &self.cache_type)
+            .field("chat_template", &self.chat_template)
+            .field("quantise", &self.quantise)
+            .field("offline", &self.offline)
+            .field("cache_dir", &self.cache_dir)
+            .field("token", &self.token.as_ref().map(|_| "..."))
+            .field("progress", &self.progress.as_ref().map(|_| "..."))
+            .field("cancel", &self.cancel)
+            .finish()
+    }
+}
+
+/// Values that serde writes and reads by the names they have on the command line.
+mod by_name {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+
+    /// The same for a value that may be absent.
+    pub mod optional {
+        use super::{Deserialize, Deserializer, Display, Error, FromStr, Serializer};
+
+        pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+            match value {
+                Some(value) => serializer.collect_str(value),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+        where
+            T: FromStr<Err: Display>,
+            D: Deserializer<'de>,
+        {
+            let name = Option::<String>::deserialize(deserializer)?;
+            name.map(|name| name.parse().map_err(D::Error::custom)).transpose()
+        }
+    }
 }
 
 /// What happens when a prompt is longer than the context, that is when it leaves no room for one new token.
@@ -45,37 +140,6 @@ pub enum Overflow {
     /// [`Usage::truncated_messages`](crate::Usage). A caller that goes on with the chat should drop as many messages from
     /// its own list: else each turn drops some more, and has to read all that is left again.
     Truncate,
-}
-
-/// A switch that ends work from another thread: a generation while its prompt is read and between two tokens, an embedding
-/// between two forwards.
-///
-/// Clones are the same switch.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl PartialEq for Cancel {
-    /// Whether both are the same switch.
-    fn eq(&self, other: &Cancel) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Cancel {
-    /// Ends what runs with this switch.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Makes the switch ready for the next generation.
-    pub fn reset(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether the generation is to end.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// How text is generated. [`Model::defaults`](crate::Model::defaults) has the model's own.
@@ -112,6 +176,7 @@ impl GenerateOptions {
 
 /// How the hidden states of a text's tokens become its vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pooling {
     /// Their mean.
     Mean,
@@ -145,7 +210,8 @@ impl std::fmt::Display for Pooling {
 }
 
 /// What is written before each text that is embedded. Models for search often want one for queries and another for documents.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Prompt {
     /// The model's default prompt, which few models have.
     #[default]
@@ -159,9 +225,11 @@ pub enum Prompt {
 }
 
 /// How texts become vectors. What is `None` is as the model says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct EmbedOptions {
     /// How the hidden states of tokens become one vector.
+    #[serde(with = "by_name::optional")]
     pub pooling: Option<Pooling>,
     /// Whether vectors are divided by their length.
     pub normalise: Option<bool>,
@@ -178,6 +246,7 @@ pub struct EmbedOptions {
     /// about a thousand leave its caches, and are slower.
     pub batch_tokens: usize,
     /// Ends the work early, with [`Error::Cancelled`].
+    #[serde(skip)]
     pub cancel: Option<Cancel>,
 }
 
@@ -193,5 +262,35 @@ impl Default for EmbedOptions {
             batch_tokens: 512,
             cancel: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_survive_json_by_the_names_of_the_command_line_and_without_secrets() {
+        let token = Some("hf_secret".to_owned());
+        let options = LoadOptions { threads: Some(3), quantise: Some(Dtype::Q8_0), token, ..LoadOptions::default() };
+        let json = serde_json::to_string(&options).unwrap();
+        assert!(json.contains(r#""device":"auto""#) && json.contains(r#""quantise":"Q8_0""#), "{json}");
+        assert!(!json.contains("secret") && !format!("{options:?}").contains("secret"));
+        let back: LoadOptions = serde_json::from_str(&json).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{:?}", LoadOptions { token: None, ..options }));
+        let few: LoadOptions = serde_json::from_str(r#"{"cache_type": "f16", "token": "t"}"#).unwrap();
+        assert_eq!((few.cache_type, few.token.as_deref()), (CacheType::F16, Some("t")));
+        assert!(serde_json::from_str::<LoadOptions>(r#"{"device": "toaster"}"#).is_err());
+        let options = EmbedOptions { pooling: Some(Pooling::Cls), prompt: Prompt::Named("query".into()), ..Default::default() };
+        let json = serde_json::to_string(&options).unwrap();
+        assert_eq!(serde_json::from_str::<EmbedOptions>(&json).unwrap(), options, "{json}");
+    }
+
+    #[test]
+    fn the_cache_and_the_token_of_the_options_come_before_the_environments() {
+        let options =
+            LoadOptions { cache_dir: Some("/c".into()), token: Some("t".into()), offline: true, ..Default::default() };
+        let hub = options.hub();
+        assert_eq!((hub.cache, hub.token.as_deref(), hub.offline), (PathBuf::from("/c"), Some("t"), true));
     }
 }

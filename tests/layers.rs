@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 /// Layers from the bottom up; a module imports only from lower ones (or itself).
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 21] = [
     ("error", 0),
     ("bytes", 1),
+    ("cancel", 1),
+    ("files", 2),
     ("spec", 2),
     ("quant", 2),
     ("sample", 2),

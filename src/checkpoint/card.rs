@@ -1,7 +1,7 @@
 //! The model card: README.md with a front matter in YAML, as the Hub has them. Only two lines of it are of use here, so no
 //! parser of YAML is brought in: a key at the start of a line, and its value behind it.
 
-use std::path::Path;
+use crate::files::NamedFiles;
 
 /// Longer uses are cut: the card itself is the place to read them.
 const LONGEST: usize = 600;
@@ -16,8 +16,8 @@ pub(super) struct Card {
 }
 
 /// The card in a folder; `None` if there is none. It is a note, so nothing about it is an error.
-pub(super) fn read(folder: &Path) -> Option<Card> {
-    parse(&String::from_utf8_lossy(&std::fs::read(folder.join("README.md")).ok()?))
+pub(super) fn read(folder: &NamedFiles) -> Option<Card> {
+    parse(&String::from_utf8_lossy(&folder.read("README.md").ok()??))
 }
 
 /// A text without front matter is some README, not a card.

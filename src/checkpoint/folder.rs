@@ -1,35 +1,27 @@
 //! The small files of a folder in Hugging Face layout.
 
 use crate::error::{Error, Result};
+use crate::files::NamedFiles;
 use serde_json::Value as Json;
-use std::path::Path;
 
-/// A file of the folder; `None` if there is none.
-pub(super) fn read(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
-    let path = folder.join(name);
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io(path, e)),
-    }
-}
-
-pub(super) fn text_file(folder: &Path, name: &str) -> Result<Option<String>> {
-    let Some(bytes) = read(folder, name)? else { return Ok(None) };
-    let text = String::from_utf8(bytes).map_err(|e| Error::corrupt(folder.join(name).display(), e.to_string()))?;
+/// A file's text; `None` if there is none.
+pub(super) fn text_file(folder: &NamedFiles, name: &str) -> Result<Option<String>> {
+    let Some(bytes) = folder.read(name)? else { return Ok(None) };
+    let text = String::from_utf8(bytes.to_vec()).map_err(|e| Error::corrupt(folder.label(name), e.to_string()))?;
     Ok(Some(text))
 }
 
-pub(super) fn json(folder: &Path, name: &str) -> Result<Option<Json>> {
-    let Some(bytes) = read(folder, name)? else { return Ok(None) };
-    let value = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::corrupt(folder.join(name).display(), format!("is not valid JSON: {e}")))?;
+/// A file's JSON; `None` if there is none.
+pub(super) fn json(folder: &NamedFiles, name: &str) -> Result<Option<Json>> {
+    let Some(bytes) = folder.read(name)? else { return Ok(None) };
+    let value =
+        serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(folder.label(name), format!("is not valid JSON: {e}")))?;
     Ok(Some(value))
 }
 
 /// The text of a LICENSE file. It is a note, so nothing about it is an error.
-pub(super) fn license(folder: &Path) -> Option<String> {
-    let text = |name: &str| Some(String::from_utf8_lossy(&std::fs::read(folder.join(name)).ok()?).into_owned());
+pub(super) fn license(folder: &NamedFiles) -> Option<String> {
+    let text = |name: &str| Some(String::from_utf8_lossy(&folder.read(name).ok()??).into_owned());
     ["LICENSE", "LICENSE.txt", "LICENSE.md"].into_iter().find_map(text)
 }
 

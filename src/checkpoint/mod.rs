@@ -1,12 +1,17 @@
-//! From a name to a model: find the files, read what they say, and put the network on a device.
+//! From files to a model: read what they say, and put the network on a device. [`ensure`] comes before: from a name to files
+//! that are here.
 //!
 //! A [`Checkpoint`] is a model that has been opened but not loaded: enough for `show`, `tokenize` and `template`, without
 //! touching the weights.
 
 mod card;
 mod cost;
+#[cfg(feature = "hub")]
+mod download;
 mod ensure;
 mod folder;
+#[cfg(feature = "hub")]
+mod headers;
 mod info;
 mod sampling;
 mod sentence;
@@ -17,26 +22,25 @@ use crate::backend::{CacheType, candle::Candle, cpu::Cpu};
 use crate::cpu::{Kernels, MOST_THREADS, trim_heap};
 use crate::device::{self, Resolved};
 use crate::error::{Error, Result};
+use crate::files::NamedFiles;
 use crate::hparams::Hparams;
 use crate::model::{Forward, Transformer};
 use crate::options::{GenerateOptions, LoadOptions};
 use crate::sample::SampleOptions;
 use crate::spec::{Mlp, Position, RopeScaling, Spec};
-use crate::store::Located;
-use crate::store::local::Found;
-use crate::tensors::{Gguf, Weights, safetensors, vocab};
+use crate::store::{FilesKind, ModelFiles};
+use crate::tensors::{Gguf, Requantise, Weights, safetensors, vocab};
 use crate::text::{ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
 use serde_json::Value as Json;
 use std::path::Path;
 
-pub use cost::{BeyondWindow, Cost, Remote, cost};
-pub use ensure::not_here;
-pub(crate) use ensure::ready;
+pub use cost::{BeyondWindow, Cost};
 #[cfg(feature = "hub")]
-pub use ensure::{Prepared, prepare};
-use folder::{ids, json, license, read, text_file};
+pub use download::Download;
+pub use ensure::ensure;
+use folder::{ids, json, license, text_file};
 pub use info::ModelInfo;
-pub use sentence::{Dense, EmbedSpec, Similarity};
+pub use sentence::{DenseLayer, EmbedSpec, Similarity};
 pub use summary::{ModelSummary, summary};
 
 /// Tokens from which what a tokenizer was made of is tens of megabytes.
@@ -81,24 +85,36 @@ impl Template {
 
 impl Checkpoint {
     /// Opens a model by the same names as [`Model::load`](crate::Model::load), which is fetched if it is not here.
-    /// [`find`] tells beforehand.
-    pub fn open(name: &str) -> Result<Checkpoint> {
-        Checkpoint::at(ready(name, false)?)
+    /// [`find`](crate::find) tells beforehand.
+    ///
+    /// # Errors
+    /// Those of [`ensure`] and [`Checkpoint::at`].
+    pub fn open(name: impl AsRef<Path>) -> Result<Checkpoint> {
+        Checkpoint::at(ensure(name, &LoadOptions::default())?)
     }
 
     /// Opens a model that has been found.
-    pub fn at(located: impl Into<Located>) -> Result<Checkpoint> {
-        let Located { found, name } = located.into();
-        let folder = match &found {
-            Found::File(path) => path.parent().map(Path::to_owned),
-            Found::Folder(path) => Some(path.clone()),
-            Found::Bytes { .. } => None,
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a family that can not run, [`Error::Corrupt`] for files that are damaged or contradict
+    /// each other, [`Error::NotFound`] and [`Error::Io`] for those that are missing or can not be read.
+    pub fn at(files: ModelFiles) -> Result<Checkpoint> {
+        let ModelFiles { kind, name } = files;
+        let (mut checkpoint, folder) = match kind {
+            FilesKind::Gguf(path) => {
+                log::debug!("opening {}", path.display());
+                let folder = path.parent().map(NamedFiles::on_disk);
+                (Checkpoint::gguf(Gguf::open(&path)?)?, folder)
+            }
+            FilesKind::GgufBytes(bytes, name) => {
+                log::debug!("opening {name}");
+                (Checkpoint::gguf(Gguf::from_bytes(bytes, &name)?)?, None)
+            }
+            FilesKind::Folder(files) => {
+                log::debug!("opening {}", files.root());
+                (Checkpoint::folder(&files)?, Some(files))
+            }
         };
-        let mut checkpoint = match found {
-            Found::File(path) => Checkpoint::gguf(Gguf::open(&path)?),
-            Found::Bytes { bytes, name } => Checkpoint::gguf(Gguf::from_bytes(bytes, &name)?),
-            Found::Folder(path) => Checkpoint::folder(&path),
-        }?;
         if let Some(name) = name {
             checkpoint.info.name = name;
         }
@@ -184,23 +200,22 @@ impl Checkpoint {
         Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
     }
 
-    fn folder(path: &Path) -> Result<Checkpoint> {
-        let Outline { config, weights, spec, mut info } = safetensors_outline(path)?;
-        let tokenizer_file = path.join("tokenizer.json");
-        let bytes = read(path, "tokenizer.json")?.ok_or_else(|| {
-            Error::unsupported(format!("{}: a model without tokenizer.json", path.display()), "folders that have one")
+    fn folder(files: &NamedFiles) -> Result<Checkpoint> {
+        let Outline { config, weights, spec, mut info } = safetensors_outline(files)?;
+        let bytes = files.read("tokenizer.json")?.ok_or_else(|| {
+            Error::unsupported(format!("{}: a model without tokenizer.json", files.root()), "folders that have one")
         })?;
-        let tokenizer_config = text_file(path, "tokenizer_config.json")?;
-        let tokens_map = text_file(path, "special_tokens_map.json")?;
+        let tokenizer_config = text_file(files, "tokenizer_config.json")?;
+        let tokens_map = text_file(files, "special_tokens_map.json")?;
         let tokens = SpecialTokens::from_json(tokenizer_config.as_deref(), tokens_map.as_deref())?;
-        let tokenizer = Tokenizer::from_json(&bytes, &tokenizer_file.display().to_string())?.with_special_tokens(&tokens);
+        let tokenizer = Tokenizer::from_json(&bytes, &files.label("tokenizer.json"))?.with_special_tokens(&tokens);
         let template = template_source(&TemplateFiles {
-            jinja: text_file(path, "chat_template.jinja")?.as_deref(),
-            json: text_file(path, "chat_template.json")?.as_deref(),
+            jinja: text_file(files, "chat_template.jinja")?.as_deref(),
+            json: text_file(files, "chat_template.json")?.as_deref(),
             tokenizer_config: tokenizer_config.as_deref(),
             gguf: None,
         })?;
-        let generation = json(path, "generation_config.json")?;
+        let generation = json(files, "generation_config.json")?;
         let ends = |config: &Json| ids(config.get("eos_token_id")).filter(|ids| !ids.is_empty());
         let (generation_config, config_ids) = (generation.as_ref().and_then(ends), ends(&config));
         let sources =
@@ -208,9 +223,9 @@ impl Checkpoint {
         let end_ids = end_ids(&tokenizer, &sources);
         let sampling = generation.as_ref().map(sampling::of_config).unwrap_or_default();
         info.template = template;
-        info.license = license(path);
+        info.license = license(files);
         info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
-        let vectors = sentence::Sources::Folder(path.to_owned());
+        let vectors = sentence::Sources::Folder(files.clone());
         Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
     }
 
@@ -237,13 +252,17 @@ impl Checkpoint {
 
     /// Puts the network on a device.
     pub(crate) fn load(mut self, options: &LoadOptions) -> Result<Loaded> {
+        options.check_cancelled()?;
+        if let Some(cancel) = &options.cancel {
+            self.weights.end_with(cancel.clone());
+        }
         if let Some(source) = &options.chat_template {
             self.template = Template::new(Some(source), &self.tokens);
             self.template.get()?;
         }
         let (choice, device) = options.device.resolve()?;
         if let Some(dtype) = options.quantise {
-            let count = self.weights.requantise(dtype)?;
+            let count = self.weights.through(Requantise::to(dtype)?);
             match count {
                 0 => log::warn!("{}: no matrix was made {dtype}: there is none of floats in whole blocks", self.info.name),
                 _ => log::info!("{}: {count} matrices were made {dtype}", self.info.name),
@@ -353,9 +372,9 @@ struct Outline {
     info: ModelInfo,
 }
 
-fn safetensors_outline(path: &Path) -> Result<Outline> {
-    let file = path.join("config.json").display().to_string();
-    let config = json(path, "config.json")?.ok_or_else(|| Error::corrupt(path.display(), "config.json is missing"))?;
+fn safetensors_outline(files: &NamedFiles) -> Result<Outline> {
+    let file = files.label("config.json");
+    let config = json(files, "config.json")?.ok_or_else(|| Error::corrupt(files.root(), "config.json is missing"))?;
     let name = config.get("model_type").and_then(Json::as_str).unwrap_or_default();
     if name.is_empty() {
         return Err(Error::corrupt(&file, "key model_type is missing"));
@@ -366,7 +385,7 @@ fn safetensors_outline(path: &Path) -> Result<Outline> {
         let what = format!("{file}: weights quantised by the method {method:?}");
         return Err(Error::unsupported(what, "f32, f16 and bf16 safetensors, and GGUF files"));
     }
-    let weights = safetensors::open(path)?.renamed(family.names)?;
+    let weights = safetensors::open_in(files)?.renamed(family.names)?;
     let hparams = Hparams::from_config(&file, &config, &weights);
     let spec = checked((family.spec)(&hparams)?, &weights, &file)?;
     // EmbeddingGemma, and embedding models made of Qwen2: without this they would give other vectors, and no error.
@@ -375,8 +394,9 @@ fn safetensors_outline(path: &Path) -> Result<Outline> {
         let what = format!("{file}: a decoder that sees the whole text (is_causal, use_bidirectional_attention)");
         return Err(Error::unsupported(what, "decoders that see what came before, and encoders"));
     }
-    let name = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let info = ModelInfo::new(&name.display().to_string(), "safetensors", &spec, &weights);
+    let name = files.path().and_then(|path| path.canonicalize().ok());
+    let name = name.map_or_else(|| files.root(), |path| path.display().to_string());
+    let info = ModelInfo::new(&name, "safetensors", &spec, &weights);
     Ok(Outline { config, weights, spec, info })
 }
 
@@ -389,11 +409,6 @@ pub(crate) struct Loaded {
     pub defaults: GenerateOptions,
     pub context: usize,
     pub info: ModelInfo,
-}
-
-/// Opens and loads.
-pub(crate) fn load(located: impl Into<Located>, options: &LoadOptions) -> Result<Loaded> {
-    Checkpoint::at(located)?.load(options)
 }
 
 /// Checks what holds for every family.

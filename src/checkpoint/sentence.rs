@@ -8,11 +8,12 @@
 
 use super::folder::json;
 use crate::error::{Error, Result};
+use crate::files::NamedFiles;
 use crate::options::Pooling;
 use crate::spec::Activation;
 use crate::tensors::safetensors;
 use serde_json::Value as Json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Older models name the file after their family.
 const LENGTHS: [&str; 7] = [
@@ -37,13 +38,14 @@ const POOLINGS: [(&str, &str, Option<Pooling>); 6] = [
 
 /// How a model makes vectors of texts.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct EmbedSpec {
     /// How the hidden states of tokens become one vector; else the name of a pooling that tallow lacks.
     pub pooling: Result<Pooling, String>,
     /// Whether the tokens of a prompt are pooled with those of the text.
     pub include_prompt: bool,
     /// Layers between the pooling and the vector.
-    pub dense: Vec<Dense>,
+    pub dense: Vec<DenseLayer>,
     /// Whether vectors are divided by their length.
     pub normalise: bool,
     /// Dimensions that are kept, where the model keeps fewer than it has.
@@ -62,6 +64,7 @@ pub struct EmbedSpec {
 
 /// How two vectors are compared; larger is nearer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Similarity {
     /// The cosine of their angle.
     Cosine,
@@ -75,7 +78,7 @@ pub enum Similarity {
 
 /// A layer behind the pooling: `act(x W^T + b)`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Dense {
+pub struct DenseLayer {
     /// Width of its input.
     pub inputs: usize,
     /// Width of its output.
@@ -91,7 +94,7 @@ pub struct Dense {
 /// Where the words about vectors are. They are read when somebody asks: a model that only writes may have odd ones.
 #[derive(Debug, Clone)]
 pub(super) enum Sources {
-    Folder(PathBuf),
+    Folder(NamedFiles),
     /// A GGUF file, and its `pooling_type`.
     Gguf(String, Option<u64>),
 }
@@ -99,7 +102,7 @@ pub(super) enum Sources {
 impl Sources {
     pub fn read(&self) -> Result<EmbedSpec> {
         match self {
-            Sources::Folder(path) => folder(path),
+            Sources::Folder(files) => folder(files),
             Sources::Gguf(file, pooling) => gguf(file, *pooling),
         }
     }
@@ -144,21 +147,21 @@ fn gguf(file: &str, pooling: Option<u64>) -> Result<EmbedSpec> {
     Ok(EmbedSpec { pooling: Ok(pooling), ..EmbedSpec::plain(true) })
 }
 
-fn folder(path: &Path) -> Result<EmbedSpec> {
+fn folder(files: &NamedFiles) -> Result<EmbedSpec> {
     let mut spec = EmbedSpec::plain(false);
-    if let Some(modules) = json(path, "modules.json")? {
-        let file = path.join("modules.json").display().to_string();
+    if let Some(modules) = json(files, "modules.json")? {
+        let file = files.label("modules.json");
         let list = modules.as_array().ok_or_else(|| Error::corrupt(&file, "is no list of modules"))?;
         let text = |module: &Json, key: &str| module.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
         let kinds: Vec<String> = list.iter().map(|module| text(module, "type")).collect();
         for (module, kind) in list.iter().zip(&kinds) {
-            step(&mut spec, path, &file, kind, &text(module, "path"))?;
+            step(&mut spec, files, &file, kind, &text(module, "path"))?;
         }
         ordered(&kinds, &file)?;
     }
-    lengths(&mut spec, path)?;
-    if let Some(config) = json(path, "config_sentence_transformers.json")? {
-        prompts(&mut spec, &config, &path.join("config_sentence_transformers.json").display().to_string())?;
+    lengths(&mut spec, files)?;
+    if let Some(config) = json(files, "config_sentence_transformers.json")? {
+        prompts(&mut spec, &config, &files.label("config_sentence_transformers.json"))?;
     }
     Ok(spec)
 }
@@ -182,12 +185,12 @@ fn ordered(kinds: &[String], file: &str) -> Result<()> {
 }
 
 /// One entry of modules.json.
-fn step(spec: &mut EmbedSpec, root: &Path, file: &str, kind: &str, path: &str) -> Result<()> {
+fn step(spec: &mut EmbedSpec, root: &NamedFiles, file: &str, kind: &str, path: &str) -> Result<()> {
     let plain = Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
     if !plain {
         return Err(Error::corrupt(file, format!("the path {path:?} leads out of the folder")));
     }
-    let folder = root.join(path);
+    let folder = root.within(path);
     match module(kind) {
         "Transformer" if path.is_empty() => {}
         "Transformer" => {
@@ -202,8 +205,8 @@ fn step(spec: &mut EmbedSpec, root: &Path, file: &str, kind: &str, path: &str) -
     Ok(())
 }
 
-fn pooling(spec: &mut EmbedSpec, folder: &Path) -> Result<()> {
-    let file = folder.join("config.json").display().to_string();
+fn pooling(spec: &mut EmbedSpec, folder: &NamedFiles) -> Result<()> {
+    let file = folder.label("config.json");
     let config = json(folder, "config.json")?.ok_or_else(|| Error::corrupt(&file, "is missing, and modules.json names it"))?;
     let mut named: Vec<&str> = match config.get("pooling_mode") {
         Some(Json::String(one)) => vec![one],
@@ -224,8 +227,8 @@ fn pooling(spec: &mut EmbedSpec, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn dense(folder: &Path) -> Result<Dense> {
-    let file = folder.join("config.json").display().to_string();
+fn dense(folder: &NamedFiles) -> Result<DenseLayer> {
+    let file = folder.label("config.json");
     let config = json(folder, "config.json")?.ok_or_else(|| Error::corrupt(&file, "is missing, and modules.json names it"))?;
     let size = |key: &str| {
         let size = config.get(key).and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
@@ -254,25 +257,25 @@ fn dense(folder: &Path) -> Result<Dense> {
             return Err(Error::unsupported(format!("{file}: the activation {name:?}"), known));
         }
     };
-    let mut weights = safetensors::open(folder)?;
+    let mut weights = safetensors::open_in(folder)?;
     let weight = weights.take("linear.weight", &[outputs, inputs])?.to_f32();
     let bias = flag("bias", true).then(|| weights.take_vector("linear.bias", outputs)).transpose()?;
-    Ok(Dense { inputs, outputs, weight, bias, act })
+    Ok(DenseLayer { inputs, outputs, weight, bias, act })
 }
 
 /// Where texts are cut: what sentence-transformers' own file says, else the tokenizer's.
-fn lengths(spec: &mut EmbedSpec, path: &Path) -> Result<()> {
+fn lengths(spec: &mut EmbedSpec, files: &NamedFiles) -> Result<()> {
     // Tokenizers without a limit state 1e30.
     let number = |value: &Json| value.as_f64().filter(|n| *n >= 1.0 && *n < 1e9).map(|n| n as usize);
     for name in LENGTHS {
-        if let Some(config) = json(path, name)? {
+        if let Some(config) = json(files, name)? {
             spec.max_tokens = config.get("max_seq_length").and_then(number);
             spec.lower_case = config.get("do_lower_case").and_then(Json::as_bool).unwrap_or(false);
             break;
         }
     }
     if spec.max_tokens.is_none()
-        && let Some(config) = json(path, "tokenizer_config.json")?
+        && let Some(config) = json(files, "tokenizer_config.json")?
     {
         spec.max_tokens = config.get("model_max_length").and_then(number);
     }

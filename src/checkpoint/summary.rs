@@ -1,11 +1,12 @@
 //! What can be said of a model at a summary, whether it runs or not: for lists.
 
-use crate::store::local::{Source, Stored, quantisation_of};
+use crate::store::local::{LocalModel, Source, quantisation_of};
 use crate::tensors::Gguf;
 use serde_json::Value as Json;
 
 /// What a list says of a model. What its files do not tell is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ModelSummary {
     /// `gguf` or `safetensors`.
     pub format: &'static str,
@@ -18,7 +19,7 @@ pub struct ModelSummary {
 }
 
 /// Reads the headers of a model. Nothing about it is an error: a list shows what it can.
-pub fn summary(model: &Stored) -> ModelSummary {
+pub fn summary(model: &LocalModel) -> ModelSummary {
     if model.path.is_dir() {
         let config = std::fs::read(model.path.join("config.json")).ok();
         let config: Json = config.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -41,6 +42,6 @@ pub fn summary(model: &Stored) -> ModelSummary {
     let Ok(Gguf { metadata, weights }) = Gguf::open(&model.path) else { return summary };
     let architecture = metadata.string("general.architecture").ok().flatten().map(str::to_owned);
     let context = architecture.as_ref().and_then(|name| metadata.u64(&format!("{name}.context_length")).ok().flatten());
-    let quantisation = || weights.stored().find(|tensor| tensor.shape.len() > 1).map(|tensor| tensor.dtype.to_string());
+    let quantisation = || weights.forms().find(|(_, form)| form.shape.len() > 1).map(|(_, form)| form.dtype.to_string());
     ModelSummary { quantisation: summary.quantisation.or_else(quantisation), architecture, context, ..summary }
 }

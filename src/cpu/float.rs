@@ -42,10 +42,14 @@ pub trait Lanes: Copy {
     unsafe fn load_f16(from: *const u8) -> Self;
     /// Sixteen numbers in bfloat16, widened.
     unsafe fn load_bf16(from: *const u8) -> Self;
+    /// Sixteen bytes with a sign, widened.
+    unsafe fn load_i8(from: *const i8) -> Self;
     /// Writes sixteen floats.
     unsafe fn store(self, to: *mut f32);
     /// `self + other`.
     unsafe fn add(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn mul(self, other: Self) -> Self;
     /// `self * x + sum`, rounded once.
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self;
 }

@@ -45,7 +45,6 @@ pub fn stream_part(part: *const u8, at: usize, len: usize, skip: usize) {
 }
 
 /// Has `count` numbers fetched into the second-level cache; any address will do.
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub fn fetch<T>(from: *const T, count: usize) {
     fetch_to::<2>(from.cast(), count * size_of::<T>());

@@ -14,15 +14,17 @@ mod stream;
 mod tests;
 mod tokenise;
 
-use crate::checkpoint::{self, Checkpoint, EmbedSpec, Loaded, ModelInfo};
+use crate::bytes::Bytes;
+use crate::checkpoint::{Checkpoint, EmbedSpec, Loaded, ModelInfo, ensure};
 use crate::device::{self, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::options::{EmbedOptions, LoadOptions, Pooling};
 use crate::spec::Spec;
-use crate::store::Located;
+use crate::store::ModelFiles;
 use crate::text::Tokenizer;
 use call::Call;
 use ndarray::{Array2, ArrayView2};
+use std::path::Path;
 use std::sync::Arc;
 pub use stream::{EmbedIter, Embedding};
 
@@ -79,18 +81,42 @@ impl Embedder {
     ///
     /// # Errors
     /// Those of [`Model::load`](crate::Model::load), and [`Error::Unsupported`] for a pooling or layer that tallow lacks.
-    pub fn load(name: &str) -> Result<Embedder> {
+    pub fn load(name: impl AsRef<Path>) -> Result<Embedder> {
         Embedder::load_with(name, &LoadOptions::default(), &EmbedOptions::default())
     }
 
     /// Loads a model; `options` are those of every call that names none.
-    pub fn load_with(name: &str, load: &LoadOptions, options: &EmbedOptions) -> Result<Embedder> {
-        Embedder::at(checkpoint::ready(name, load.offline)?, load, options)
+    ///
+    /// # Errors
+    /// Those of [`Embedder::load`], [`Error::Cancelled`] by [`LoadOptions::cancel`], and [`Error::Input`] for options that the
+    /// model can not follow.
+    pub fn load_with(name: impl AsRef<Path>, load: &LoadOptions, options: &EmbedOptions) -> Result<Embedder> {
+        Embedder::at(ensure(name, load)?, load, options)
     }
 
-    /// Loads a model that has been found.
-    pub fn at(located: impl Into<Located>, load: &LoadOptions, options: &EmbedOptions) -> Result<Embedder> {
-        let checkpoint = Checkpoint::at(located)?;
+    /// Loads a model from the bytes of a GGUF file.
+    ///
+    /// # Errors
+    /// Those of [`Embedder::at`].
+    pub fn from_gguf_bytes(bytes: impl Into<Bytes>, load: &LoadOptions, options: &EmbedOptions) -> Result<Embedder> {
+        Embedder::at(ModelFiles::from_gguf_bytes(bytes), load, options)
+    }
+
+    /// Loads a model that has been found, or is in memory ([`ModelFiles::from_memory`]).
+    ///
+    /// # Errors
+    /// Those of [`Model::at`](crate::Model::at), [`Error::Unsupported`] for a pooling or layer that tallow lacks, and
+    /// [`Error::Input`] for options that the model can not follow.
+    pub fn at(files: ModelFiles, load: &LoadOptions, options: &EmbedOptions) -> Result<Embedder> {
+        load.check_cancelled()?;
+        Embedder::from_checkpoint(Checkpoint::at(files)?, load, options)
+    }
+
+    /// Loads a model that has been opened.
+    ///
+    /// # Errors
+    /// Those of [`Embedder::at`].
+    pub fn from_checkpoint(checkpoint: Checkpoint, load: &LoadOptions, options: &EmbedOptions) -> Result<Embedder> {
         let spec = checkpoint.embed_spec()?;
         // Nothing is kept between texts, so the memory for a long context is not asked for.
         let context = load.context.or(Some(checkpoint.spec().context.min(512)));

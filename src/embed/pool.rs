@@ -4,7 +4,7 @@
 //! what it is, as in sentence-transformers, which divides by no less than 1e-12.
 
 use super::call::Call;
-use crate::checkpoint::Dense;
+use crate::checkpoint::DenseLayer;
 use crate::cpu::Kernels;
 use crate::error::Result;
 use crate::options::Pooling;
@@ -30,7 +30,7 @@ pub(super) fn wanted(call: &Call, len: usize) -> Range<usize> {
 }
 
 /// The vector of a text from the hidden states of its [`wanted`] rows; without a pooling a vector for each of them.
-pub(super) fn vectors(call: &Call, dense: &[Dense], hidden: &[f32], scratch: &mut Scratch, out: &mut [f32]) -> Result<()> {
+pub(super) fn vectors(call: &Call, dense: &[DenseLayer], hidden: &[f32], scratch: &mut Scratch, out: &mut [f32]) -> Result<()> {
     if call.pooling == Pooling::None {
         for (hidden, out) in hidden.chunks_exact(call.width).zip(out.chunks_exact_mut(call.dim)) {
             finish(call, hidden, out);
@@ -72,7 +72,7 @@ fn pooled(pooling: Pooling, hidden: &[f32], sums: &mut Vec<f64>, out: &mut [f32]
     }
 }
 
-fn apply(dense: &Dense, x: &[f32], out: &mut Vec<f32>) -> Result<()> {
+fn apply(dense: &DenseLayer, x: &[f32], out: &mut Vec<f32>) -> Result<()> {
     let dot = |row: &[f32]| row.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum::<f64>();
     out.clear();
     out.extend(dense.weight.chunks_exact(dense.inputs).map(|row| dot(row) as f32));

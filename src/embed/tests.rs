@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backend::{Batch, KvCache};
-use crate::checkpoint::{Dense, Similarity};
+use crate::checkpoint::{DenseLayer, Similarity};
 use crate::model::Forward;
 use crate::options::{Cancel, Prompt};
 use crate::spec::Activation;
@@ -134,7 +134,7 @@ fn no_texts_give_no_rows() {
 fn dense_layers_dimensions_and_the_norm_follow_the_pooling_in_this_order() {
     let dense = |weight: Vec<f32>, bias: Option<Vec<f32>>, act| {
         let outputs = weight.len() / DIM;
-        Dense { inputs: DIM, outputs, weight, bias, act }
+        DenseLayer { inputs: DIM, outputs, weight, bias, act }
     };
     let first = dense(vec![0.0, 1.0, 1.0, 0.0], None, None);
     let second = dense(vec![1.0, 0.0, 0.0, 2.0, -1.0, 0.0], Some(vec![0.0, 1.0, 0.0]), Some(Activation::Relu));

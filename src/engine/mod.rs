@@ -10,18 +10,18 @@ mod tests;
 
 use crate::Bytes;
 use crate::backend::Batch;
-use crate::checkpoint::{self, Loaded, ModelInfo};
+use crate::checkpoint::{Checkpoint, Loaded, ModelInfo, ensure};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::options::{GenerateOptions, LoadOptions};
 use crate::spec::Spec;
-use crate::store::Located;
-use crate::store::local::Found;
+use crate::store::ModelFiles;
 use crate::text::{ChatTemplate, Tokenizer};
 pub use batch::{GenerateBatch, JoinError};
 pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
 pub use perplexity::Perplexity;
 pub use session::Session;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Tokens read in one forward while a prompt is processed. The result does not depend on it.
@@ -45,28 +45,46 @@ pub struct Model {
 impl Model {
     /// Loads a model with default options: a `.gguf` file, a folder in Hugging Face layout, a name of the catalogue
     /// (`smollm2`, `llama3.2:1b`) or of the Hub (`org/repo`, `org/repo:Q4_K_M`). What is not on this machine is fetched
-    /// (`log::info` tells), unless [`LoadOptions::offline`] or `HF_HUB_OFFLINE` forbids it.
+    /// ([`LoadOptions::progress`] hears how it goes), unless [`LoadOptions::offline`] or `HF_HUB_OFFLINE` forbids it.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unsupported`], [`Error::Corrupt`], [`Error::OutOfMemory`] and, where a model has to be
     /// fetched, [`Error::Network`] and its kin say what to do.
-    pub fn load(name: &str) -> Result<Model> {
+    pub fn load(name: impl AsRef<Path>) -> Result<Model> {
         Model::load_with(name, &LoadOptions::default())
     }
 
-    /// Loads a model.
-    pub fn load_with(name: &str, options: &LoadOptions) -> Result<Model> {
-        Model::at(checkpoint::ready(name, options.offline)?, options)
+    /// Loads a model by the same names, with options.
+    ///
+    /// # Errors
+    /// Those of [`Model::load`], and [`Error::Cancelled`] by [`LoadOptions::cancel`].
+    pub fn load_with(name: impl AsRef<Path>, options: &LoadOptions) -> Result<Model> {
+        Model::at(ensure(name, options)?, options)
     }
 
     /// Loads a model from the bytes of a GGUF file.
+    ///
+    /// # Errors
+    /// Those of [`Model::at`].
     pub fn from_gguf_bytes(bytes: impl Into<Bytes>, options: &LoadOptions) -> Result<Model> {
-        Model::at(Found::Bytes { bytes: bytes.into(), name: "GGUF bytes".into() }, options)
+        Model::at(ModelFiles::from_gguf_bytes(bytes), options)
     }
 
-    /// Loads a model that has been found.
-    pub fn at(located: impl Into<Located>, options: &LoadOptions) -> Result<Model> {
-        Ok(Model { inner: Arc::new(checkpoint::load(located, options)?) })
+    /// Loads a model that has been found, or is in memory ([`ModelFiles::from_memory`]).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], [`Error::Corrupt`], [`Error::OutOfMemory`], [`Error::Cancelled`].
+    pub fn at(files: ModelFiles, options: &LoadOptions) -> Result<Model> {
+        options.check_cancelled()?;
+        Model::from_checkpoint(Checkpoint::at(files)?, options)
+    }
+
+    /// Loads a model that has been opened.
+    ///
+    /// # Errors
+    /// Those of [`Model::at`].
+    pub fn from_checkpoint(checkpoint: Checkpoint, options: &LoadOptions) -> Result<Model> {
+        Ok(Model { inner: Arc::new(checkpoint.load(options)?) })
     }
 
     /// A model around any network, for tests of the loop.

@@ -52,7 +52,7 @@ fn counter() -> (Model, Arc<AtomicUsize>) {
 fn counter_of(context: usize) -> (Model, Arc<AtomicUsize>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama-gqa-tied");
     let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
-    let real = checkpoint::Checkpoint::open(folder.to_str().unwrap()).unwrap().load(&options).unwrap();
+    let real = crate::Checkpoint::open(&folder).unwrap().load(&options).unwrap();
     let read = Arc::new(AtomicUsize::new(0));
     let network = Counter { spec: real.network.spec().clone(), read: read.clone() };
     (Model::from_inner(Loaded { network: Box::new(network), context, end_ids: vec![400], ..real }), read)

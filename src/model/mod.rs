@@ -1,5 +1,6 @@
 //! The one seam that the engine sees: tokens and caches in, hidden states or logits out.
 
+mod loader;
 #[cfg(test)]
 mod tests;
 mod transformer;

@@ -9,6 +9,7 @@ pub(crate) mod iquants;
 pub(crate) mod kquants;
 mod legacy;
 
+use crate::error::{Error, Result};
 pub use finite::first_non_finite;
 pub use legacy::quantise_q8_0;
 
@@ -99,6 +100,19 @@ impl Dtype {
 impl std::fmt::Display for Dtype {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// By its name, in any case.
+impl std::str::FromStr for Dtype {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Dtype> {
+        let found = TABLE.iter().find(|row| row.1.eq_ignore_ascii_case(name));
+        found.map(|row| row.0).ok_or_else(|| {
+            let names: Vec<_> = TABLE.iter().map(|row| row.1).collect();
+            Error::unsupported(format!("the element type {name:?}"), names.join(", "))
+        })
     }
 }
 

@@ -5,35 +5,21 @@
 //! socket.
 
 use crate::arch;
-use crate::error::{Error, Result};
+use crate::error::{Error, NotFetched, Result};
 use crate::store::catalog;
+use crate::store::files::ModelFiles;
 use crate::store::hub::{self, HubOptions};
 use crate::store::hub_ref::HubRef;
-use crate::store::local::{self, DEFAULT_FILE, DEFAULT_NAMES, Found};
+use crate::store::local::{self, DEFAULT_FILE, DEFAULT_NAMES};
 use std::path::Path;
 
-/// Where a model is, or where it can be had.
+/// What a name stands for: files on this machine, or a repository to fetch them from.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum Found {
     /// On this machine.
-    Here(Located),
+    Here(ModelFiles),
     /// Not here; on the Hub, perhaps.
     Hub(HubRef),
-}
-
-/// A model on this machine.
-#[derive(Debug, Clone)]
-pub struct Located {
-    /// Its files.
-    pub found: Found,
-    /// What messages call it, where the files' own name says little.
-    pub name: Option<String>,
-}
-
-impl From<Found> for Located {
-    fn from(found: Found) -> Self {
-        Located { found, name: None }
-    }
 }
 
 /// Finds a model by its path, a name in a model folder, a name of the catalogue (`llama3.2:1b`) or of the Hub
@@ -41,61 +27,84 @@ impl From<Found> for Located {
 ///
 /// # Errors
 /// [`Error::NotFound`] with the nearest names; [`Error::Unsupported`] for a model of the catalogue whose family can not run.
-pub fn find(name: &str) -> Result<Place> {
+pub fn find(name: impl AsRef<Path>) -> Result<Found> {
     find_with(name, &HubOptions::from_env())
 }
 
 /// [`find`] with the Hub's cache where `hub` says.
-pub fn find_with(name: &str, hub: &HubOptions) -> Result<Place> {
-    let here = |found: Found| Ok(Place::Here(found.into()));
-    let path = Path::new(name);
-    if path.is_dir() {
-        return here(local::of_folder(path)?);
+///
+/// # Errors
+/// As [`find`].
+pub fn find_with(name: impl AsRef<Path>, hub: &HubOptions) -> Result<Found> {
+    let path = name.as_ref();
+    if path.is_dir() || path.is_file() {
+        return ModelFiles::at(path).map(Found::Here);
     }
-    if path.is_file() {
-        return here(Found::File(path.to_owned()));
-    }
-    if let Some(found) = local::in_model_folders(name)? {
-        return here(found);
+    // A name that is not UTF-8 can only be a path.
+    let Some(name) = path.to_str() else { return Err(unknown(&path.to_string_lossy(), hub)) };
+    if let Some(files) = local::in_model_folders(name)? {
+        return Ok(Found::Here(files));
     }
     if DEFAULT_NAMES.iter().any(|default| default.eq_ignore_ascii_case(name))
-        && let Some(found) = local::bundled()
+        && let Some(files) = local::bundled()
     {
-        return here(found);
+        return Ok(Found::Here(files));
     }
     let reference = reference_of(name)?;
     if let Some(reference) = &reference
-        && let Some(path) = hub::locate(reference, hub)?
+        && let Some(files) = cached(reference, hub)?
     {
-        log::info!("{name} is in the Hub's cache: {}", path.display());
-        // The folder of a snapshot has a commit for a name.
-        return Ok(Place::Here(match path.is_dir() {
-            true => Located { found: local::of_folder(&path)?, name: Some(reference.repo.clone()) },
-            false => Found::File(path).into(),
-        }));
+        log::info!("{name} is in the Hub's cache: {}", files.path().unwrap_or(path).display());
+        return Ok(Found::Here(files));
     }
+    if let Some(files) = elsewhere(name, reference.as_ref())? {
+        return Ok(Found::Here(files));
+    }
+    reference.map(Found::Hub).ok_or_else(|| unknown(name, hub))
+}
+
+/// [`find_with`] for those who will not fetch.
+///
+/// # Errors
+/// As [`find`], and [`Error::NotLocal`] for a model that only the Hub may have.
+pub fn find_here(name: impl AsRef<Path>, hub: &HubOptions) -> Result<ModelFiles> {
+    match find_with(&name, hub)? {
+        Found::Here(files) => Ok(files),
+        Found::Hub(reference) => Err(not_local(&name.as_ref().to_string_lossy(), &reference, hub)),
+    }
+}
+
+/// The model that `reference` means, if the Hub's cache has all of it.
+pub(crate) fn cached(reference: &HubRef, hub: &HubOptions) -> Result<Option<ModelFiles>> {
+    let Some(path) = hub::locate(reference, hub)? else { return Ok(None) };
+    let files = ModelFiles::at(&path)?;
+    // The folder of a snapshot has a commit for a name.
+    Ok(Some(if path.is_dir() { files.named(&reference.repo) } else { files }))
+}
+
+/// The model that Ollama or LM Studio has under this name.
+fn elsewhere(name: &str, reference: Option<&HubRef>) -> Result<Option<ModelFiles>> {
     let in_ollama = local::in_ollama(name).and_then(|found| match (found, catalog::get(name)) {
         // Its `latest` and the catalogue's default are two names of one model, of which it may have either.
         (None, Some(entry)) => local::in_ollama(&entry.name),
         (found, _) => Ok(found),
     });
-    // A model of Ollama's that can not be used keeps nobody from having it from elsewhere.
-    let broken = match (&in_ollama, &reference) {
-        (Err(error), Some(_)) => {
+    let in_ollama = match in_ollama {
+        // A broken entry of Ollama's must not block other sources.
+        Err(error) if reference.is_some() => {
             log::warn!("Ollama's {name} is not used: {error}");
-            true
+            None
         }
-        _ => false,
+        found => found?,
     };
-    if !broken && let Some(path) = in_ollama? {
+    if let Some(path) = in_ollama {
         log::info!("{name} is Ollama's: {}", path.display());
-        return Ok(Place::Here(Located { found: Found::File(path), name: Some(name.to_owned()) }));
+        return Ok(Some(ModelFiles::gguf(path).named(name)));
     }
-    if let Some(path) = reference.as_ref().and_then(local::in_lm_studio) {
+    Ok(reference.and_then(local::in_lm_studio).map(|path| {
         log::info!("{name} is LM Studio's: {}", path.display());
-        return here(Found::File(path));
-    }
-    reference.map(Place::Hub).ok_or_else(|| unknown(name, hub))
+        ModelFiles::gguf(path)
+    }))
 }
 
 /// What a name means on the Hub, be it there or not; `None` if it is neither in the catalogue nor a reference.
@@ -130,8 +139,8 @@ fn unknown(name: &str, hub: &HubOptions) -> Error {
         format!("the catalogue has {model} with the tags {}", tags.join(", "))
     } else {
         format!(
-            "it is in no model folder ({folders}), not in the catalogue (`tallow list --all` has what is here), and not \
-             Ollama's; a model of the Hub is org/repo, a file is a path"
+            "it is in no model folder ({folders}), not in the catalogue, and not Ollama's; a model of the Hub is org/repo, \
+             a file is a path"
         )
     };
     let nearest = if catalog::tags(name).is_some() { Vec::new() } else { nearest(name, hub) };
@@ -146,19 +155,19 @@ pub(crate) fn nearest(name: &str, hub: &HubOptions) -> Vec<String> {
     catalog::nearest(name, known)
 }
 
-/// Why a model that would have to be fetched is not.
-pub(crate) fn not_fetched(name: &str, reference: &HubRef, hub: &HubOptions, why: &str) -> Error {
+/// The error for a model that would have to be fetched and is not.
+pub(crate) fn not_local(name: &str, reference: &HubRef, hub: &HubOptions) -> Error {
     let what = match catalog::get(name) {
         Some(entry) => format!("{} ({reference})", entry.name),
         None => name.to_owned(),
     };
-    let mut hint = format!("it is not in the cache {}, and {why}", hub.cache.display());
+    let mut hint = String::new();
     if DEFAULT_NAMES.contains(&name) {
-        hint += &format!("; its file {DEFAULT_FILE} may also lie in a model folder (TALLOW_MODELS)");
+        hint += &format!("; its file {DEFAULT_FILE} may also be in a model folder (TALLOW_MODELS)");
     }
     let nearest = nearest(name, hub).into_iter().filter(|near| !near.eq_ignore_ascii_case(name)).collect::<Vec<_>>();
     if catalog::get(name).is_none() && !nearest.is_empty() {
         hint += &format!("; did you mean {}?", nearest.join(" or "));
     }
-    Error::NotFound { what, hint }
+    Error::NotLocal { what, cache: hub.cache.clone(), why: NotFetched::of(hub.offline), hint }
 }

@@ -9,7 +9,9 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Stored, Tensor, Weights, by, other_kind};
+use super::weights::Content;
+use super::{Stored, Weights, by, other_kind};
+use crate::files::NamedFiles;
 use crate::quant::Dtype;
 use crate::{Bytes, Error, Result};
 use ::safetensors::tensor::{Metadata, SafeTensorError, TensorInfo};
@@ -17,7 +19,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::marker::PhantomData;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 const SINGLE: &str = "model.safetensors";
@@ -30,9 +32,10 @@ const LONGEST_JSON: usize = 100_000_000;
 pub fn open(path: impl AsRef<Path>) -> Result<Weights> {
     let path = path.as_ref();
     if path.is_dir() {
-        folder(path)
+        open_in(&NamedFiles::on_disk(path))
     } else if path.extension().is_some_and(|extension| extension == "json") {
-        sharded(path)
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        sharded(&NamedFiles::on_disk(path.parent().unwrap_or(Path::new(""))), &name)
     } else {
         from_bytes(Bytes::map(path)?, &path.display().to_string())
     }
@@ -56,46 +59,48 @@ pub fn from_bytes(bytes: Bytes, name: &str) -> Result<Weights> {
             other => Err(other.to_string()),
         };
         let entry = match stored {
-            Ok(dtype) => Tensor::Stored(Stored { name: tensor.clone(), dtype, shape, data }),
-            Err(dtype) => Tensor::Foreign { dtype, shape },
+            Ok(dtype) => Content::Readable(Stored { name: tensor.clone(), dtype, shape, data }),
+            Err(dtype) => Content::Foreign { dtype, shape },
         };
         weights.add(file.clone(), tensor, entry)?;
     }
     Ok(weights)
 }
 
-fn folder(path: &Path) -> Result<Weights> {
-    for (name, read) in [(SINGLE, single as fn(&Path) -> Result<Weights>), (INDEX, sharded)] {
-        let path = path.join(name);
-        if path.exists() {
-            return read(&path);
+/// Reads the weights of a folder: `model.safetensors`, or an index with its shards.
+///
+/// # Errors
+/// [`Error::NotFound`] where there are none, [`Error::Corrupt`] for files that are damaged, [`Error::Unsupported`] for pickles.
+pub fn open_in(files: &NamedFiles) -> Result<Weights> {
+    for (name, read) in [(SINGLE, single as fn(&NamedFiles, &str) -> Result<Weights>), (INDEX, sharded)] {
+        if files.has(name) {
+            return read(files, name);
         }
     }
     for pickle in ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"] {
-        let path = path.join(pickle);
-        if path.exists() {
+        if files.has(pickle) {
             return Err(Error::unsupported(
-                format!("{}: a Python pickle, which can run any code when it is read,", path.display()),
+                format!("{}: a Python pickle, which can run any code when it is read,", files.label(pickle)),
                 "safetensors and GGUF; look for a safetensors revision of the repository, or convert it with \
                  transformers' save_pretrained where you trust it",
             ));
         }
     }
-    Err(Error::NotFound { what: path.display().to_string(), hint: format!("expected {SINGLE} or {INDEX} in this folder") })
+    Err(Error::NotFound { what: files.root(), hint: format!("expected {SINGLE} or {INDEX} in this folder") })
 }
 
-fn single(path: &Path) -> Result<Weights> {
-    from_bytes(Bytes::map(path)?, &path.display().to_string())
+fn single(files: &NamedFiles, name: &str) -> Result<Weights> {
+    from_bytes(files.bytes(name)?, &files.label(name))
 }
 
 /// Reads the shards that an index names, and from each the tensors that the index promises.
-fn sharded(index: &Path) -> Result<Weights> {
-    let file = index.display().to_string();
-    let json = Bytes::map(index)?;
+fn sharded(files: &NamedFiles, index: &str) -> Result<Weights> {
+    let file = files.label(index);
+    let json = files.bytes(index)?;
     if json.len() > LONGEST_JSON {
         return Err(Error::corrupt(file, format!("is {} bytes long; the limit is {LONGEST_JSON}", json.len())));
     }
-    let Index { weight_map: Names(entries) } =
+    let Index { weight_map: UniqueKeys(entries) } =
         serde_json::from_slice(&json).map_err(|e| Error::corrupt(&file, format!("is not a valid index: {e}")))?;
     let mut shards = BTreeMap::<&str, Vec<&str>>::new();
     for (tensor, shard) in &entries {
@@ -104,12 +109,12 @@ fn sharded(index: &Path) -> Result<Weights> {
 
     let mut weights = Weights::new(&file);
     for (shard, tensors) in shards {
-        let path = shard_path(index, shard)?;
-        let mut part = single(&path)?;
+        check_shard(files, &file, shard)?;
+        let mut part = single(files, shard)?;
         for tensor in tensors {
-            let Some((file, entry)) = part.tensors.remove(tensor) else {
+            let Some((file, entry)) = part.remove(tensor) else {
                 let why = format!("tensor {tensor} is missing, which {INDEX} says is here");
-                return Err(Error::corrupt(path.display(), why));
+                return Err(Error::corrupt(files.label(shard), why));
             };
             weights.add(file, tensor.to_owned(), entry)?;
         }
@@ -117,20 +122,17 @@ fn sharded(index: &Path) -> Result<Weights> {
     Ok(weights)
 }
 
-/// Where a shard lies: beside the index, or in a folder there.
-fn shard_path(index: &Path, shard: &str) -> Result<PathBuf> {
+/// Checks that a shard is there: beside the index, or in a folder there.
+fn check_shard(files: &NamedFiles, index: &str, shard: &str) -> Result<()> {
     let inside = Path::new(shard).components().all(|part| matches!(part, Component::Normal(_)));
     if shard.is_empty() || !inside {
-        return Err(Error::corrupt(index.display(), format!("names the shard {shard:?}, which is outside of the folder")));
+        return Err(Error::corrupt(index, format!("names the shard {shard:?}, which is outside of the folder")));
     }
-    let path = index.with_file_name(shard);
-    if !path.exists() {
-        return Err(Error::NotFound {
-            what: path.display().to_string(),
-            hint: format!("{} names this shard; the download may be incomplete", index.display()),
-        });
+    if !files.has(shard) {
+        let hint = format!("{index} names this shard; the download may be incomplete");
+        return Err(Error::NotFound { what: files.label(shard), hint });
     }
-    Ok(path)
+    Ok(())
 }
 
 /// The checked header, and where the data begins.
@@ -153,8 +155,8 @@ fn header(bytes: &[u8], file: &str) -> Result<(Metadata, usize)> {
         }
     };
     let (json, data) = rest.split_at(len);
-    let Names(mut tensors) =
-        serde_json::from_slice::<Names<TensorInfo>>(json).map_err(|e| corrupt(format!("its header is not valid: {e}")))?;
+    let UniqueKeys(mut tensors) =
+        serde_json::from_slice::<UniqueKeys<TensorInfo>>(json).map_err(|e| corrupt(format!("its header is not valid: {e}")))?;
     for (name, info) in &tensors {
         check_tensor(info, data.len()).map_err(|why| corrupt(format!("tensor {name}: {why}")))?;
     }
@@ -193,23 +195,23 @@ fn check_tensor(info: &TensorInfo, available: usize) -> Result<(), String> {
 
 #[derive(serde::Deserialize)]
 struct Index {
-    weight_map: Names<String>,
+    weight_map: UniqueKeys<String>,
 }
 
 /// A JSON object from names to values. A name that occurs twice is an error; `__metadata__` is passed over.
-struct Names<V>(Vec<(String, V)>);
+struct UniqueKeys<V>(Vec<(String, V)>);
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Names<V> {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueKeys<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor<V>(PhantomData<V>);
         impl<'de, V: Deserialize<'de>> de::Visitor<'de> for Visitor<V> {
-            type Value = Names<V>;
+            type Value = UniqueKeys<V>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
                 f.write_str("an object whose keys are tensor names")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names<V>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys<V>, A::Error> {
                 let mut entries = BTreeMap::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -223,7 +225,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Names<V> {
                         }
                     };
                 }
-                Ok(Names(entries.into_iter().collect()))
+                Ok(UniqueKeys(entries.into_iter().collect()))
             }
         }
         deserializer.deserialize_map(Visitor(PhantomData))

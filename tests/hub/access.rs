@@ -50,7 +50,7 @@ fn a_gated_repository_says_where_to_accept_its_licence_and_how_to_give_a_token()
     for (token, words) in [(None, "no token was sent"), (Some("hf_stranger"), "a token was sent")] {
         let error = pull("org/model", &with(token)).unwrap_err();
         assert!(matches!(error, Error::Gated { .. }), "{error:?}");
-        assert_says(&error, &["org/model", &place, "HF_TOKEN", "--token", words]);
+        assert_says(&error, &["org/model", &place, "HF_TOKEN", "hf auth login", words]);
         assert!(!error.to_string().contains("hf_stranger"));
         assert_eq!(hub::locate(&reference("org/model"), &with(None)).unwrap(), None);
     }

@@ -162,7 +162,7 @@ const FILES: [(&str, usize); 2] = [("model.safetensors", LARGE), ("tokenizer_con
 struct Stage {
     hub: Hub,
     cache: PathBuf,
-    plan: Plan,
+    plan: PullPlan,
     files: Vec<(&'static str, Vec<u8>)>,
 }
 

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 use tallow::Error;
-use tallow::store::hub::{self, HubOptions, Plan, Progress, PullOptions, Pulled};
+use tallow::store::hub::{self, HubOptions, Progress, PullOptions, PullPlan, Pulled};
 use tallow::store::hub_ref::HubRef;
 
 /// A folder for one test, empty.

@@ -97,7 +97,7 @@ fn what_is_not_cached_is_refused_offline_without_a_socket() {
         let mut command = child::command(&hub, &home, "pull", text);
         command.env("HF_HUB_OFFLINE", "1");
         let said = child::outcome(shut_in(command));
-        assert!(said.starts_with("error NotFound") && said.contains("org/"), "{text}: {said}");
+        assert!(said.starts_with("error NotLocal") && said.contains("org/"), "{text}: {said}");
         assert!(said.contains("offline") && said.contains("HF_HUB_OFFLINE"), "{text}: {said}");
     }
 }
@@ -111,5 +111,5 @@ fn an_interrupted_pull_is_not_there_offline() {
     let mut command = child::command(&hub, &home, "pull", "org/model");
     command.env("HF_HUB_OFFLINE", "1");
     let said = child::outcome(shut_in(command));
-    assert!(said.starts_with("error NotFound"), "{said}");
+    assert!(said.starts_with("error NotLocal"), "{said}");
 }

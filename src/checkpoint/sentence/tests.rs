@@ -1,4 +1,5 @@
 use super::*;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A folder of a test's own, removed afterwards.
@@ -37,7 +38,7 @@ impl Folder {
     }
 
     fn read(&self) -> Result<EmbedSpec> {
-        Sources::Folder(self.0.clone()).read()
+        Sources::Folder(NamedFiles::on_disk(&self.0)).read()
     }
 }
 
@@ -90,7 +91,8 @@ fn each_step_of_the_layout_is_read_where_modules_json_says_it_is() {
     ])
     .with_dense("2_Dense", &[("linear.weight", &[1, 2], &[0.5, -1.0]), ("linear.bias", &[1], &[0.25])]);
     let spec = folder.read().unwrap();
-    let dense = Dense { inputs: 2, outputs: 1, weight: vec![0.5, -1.0], bias: Some(vec![0.25]), act: Some(Activation::Tanh) };
+    let dense =
+        DenseLayer { inputs: 2, outputs: 1, weight: vec![0.5, -1.0], bias: Some(vec![0.25]), act: Some(Activation::Tanh) };
     let expected = EmbedSpec {
         pooling: Ok(Pooling::Cls),
         include_prompt: false,

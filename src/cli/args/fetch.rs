@@ -3,8 +3,10 @@
 //! Every command that takes a MODEL comes through here, so that all of them fetch, refuse and explain alike.
 
 use crate::cli::Detail;
+use crate::cli::ui::progress::Bars;
+use std::sync::Arc;
 use tallow::store::hub::HubOptions;
-use tallow::{Checkpoint, Error, LoadOptions, Located, Model, Place};
+use tallow::{Checkpoint, Error, LoadOptions, Model, ModelFiles};
 
 /// Whether a model may be fetched.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -17,36 +19,22 @@ pub struct Network {
 impl Network {
     /// The Hub as the environment and the flag say.
     pub fn hub(self) -> HubOptions {
-        let mut hub = HubOptions::from_env();
-        hub.offline |= self.offline;
-        hub
+        LoadOptions { offline: self.offline, ..LoadOptions::default() }.hub()
     }
 
-    /// Where the model called `name` is, once it is here.
-    pub fn locate(self, name: &str, detail: Detail) -> Result<Located, Error> {
-        let hub = self.hub();
-        let reference = match tallow::find_with(name, &hub)? {
-            Place::Here(located) => return Ok(located),
-            Place::Hub(reference) => reference,
-        };
-        #[cfg(feature = "hub")]
-        if !hub.offline {
-            crate::cli::commands::pull::fetch(name, &reference, &hub, detail)?;
-            if let Place::Here(located) = tallow::find_with(name, &hub)? {
-                return Ok(located);
-            }
-        }
-        let _ = detail;
-        Err(tallow::not_here(name, &reference, &hub))
+    /// The files of the model called `name`, once they are here.
+    pub fn ensure(self, name: &str, detail: Detail) -> Result<ModelFiles, Error> {
+        let progress = Some(Arc::new(Bars::new(detail)) as _);
+        tallow::ensure(name, &LoadOptions { offline: self.offline, progress, ..LoadOptions::default() })
     }
 
     /// Opens the model called `name`.
     pub fn open(self, name: &str, detail: Detail) -> Result<Checkpoint, Error> {
-        Checkpoint::at(self.locate(name, detail)?)
+        Checkpoint::at(self.ensure(name, detail)?)
     }
 
     /// Loads the model called `name`.
     pub fn load(self, name: &str, options: &LoadOptions, detail: Detail) -> Result<Model, Error> {
-        Model::at(self.locate(name, detail)?, options)
+        Model::at(self.ensure(name, detail)?, options)
     }
 }

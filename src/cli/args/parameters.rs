@@ -5,9 +5,11 @@
 //! defaults. Lists (stop strings, logit biases) are joined.
 
 use crate::cli::ui::failure::usage;
+use crate::cli::ui::output;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, FromArgMatches};
 use std::error::Error as _;
+use std::hash::{BuildHasher, Hasher};
 use tallow::{GenerateOptions, Model};
 
 /// The names that `--option` and `/set parameter` take: Ollama's, and `logit_bias`.
@@ -290,6 +292,18 @@ pub fn rows(options: &GenerateOptions, model: &Model) -> Vec<(&'static str, Stri
     rows
 }
 
+/// The options in force and where they come from.
+pub fn report(options: &GenerateOptions, model: &Model) {
+    output::note(format_args!("sampling: {}; seed {}\n", options.sampling.describe(), Seed(options.seed)));
+    let rows: Vec<_> = rows(options, model).iter().map(|(name, value)| format!("{name} {value}")).collect();
+    output::note(format_args!("parameters (flag > --option > the model's own > tallow's): {}\n", rows.join(", ")));
+}
+
+/// A seed of 32 bits: every JSON reader keeps it exactly, and it can be given back with `--seed`.
+pub fn draw_seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish() >> 32
+}
+
 /// Parses one option as the flag of its name.
 fn parse(name: &str, values: &[String]) -> Result<Options, String> {
     let name = name.trim().replace('-', "_");
@@ -437,5 +451,10 @@ mod tests {
         for text in ["-2", "1.5", "", "seed"] {
             assert!(seed(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_drawn_seed_fits_into_a_json_number() {
+        assert!((0..100).all(|_| draw_seed() < 1 << 32));
     }
 }

@@ -196,7 +196,7 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let longest = tests.iter().map(|test| (test.depth + test.tokens()).max(2)).max();
     let mut ready = Vec::new();
     for name in &args.model {
-        let located = args.network.locate(name, detail)?;
+        let files = args.network.ensure(name, detail)?;
         for &device in &devices {
             // Threads are the CPU's: another device is loaded once.
             let threads = if is_cpu(device) { &threads[..] } else { &threads[..1] };
@@ -209,9 +209,9 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
                 let model = if args.embed {
                     let load = LoadOptions { context: None, ..options };
                     let options = EmbedOptions { batch_tokens: batch, ..embedding.clone() };
-                    Subject::Embedder(Embedder::at(located.clone(), &load, &options)?)
+                    Subject::Embedder(Embedder::at(files.clone(), &load, &options)?)
                 } else {
-                    Subject::Model(Model::at(located.clone(), &options)?)
+                    Subject::Model(Model::at(files.clone(), &options)?)
                 };
                 ready.push(Ready { name: name.clone(), model, load: start.elapsed() });
             }

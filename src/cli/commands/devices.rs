@@ -82,7 +82,7 @@ impl std::fmt::Display for Report {
         writeln!(f, "  cores     {physical} physical, {logical} logical; {} threads by default", cpu.default_threads)?;
         writeln!(f, "  kernels   {} in use; available: {}", cpu.kernels_in_use, cpu.kernels.join(", "))?;
         if let Some(bytes) = cpu.memory_available {
-            writeln!(f, "  memory    {} available", crate::cli::commands::show::bytes(bytes))?;
+            writeln!(f, "  memory    {} available", crate::cli::ui::number::bytes(bytes))?;
         }
         for device in self.devices.iter().filter(|device| *device != "cpu") {
             writeln!(f, "{device:<11} found")?;

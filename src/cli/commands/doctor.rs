@@ -4,14 +4,14 @@
 //! problem makes the exit code 1.
 
 use crate::cli::args::fetch::Network;
-use crate::cli::commands::show::bytes;
+use crate::cli::ui::number::bytes;
 use crate::cli::ui::output;
 use serde::Serialize;
 use std::path::Path;
 use tallow::cpu::Kernels;
 use tallow::store::hub::{self, HubOptions};
 use tallow::store::local;
-use tallow::{DeviceChoice, LoadOptions, Model, Place, device};
+use tallow::{DeviceChoice, Found, LoadOptions, Model, device};
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -286,8 +286,8 @@ fn network(_: &HubOptions) -> Check {
 fn default_model(hub: &HubOptions) -> Check {
     let name = "default model";
     let loaded = match tallow::find_with(crate::cli::DEFAULT_MODEL, hub) {
-        Ok(Place::Here(located)) => Model::at(located, &LoadOptions { context: Some(64), ..LoadOptions::default() }),
-        Ok(Place::Hub(_)) => {
+        Ok(Found::Here(files)) => Model::at(files, &LoadOptions { context: Some(64), ..LoadOptions::default() }),
+        Ok(Found::Hub(_)) => {
             let advice = format!(
                 "`tallow pull {}` fetches it, or set TALLOW_MODELS to the folder that has it",
                 crate::cli::DEFAULT_MODEL

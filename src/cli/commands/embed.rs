@@ -208,8 +208,8 @@ pub fn run(mut args: Args, detail: Detail) -> anyhow::Result<()> {
     let options = EmbedOptions { cancel: Some(cancel.clone()), ..args.options() };
     let counted = args.texts.is_empty();
     let mut records = args.records(&cancel)?;
-    let located = args.network.locate(&args.model, detail)?;
-    let embedder = Embedder::at(located, &args.quantise.of(args.device.options()), &options)?;
+    let files = args.network.ensure(&args.model, detail)?;
+    let embedder = Embedder::at(files, &args.quantise.of(args.device.options()), &options)?;
     if embedder.pooling() == Pooling::None && (args.similarity || matches!(format, Format::Npy | Format::Raw)) {
         return Err(usage("this model pools nothing, so a text has many vectors: print them with --output json or jsonl"));
     }

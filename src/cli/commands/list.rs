@@ -1,12 +1,12 @@
 //! `tallow list`: the models on this machine, from every source.
 
-use crate::cli::commands::show::bytes;
+use crate::cli::ui::number::bytes;
 use crate::cli::ui::{complete, output, table, time};
 use clap_complete::ArgValueCompleter;
 use serde_json::{Value, json};
 use std::time::SystemTime;
 use tallow::store::hub::HubOptions;
-use tallow::store::local::{self, Stored};
+use tallow::store::local::{self, LocalModel};
 use tallow::{ModelSummary, summary};
 
 /// Arguments of `list`.
@@ -35,7 +35,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return output::json(&json!({ "models": models.iter().map(object).collect::<Vec<_>>() }));
     }
     let now = SystemTime::now();
-    let row = |model: &Stored| {
+    let row = |model: &LocalModel| {
         let id = if model.id.is_empty() { "-" } else { model.id.get(..12).unwrap_or(&model.id) };
         let modified = model.modified.map_or("-".to_owned(), |time| time::ago(now.duration_since(time).unwrap_or_default()));
         [model.name.clone(), id.to_owned(), bytes(model.bytes), modified]
@@ -43,9 +43,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if !args.all {
         return output::text(&table::columns(["NAME", "ID", "SIZE", "MODIFIED"], &models.iter().map(row).collect::<Vec<_>>()));
     }
-    let row = |model: &Stored| {
+    let row = |model: &LocalModel| {
         let [name, id, size, modified] = row(model);
-        let ModelSummary { format, quantisation, architecture, context } = summary(model);
+        let ModelSummary { format, quantisation, architecture, context, .. } = summary(model);
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let context = text(context.map(|context| context.to_string()));
         let source = model.source.to_string();
@@ -55,8 +55,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     output::text(&table::columns(heading, &models.iter().map(row).collect::<Vec<_>>()))
 }
 
-fn object(model: &Stored) -> Value {
-    let ModelSummary { format, quantisation, architecture, context } = summary(model);
+fn object(model: &LocalModel) -> Value {
+    let ModelSummary { format, quantisation, architecture, context, .. } = summary(model);
     json!({
         "name": model.name,
         "id": model.id,

@@ -3,15 +3,15 @@
 use crate::cli::Detail;
 use crate::cli::args::fetch::Network;
 use crate::cli::args::shared::Cache;
-use crate::cli::commands::show::{bytes, count};
+use crate::cli::ui::number::{bytes, count};
 use crate::cli::ui::progress::Bars;
 use crate::cli::ui::{complete, failure, memory, output, table};
 use clap_complete::ArgValueCompleter;
 use serde_json::{Value, json};
 use std::path::Path;
-use tallow::store::hub::{self, HubOptions, Plan, PullOptions, Pulled};
+use tallow::store::hub::{self, HubOptions, PullOptions, PullPlan, Pulled};
 use tallow::store::hub_ref::HubRef;
-use tallow::{Cost, Error, Prepared};
+use tallow::{Cost, Download};
 
 /// Arguments of `pull`.
 #[derive(Debug, clap::Args)]
@@ -59,35 +59,27 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let mut report = Vec::new();
     for name in &args.models {
         let reference = reference(name, args.revision.as_deref(), &hub)?;
-        let mut prepared = prepare(&reference, &hub, &pull, detail)?;
-        prepared.cost = prepared.cost.map(|cost| cost.with_cache(args.cache.cache_type));
+        let bars = Bars::new(detail);
+        let mut download = Download::prepare(&reference, &hub, &pull, &bars)?;
+        download.cost = download.cost.map(|cost| cost.with_cache(args.cache.cache_type));
         if args.dry_run {
             match args.json {
-                true => report.push(planned(name, &prepared)),
-                false => output::text(&described(name, &reference, &prepared))?,
+                true => report.push(planned(name, &download)),
+                false => output::text(&described(name, &reference, &download))?,
             }
             continue;
         }
-        if let Some(cost) = &prepared.cost {
+        if let Some(cost) = &download.cost {
             warn_of_memory(name, cost);
         }
-        let pulled = fetched(&prepared.plan, &hub, detail)?;
+        let pulled = download.fetch(&hub, &bars)?;
         match (args.json, detail) {
-            (true, _) => report.push(done(name, &prepared.plan, &pulled)),
+            (true, _) => report.push(done(name, &download.plan, &pulled)),
             (false, Detail::Quiet) => output::line(&pulled.path.display().to_string())?,
             (false, _) => (),
         }
     }
     if args.json { output::json(&json!({ "models": report })) } else { Ok(()) }
-}
-
-/// Fetches the model called `name` for a command that is going to run it, if it can be run.
-pub fn fetch(name: &str, reference: &HubRef, hub: &HubOptions, detail: Detail) -> Result<(), Error> {
-    let prepared = prepare(reference, hub, &PullOptions::default(), detail)?;
-    if let Some(cost) = &prepared.cost {
-        cost.check(name)?;
-    }
-    fetched(&prepared.plan, hub, detail).map(|_| ())
 }
 
 /// What `name` means on the Hub.
@@ -107,23 +99,6 @@ fn reference(name: &str, revision: Option<&str>, hub: &HubOptions) -> anyhow::Re
     Ok(reference)
 }
 
-fn prepare(reference: &HubRef, hub: &HubOptions, pull: &PullOptions, detail: Detail) -> Result<Prepared, Error> {
-    if detail != Detail::Quiet {
-        output::note(format_args!("pulling manifest\n"));
-    }
-    tallow::prepare(reference, hub, pull)
-}
-
-fn fetched(plan: &Plan, hub: &HubOptions, detail: Detail) -> Result<Pulled, Error> {
-    let bars = Bars::new(plan, detail);
-    let pulled = hub::fetch(plan, hub, &bars)?;
-    if pulled.fetched > 0 {
-        bars.last_line("verifying sha256 digest");
-    }
-    bars.last_line("success");
-    Ok(pulled)
-}
-
 /// Tells before the download that the model is too large for this machine; it may be meant for another.
 fn warn_of_memory(name: &str, cost: &Cost) {
     let context = cost.contexts()[0];
@@ -138,8 +113,8 @@ fn warn_of_memory(name: &str, cost: &Cost) {
 }
 
 /// What a pull would do, for a person.
-fn described(name: &str, reference: &HubRef, prepared: &Prepared) -> String {
-    let plan = &prepared.plan;
+fn described(name: &str, reference: &HubRef, download: &Download) -> String {
+    let plan = &download.plan;
     let mut out = match reference.to_string() == name {
         true => format!("{name} at {}\n\n", short(&plan.commit)),
         false => format!("{name} is {reference} at {}\n\n", short(&plan.commit)),
@@ -156,17 +131,17 @@ fn described(name: &str, reference: &HubRef, prepared: &Prepared) -> String {
     out += &plan.license.as_ref().map(|license| format!("; licence: {license}")).unwrap_or_default();
     out += &plan.gated.as_ref().map(|_| "; its licence has to be accepted on the Hub".to_owned()).unwrap_or_default();
     out += "\n";
-    if let Some(cost) = &prepared.cost {
+    if let Some(cost) = &download.cost {
         let parameters = count(cost.parameters);
         out += &format!("\n{}, {parameters} parameters, {}\n\n{}", cost.family, cost.quantisation, memory::text(cost));
     }
     out
 }
 
-fn planned(name: &str, prepared: &Prepared) -> Value {
-    let plan = &prepared.plan;
+fn planned(name: &str, download: &Download) -> Value {
+    let plan = &download.plan;
     let file = |file: &hub::PlannedFile| json!({ "path": file.path, "size": file.size, "digest": file.digest, "cached": file.present, "partial": file.partial });
-    let cost = prepared.cost.as_ref().map(|cost| {
+    let cost = download.cost.as_ref().map(|cost| {
         json!({
             "architecture": cost.family,
             "format": cost.format,
@@ -194,7 +169,7 @@ fn planned(name: &str, prepared: &Prepared) -> Value {
     })
 }
 
-fn done(name: &str, plan: &Plan, pulled: &Pulled) -> Value {
+fn done(name: &str, plan: &PullPlan, pulled: &Pulled) -> Value {
     json!({
         "model": name,
         "repo": plan.repo,

@@ -3,15 +3,15 @@
 //! Only what tallow or `hf` has fetched goes; a file that lies in a folder of the user's, in Ollama's store or in LM Studio's
 //! is not ours to delete. Where nobody can be asked, nothing is deleted without `-y`.
 
-use crate::cli::commands::show::bytes;
+use crate::cli::ui::number::bytes;
 use crate::cli::ui::{complete, failure, output};
 use clap_complete::ArgValueCompleter;
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use tallow::store::hub::{self, Freed, HubOptions};
 use tallow::store::hub_ref::HubRef;
-use tallow::store::local::{self, Found, Source};
-use tallow::{Error, Place};
+use tallow::store::local::{self, Source};
+use tallow::{Error, Found};
 
 /// Arguments of `rm`.
 #[derive(Debug, clap::Args)]
@@ -82,8 +82,8 @@ fn object(name: &str, freed: &Freed, deleted: bool) -> Value {
 fn cached(name: &str, hub: &HubOptions) -> anyhow::Result<HubRef> {
     let unknown = || Error::NotFound { what: name.to_owned(), hint: "it is not in the Hub's cache".to_owned() };
     // What `run` means by the name decides, and that may lie elsewhere though the Hub's cache has a model of this name, too.
-    if let Ok(Place::Here(located)) = tallow::find_with(name, hub)
-        && !matches!(&located.found, Found::File(path) | Found::Folder(path) if path.starts_with(&hub.cache))
+    if let Ok(Found::Here(files)) = tallow::find_with(name, hub)
+        && !files.path().is_some_and(|path| path.starts_with(&hub.cache))
     {
         return Err(elsewhere(name, hub, unknown()));
     }
@@ -115,7 +115,7 @@ fn elsewhere(name: &str, hub: &HubOptions, error: Error) -> anyhow::Error {
         (Some(model), _) if model.source == Source::Folder => {
             format!("{name} lies in a model folder, at {}; rm deletes only what was pulled", model.path.display())
         }
-        (None, Ok(Place::Here(_))) => format!("{name} is a file of yours; rm deletes only what was pulled"),
+        (None, Ok(Found::Here(_))) => format!("{name} is a file of yours; rm deletes only what was pulled"),
         _ => return error.into(),
     };
     failure::usage(reason)

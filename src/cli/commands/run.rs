@@ -6,7 +6,7 @@
 use crate::cli::Detail;
 use crate::cli::args::fetch::Network;
 use crate::cli::args::input::{self, Request};
-use crate::cli::args::parameters::{self, Parameters, Seed};
+use crate::cli::args::parameters::{self, Parameters};
 use crate::cli::args::shared::{Cache, Device, OnOverflow, Source};
 use crate::cli::commands::chat;
 use crate::cli::ui::answer::{Answer, Scored, Times};
@@ -15,11 +15,12 @@ use crate::cli::ui::{complete, interrupt, output};
 use anyhow::Context;
 use clap::ColorChoice;
 use clap_complete::ArgValueCompleter;
-use std::hash::{BuildHasher, Hasher};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use tallow::{DoneReason, Error, GenerateOptions, Generation, LoadOptions, Message, Model, Overflow, Session};
+use tallow::{
+    Checkpoint, DoneReason, Error, GenerateOptions, Generation, LoadOptions, Message, Model, ModelFiles, Overflow, Session,
+};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -76,28 +77,40 @@ pub struct Args {
 /// What there is to do.
 enum Task {
     Answer(Request, String),
-    Chat(Request),
+    /// With the model, which was opened to see whether there is one.
+    Chat(Request, Box<Checkpoint>),
     /// Nothing was said, and nobody is there to ask.
     Nothing,
+}
+
+/// How far a model is.
+enum Opened {
+    Not(ModelFiles),
+    Already(Box<Checkpoint>),
 }
 
 /// Runs the command.
 pub fn run(mut args: Args, detail: Detail, color: ColorChoice) -> anyhow::Result<()> {
     let (parameters, threads) = std::mem::take(&mut args.parameters).over_options(&args.options)?;
-    let (request, prompt) = match asked(&args, detail)? {
-        Task::Answer(request, prompt) => (request, Some(prompt)),
-        Task::Chat(request) => (request, None),
+    let (request, prompt, opened) = match asked(&args, detail)? {
+        Task::Answer(request, prompt) => {
+            let files = args.network.ensure(&request.model, detail).map_err(|error| explained(error, &request))?;
+            (request, Some(prompt), Opened::Not(files))
+        }
+        Task::Chat(request, checkpoint) => (request, None, Opened::Already(checkpoint)),
         Task::Nothing => return Ok(()),
     };
     // A download ends at Ctrl-C as any program does; from here on it ends an answer.
-    let located = args.network.locate(&request.model, detail).map_err(|error| explained(error, &request))?;
     interrupt::listen();
     let start = Instant::now();
     let waiting = prompt.is_none().then(|| output::wait(detail, format!("loading {}", request.model)));
     let mut load = load_options(&args)?;
     load.threads = load.threads.or(threads);
     load.context = parameters.context();
-    let model = Model::at(located, &load)?;
+    let model = match opened {
+        Opened::Not(files) => Model::at(files, &load)?,
+        Opened::Already(checkpoint) => Model::from_checkpoint(*checkpoint, &load)?,
+    };
     drop(waiting);
     let load_time = start.elapsed();
     let mut options = parameters.options(&model);
@@ -115,9 +128,9 @@ pub fn run(mut args: Args, detail: Detail, color: ColorChoice) -> anyhow::Result
             &model,
         );
     };
-    options.seed = options.seed.or_else(|| Some(draw_seed()));
+    options.seed = options.seed.or_else(|| Some(parameters::draw_seed()));
     if detail == Detail::Verbose {
-        report_parameters(&options, &model);
+        parameters::report(&options, &model);
     }
     let mut session = model.session()?;
     let mut generation = begin(&args, &mut session, &prompt, &options)?;
@@ -138,13 +151,6 @@ pub fn run(mut args: Args, detail: Detail, color: ColorChoice) -> anyhow::Result
     Ok(())
 }
 
-/// The options in force and where they come from.
-pub fn report_parameters(options: &GenerateOptions, model: &Model) {
-    output::note(format_args!("sampling: {}; seed {}\n", options.sampling.describe(), Seed(options.seed)));
-    let rows: Vec<_> = parameters::rows(options, model).iter().map(|(name, value)| format!("{name} {value}")).collect();
-    output::note(format_args!("parameters (flag > --option > the model's own > tallow's): {}\n", rows.join(", ")));
-}
-
 /// The model and the prompt.
 fn asked(args: &Args, detail: Detail) -> anyhow::Result<Task> {
     let from_stdin = args.file.as_ref().is_some_and(Source::is_stdin);
@@ -157,14 +163,14 @@ fn asked(args: &Args, detail: Detail) -> anyhow::Result<Task> {
     match input::joined(piped, request.prompt.take()) {
         Some(prompt) => Ok(Task::Answer(request, prompt)),
         None => {
-            args.network.open(&request.model, detail).map_err(|error| explained(error, &request))?;
+            let checkpoint = args.network.open(&request.model, detail).map_err(|error| explained(error, &request))?;
             if args.json {
                 return Err(usage("--json needs a prompt: as an argument, with -p or -f, or on stdin"));
             }
             if !std::io::stdin().is_terminal() {
                 return Ok(Task::Nothing);
             }
-            Ok(Task::Chat(request))
+            Ok(Task::Chat(request, Box::new(checkpoint)))
         }
     }
 }
@@ -172,7 +178,7 @@ fn asked(args: &Args, detail: Detail) -> anyhow::Result<Task> {
 /// A lone word that is no model may have been meant as a prompt.
 fn explained(error: Error, request: &Request) -> anyhow::Error {
     let word = &request.model;
-    let is_unknown = matches!(error, Error::NotFound { .. }) && request.lone_word;
+    let is_unknown = matches!(error, Error::NotFound { .. } | Error::NotLocal { .. }) && request.lone_word;
     if is_unknown && !word.contains(['/', '\\']) && !word.ends_with(".gguf") {
         let message = format!("there is no model {word:?}; if it is a prompt for the default model: tallow run -p {word:?}");
         return anyhow::Error::new(error).context(message);
@@ -186,11 +192,6 @@ fn load_options(args: &Args) -> anyhow::Result<LoadOptions> {
         None => None,
     };
     Ok(LoadOptions { cache_type: args.cache.cache_type, chat_template, ..args.device.options() })
-}
-
-/// A seed of 32 bits: every JSON reader keeps it exactly, and it can be given back with `--seed`.
-pub fn draw_seed() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish() >> 32
 }
 
 /// Reads the prompt.
@@ -234,14 +235,4 @@ fn collect(generation: &mut Generation<'_>) -> anyhow::Result<(String, Vec<Score
         logprobs.extend(piece.token.zip(piece.logprobs));
     }
     Ok((text, logprobs))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_drawn_seed_fits_into_a_json_number() {
-        assert!((0..100).all(|_| draw_seed() < 1 << 32));
-    }
 }

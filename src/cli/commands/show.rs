@@ -3,12 +3,13 @@
 use crate::cli::args::fetch::Network;
 use crate::cli::args::shared::Cache;
 use crate::cli::commands::spec;
+use crate::cli::ui::number::{bytes, count};
 use crate::cli::ui::{complete, memory, output};
 use crate::cli::{DEFAULT_MODEL, Detail};
 use clap_complete::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
-use tallow::{Checkpoint, Error, Place, SampleOptions};
+use tallow::{Checkpoint, Error, SampleOptions};
 
 /// Arguments of `show`.
 #[derive(Debug, clap::Args)]
@@ -47,10 +48,7 @@ struct Part {
 pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let hub = Network::default().hub();
     // A look at a model is no reason to fetch gigabytes.
-    let checkpoint = match tallow::find_with(&args.model, &hub)? {
-        Place::Here(located) => Checkpoint::at(located)?.with_cache(args.cache.cache_type),
-        Place::Hub(reference) => return Err(tallow::not_here(&args.model, &reference, &hub).into()),
-    };
+    let checkpoint = Checkpoint::at(tallow::find_here(&args.model, &hub)?)?.with_cache(args.cache.cache_type);
     let verbose = detail == Detail::Verbose;
     match part(&args.part, &checkpoint)? {
         Some((name, value, _)) if args.json => output::json(&json!({ name: value })),
@@ -237,45 +235,9 @@ fn table(rows: &[(String, String)], indent: &str) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Bytes in decimal units: `98.4 MB`.
-pub fn bytes(bytes: u64) -> String {
-    scaled(bytes, &[" B", " kB", " MB", " GB", " TB"])
-}
-
-/// A count in short: `134.5M`.
-pub fn count(count: u64) -> String {
-    scaled(count, &["", "K", "M", "B", "T"])
-}
-
-fn scaled(value: u64, units: &[&str]) -> String {
-    let (mut rest, mut unit) = (value as f64, 0);
-    // What would be rounded to 1000.0 belongs to the next unit.
-    while rest >= 999.95 && unit + 1 < units.len() {
-        (rest, unit) = (rest / 1000.0, unit + 1);
-    }
-    if unit == 0 { format!("{value}{}", units[0]) } else { format!("{rest:.1}{}", units[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_in_decimal_units() {
-        for (value, expected) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1_000, "1.0 kB"),
-            (98_362_432, "98.4 MB"),
-            (999_949_999, "999.9 MB"),
-            (999_950_000, "1.0 GB"),
-            (4_700_000_000, "4.7 GB"),
-        ] {
-            assert_eq!(bytes(value), expected);
-        }
-        assert_eq!(count(134_515_008), "134.5M");
-        assert_eq!(count(900), "900");
-    }
 
     #[test]
     fn columns_line_up_and_empty_values_leave_no_spaces() {

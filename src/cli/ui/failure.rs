@@ -2,7 +2,7 @@
 
 use crate::cli::ui::output::{is_closed_pipe, note};
 use std::process::ExitCode;
-use tallow::Error;
+use tallow::{Error, NotFetched};
 
 /// The command line itself can not be used.
 #[derive(Debug)]
@@ -36,13 +36,27 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 fn lines(error: &anyhow::Error) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for cause in error.chain() {
-        let text = cause.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join(" ");
+        let mut text = cause.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join(" ");
+        if let Some(hint) = cause.downcast_ref::<Error>().and_then(hint) {
+            text = format!("{text}; {hint}");
+        }
         if lines.last().is_none_or(|last| !last.contains(&text)) {
             let prefix = if lines.is_empty() { "error: " } else { "  caused by: " };
             lines.push(format!("{prefix}{text}"));
         }
     }
     lines
+}
+
+/// What the command line has for it, which the library's message does not know.
+fn hint(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::NotLocal { why: NotFetched::Offline, .. } => "without --offline it is fetched, and `tallow pull` fetches it",
+        Error::NotLocal { why: NotFetched::NotAsked, .. } => "`tallow pull` fetches it",
+        Error::Network { .. } => "--offline runs what is cached",
+        Error::Gated { .. } | Error::Unauthorised { .. } => "`tallow pull --token` takes a token, too",
+        _ => return None,
+    })
 }
 
 fn code(error: &anyhow::Error) -> u8 {
@@ -55,7 +69,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     Some(match cause.downcast_ref::<Error>()? {
         Error::Input(_) => 2,
-        Error::NotFound { .. } => 3,
+        Error::NotFound { .. } | Error::NotLocal { .. } => 3,
         Error::OutOfMemory { .. } => 4,
         Error::Network { .. } | Error::Gated { .. } | Error::Unauthorised { .. } => 5,
         Error::Corrupt { .. } | Error::Checksum { .. } => 6,
@@ -70,11 +84,26 @@ mod tests {
     use super::*;
     use anyhow::Context;
 
+    fn not_local(why: NotFetched) -> Error {
+        Error::NotLocal { what: "org/m".to_owned(), cache: "/cache".into(), why, hint: String::new() }
+    }
+
+    #[test]
+    fn what_only_the_command_line_has_is_its_own_hint() {
+        for why in [NotFetched::Offline, NotFetched::NotAsked] {
+            let library = not_local(why).to_string();
+            assert!(!library.contains("--") && !library.contains("tallow"), "{library}");
+            let line = lines(&not_local(why).into()).remove(0);
+            assert!(line.starts_with(&format!("error: {library}; ")) && line.contains("`tallow pull`"), "{line}");
+        }
+    }
+
     #[test]
     fn each_kind_of_error_has_its_exit_code() {
         let text = String::new;
         for (error, expected) in [
             (Error::NotFound { what: text(), hint: text() }.into(), 3),
+            (not_local(NotFetched::Offline).into(), 3),
             (Error::OutOfMemory { what: text(), need: 2, have: 1 }.into(), 4),
             (Error::Network { what: text(), why: text(), hint: text() }.into(), 5),
             (Error::Gated { repo: text(), url: text(), why: text(), token_sent: true }.into(), 5),

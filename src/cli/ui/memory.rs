@@ -1,6 +1,6 @@
 //! The memory a model needs with each context, and whether this machine has it.
 
-use crate::cli::commands::show::bytes;
+use crate::cli::ui::number::bytes;
 use crate::cli::ui::table;
 use serde_json::{Value, json};
 use tallow::Cost;

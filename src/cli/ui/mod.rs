@@ -8,8 +8,8 @@ pub mod interrupt;
 pub mod logger;
 pub mod memory;
 pub mod npy;
+pub mod number;
 pub mod output;
-#[cfg(feature = "hub")]
 pub mod progress;
 pub mod table;
 pub mod time;

@@ -131,7 +131,7 @@ pub unsafe fn floats(task: &FloatTask) {
 }
 
 #[derive(Clone, Copy)]
-struct Sixteen([f32; ROWS]);
+pub struct Sixteen([f32; ROWS]);
 
 impl Lanes for Sixteen {
     unsafe fn zero() -> Self {
@@ -150,11 +150,17 @@ impl Lanes for Sixteen {
     unsafe fn load_bf16(from: *const u8) -> Self {
         Sixteen(unsafe { widened(Dtype::BF16, from) })
     }
+    unsafe fn load_i8(from: *const i8) -> Self {
+        Sixteen(unsafe { from.cast::<[i8; ROWS]>().read_unaligned() }.map(f32::from))
+    }
     unsafe fn store(self, to: *mut f32) {
         unsafe { to.cast::<[f32; ROWS]>().write_unaligned(self.0) }
     }
     unsafe fn add(self, other: Self) -> Self {
         Sixteen(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+    unsafe fn mul(self, other: Self) -> Self {
+        Sixteen(std::array::from_fn(|i| self.0[i] * other.0[i]))
     }
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {
         Sixteen(std::array::from_fn(|i| self.0[i].mul_add(x.0[i], sum.0[i])))

@@ -1,12 +1,13 @@
 //! From a plan to a snapshot: missing blobs come from the Hub; when all are there links show them, and then the reference.
 
 use super::cache::{Repo, is_commit, is_digest, is_safe_path};
-use super::{HubOptions, Plan, PlannedFile, Progress, Pulled, remote};
+use super::options::not_cached;
+use super::{HubOptions, PlannedFile, Progress, PullPlan, Pulled, remote};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 
 /// See [`super::fetch`].
-pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> Result<Pulled> {
+pub(super) fn fetch(plan: &PullPlan, hub: &HubOptions, progress: &dyn Progress) -> Result<Pulled> {
     let repo = Repo::of(&plan.repo, hub)?;
     check(plan)?;
     let (there, lacking): (Vec<_>, Vec<_>) = plan.files.iter().partition(|file| !plan.force && repo.has(&plan.commit, file));
@@ -21,8 +22,7 @@ pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> R
     let mut fetched = 0;
     if let Some(first) = lacking.first() {
         if hub.offline {
-            let hint = "it is not in the cache, and offline nothing is fetched (--offline, HF_HUB_OFFLINE)".to_owned();
-            return Err(Error::NotFound { what: format!("{} of {}", first.path, plan.repo), hint });
+            return Err(not_cached(format!("{} of {}", first.path, plan.repo), hub));
         }
         fetched = remote::download(plan, &lacking, &repo, hub, progress)?;
     }
@@ -43,7 +43,7 @@ pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> R
     // Somebody may have removed another revision meanwhile, and with it a blob that only that one showed.
     if let Some(file) = plan.files.iter().find(|file| !repo.is_linked(&plan.commit, file)) {
         let path = repo.snapshot(&plan.commit).join(&file.path);
-        return Err(Error::corrupt(path.display(), "was removed while the others came; pull again"));
+        return Err(Error::corrupt(path.display(), "was removed while the others came; fetch it again"));
     }
     repo.write_ref(&plan.revision, &plan.commit)?;
     let path = plan.path(hub);
@@ -51,7 +51,7 @@ pub(super) fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> R
 }
 
 /// What came from a server, or from a caller, is checked before it names a file.
-fn check(plan: &Plan) -> Result<()> {
+fn check(plan: &PullPlan) -> Result<()> {
     let wrong = |what: &str, name: &str| {
         Err(Error::corrupt(&plan.repo, format!("the Hub names {what} {name:?}, which can not be one")))
     };
@@ -70,18 +70,18 @@ fn check(plan: &Plan) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::hub::Weights;
+    use crate::store::hub::PlannedModel;
     use crate::store::hub::testing::{COMMIT, Cache, DIGEST};
 
     #[test]
     fn names_that_would_leave_the_cache_are_refused() {
         let cache = Cache::new("fetch");
-        let plan = |commit: &str, path: &str, digest: &str| Plan {
+        let plan = |commit: &str, path: &str, digest: &str| PullPlan {
             repo: "org/name".into(),
             revision: "main".into(),
             commit: commit.into(),
             files: vec![PlannedFile { path: path.into(), size: 1, digest: digest.into(), present: false, partial: 0 }],
-            weights: Weights::Folder,
+            weights: PlannedModel::Folder,
             gated: None,
             license: None,
             force: false,

@@ -26,6 +26,7 @@ mod reach;
 mod remote;
 mod remove;
 mod scan;
+mod select;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -54,7 +55,7 @@ pub struct PullOptions {
 
 /// What a pull will do.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct PullPlan {
     /// `organisation/name`.
     pub repo: String,
     /// The branch, tag or commit asked for.
@@ -64,7 +65,7 @@ pub struct Plan {
     /// Every file that is wanted, those present too.
     pub files: Vec<PlannedFile>,
     /// What of them is loaded.
-    pub weights: Weights,
+    pub weights: PlannedModel,
     /// Whether a licence must be accepted on the Hub: `auto` or `manual`.
     pub gated: Option<String>,
     /// The licence that the model card names.
@@ -75,14 +76,14 @@ pub struct Plan {
 
 /// What of a snapshot is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Weights {
+pub enum PlannedModel {
     /// This GGUF file, the first one if it is split.
     Gguf(String),
     /// The snapshot's folder: `config.json` and safetensors, or whatever `include` asked for.
     Folder,
 }
 
-/// A file of a [`Plan`].
+/// A file of a [`PullPlan`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedFile {
     /// Its path in the repository.
@@ -97,7 +98,7 @@ pub struct PlannedFile {
     pub partial: u64,
 }
 
-impl Plan {
+impl PullPlan {
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
@@ -113,8 +114,8 @@ impl Plan {
     pub fn path(&self, hub: &HubOptions) -> PathBuf {
         let snapshot = cache::Repo::unchecked(&self.repo, hub).snapshot(&self.commit);
         match &self.weights {
-            Weights::Gguf(file) => snapshot.join(file),
-            Weights::Folder => snapshot,
+            PlannedModel::Gguf(file) => snapshot.join(file),
+            PlannedModel::Folder => snapshot,
         }
     }
 }
@@ -136,9 +137,15 @@ pub struct Pulled {
 
 /// Who hears how a download goes; called from several threads. `()` is silent.
 ///
-/// For each file: `start`, then `advance` for new bytes only (so that `already` and they sum up to `size`), `verify`, `done`.
+/// `asking` and `begin` come first and `end` last. For each file between them: `start`, then `advance` for new bytes only (so that `already` and they sum up to `size`), `verify`, `done`.
 #[allow(unused_variables)]
-pub trait Progress: Sync {
+pub trait Progress: Send + Sync {
+    /// The Hub, or the cache, is asked which files `repo` has.
+    fn asking(&self, repo: &str) {}
+    /// The files of `plan` are fetched, those that the cache lacks.
+    fn begin(&self, plan: &PullPlan) {}
+    /// All of them are in the cache.
+    fn end(&self, pulled: &Pulled) {}
     /// `file` of `size` bytes begins; `already` of them are there.
     fn start(&self, file: &str, size: u64, already: u64) {}
     /// So many more bytes came.
@@ -158,23 +165,41 @@ impl Progress for () {}
 /// Asks the Hub which files `reference` needs, and the cache which of them are there.
 ///
 /// Offline, and for a commit whose files are in the cache, the cache answers alone and no socket is opened.
-pub fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
+///
+/// # Errors
+/// [`Error::NotLocal`] offline, [`Error::NotFound`] for what the repository does not have, [`Error::Unsupported`] for files
+/// that tallow can not read, [`Error::Network`], [`Error::Gated`] and [`Error::Unauthorised`] by what the Hub says.
+pub fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<PullPlan> {
     plan::plan(reference, hub, pull)
 }
 
 /// Fetches what `plan` lacks; what an interruption left is resumed. If nothing is lacking, no socket is opened.
-pub fn fetch(plan: &Plan, hub: &HubOptions, progress: &dyn Progress) -> Result<Pulled> {
-    fetch::fetch(plan, hub, progress)
+///
+/// # Errors
+/// [`Error::NotLocal`] offline, [`Error::Network`] and its kin, [`Error::Checksum`] for files that came damaged twice,
+/// [`Error::Io`] for a disk that is full, [`Error::Cancelled`].
+pub fn fetch(plan: &PullPlan, hub: &HubOptions, progress: &dyn Progress) -> Result<Pulled> {
+    progress.begin(plan);
+    let pulled = fetch::fetch(plan, hub, progress)?;
+    progress.end(&pulled);
+    Ok(pulled)
 }
 
 /// [`plan`] and [`fetch`]. Offline, or for a commit that is cached, no socket is opened.
+///
+/// # Errors
+/// Those of both.
 pub fn pull(reference: &HubRef, hub: &HubOptions, pull: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {
+    progress.asking(&reference.repo);
     fetch(&plan(reference, hub, pull)?, hub, progress)
 }
 
 /// A part of a planned file, for a look at its header: from the cache if it is there, else from the Hub. A range beyond the
 /// end of the file is cut there.
-pub fn read_range(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// [`Error::Io`] for the cache, [`Error::Network`] and its kin for the Hub.
+pub fn read_range(plan: &PullPlan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
     let range = range.start.min(file.size)..range.end.min(file.size);
     if range.is_empty() {
         return Ok(Vec::new());
@@ -190,6 +215,9 @@ pub fn read_range(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Rang
 }
 
 /// The file or folder to load, if the whole model is in the cache: what [`pull`] would give, without asking the Hub.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Corrupt`] for a cache that can not be read.
 pub fn locate(reference: &HubRef, hub: &HubOptions) -> Result<Option<PathBuf>> {
     Ok(plan::on_disk(reference, hub, &PullOptions::default())?.map(|plan| plan.path(hub)))
 }
@@ -240,6 +268,9 @@ pub struct CachedFile {
 }
 
 /// Every model repository in the cache, by name.
+///
+/// # Errors
+/// [`Error::Io`] for a cache that can not be read.
 pub fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
     scan::list(hub)
 }
@@ -259,7 +290,10 @@ pub struct Freed {
 
 /// Removes a repository (no revision named), a snapshot (one is), or only the GGUF files of a quantisation or name.
 ///
-/// A blob goes only if no other snapshot uses it. `dry_run` only counts. What is not there is [`Error::NotFound`].
+/// A blob goes only if no other snapshot uses it. `dry_run` only counts.
+///
+/// # Errors
+/// [`Error::NotFound`] for what is not there, [`Error::Io`] for what can not be deleted.
 pub fn remove(reference: &HubRef, hub: &HubOptions, dry_run: bool) -> Result<Freed> {
     remove::remove(reference, hub, dry_run)
 }

@@ -1,5 +1,7 @@
 //! Where the Hub and its cache are, and how downloads behave: the environment variables of `huggingface_hub`, read once.
 
+use crate::cancel::Cancel;
+use crate::error::{Error, NotFetched};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +27,9 @@ pub struct HubOptions {
     pub attempts: u32,
     /// The wait after the first such attempt; it doubles with each. `TALLOW_HUB_BACKOFF_MS` sets it for tests.
     pub backoff: Duration,
+    /// Ends a download from another thread, with [`Error::Cancelled`]. What has come is kept. A request that is waiting for
+    /// the Hub ends when the Hub answers, or at the timeout.
+    pub cancel: Option<Cancel>,
 }
 
 impl HubOptions {
@@ -58,8 +63,20 @@ impl HubOptions {
             timeout: number("HF_HUB_DOWNLOAD_TIMEOUT").map_or(Duration::from_secs(30), Duration::from_secs),
             attempts: 5,
             backoff: number("TALLOW_HUB_BACKOFF_MS").map_or(Duration::from_secs(1), Duration::from_millis),
+            cancel: None,
         }
     }
+
+    /// [`Error::Cancelled`] once the caller has cancelled.
+    #[cfg(feature = "hub")]
+    pub(super) fn check_cancelled(&self) -> crate::error::Result<()> {
+        self.cancel.as_ref().map_or(Ok(()), Cancel::check)
+    }
+}
+
+/// The error for what the cache lacks and nobody may fetch.
+pub(super) fn not_cached(what: String, hub: &HubOptions) -> Error {
+    Error::NotLocal { what, cache: hub.cache.clone(), why: NotFetched::of(hub.offline), hint: String::new() }
 }
 
 /// The words that `huggingface_hub` takes for yes.

@@ -4,7 +4,7 @@
 //! The choice is `hf`'s and llama.cpp's: safetensors where `config.json` is beside them, of several GGUF files `Q4_K_M`,
 //! else the first by name; never pickles, never a second set of the same weights.
 
-use super::Weights;
+use super::PlannedModel;
 use crate::error::{Error, Result};
 use crate::store::hub_ref::Pick;
 
@@ -36,7 +36,7 @@ const MOST_SHARDS: usize = 10_000;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub files: Vec<String>,
-    pub weights: Weights,
+    pub weights: PlannedModel,
 }
 
 /// Chooses among `paths`. `model` names the repository in messages; `read` gives a small file's contents.
@@ -86,7 +86,7 @@ fn gguf(model: &str, paths: &[&str], file: &str) -> Result<Choice> {
         Some((stem, count)) => (1..=count).map(|part| format!("{stem}-{part:05}-of-{count:05}.gguf")).collect(),
     };
     present(model, paths, &files)?;
-    let weights = Weights::Gguf(files[0].clone());
+    let weights = PlannedModel::Gguf(files[0].clone());
     files.extend(paths.iter().filter(|path| **path == CARD).map(|path| (*path).to_owned()));
     Ok(Choice { files, weights })
 }
@@ -112,7 +112,7 @@ fn folder(model: &str, paths: &[&str], weights: Vec<String>) -> Result<Choice> {
     };
     let mut files: Vec<String> = paths.iter().filter(|path| companion(path)).map(|path| (*path).to_owned()).collect();
     files.extend(weights);
-    Ok(Choice { files, weights: Weights::Folder })
+    Ok(Choice { files, weights: PlannedModel::Folder })
 }
 
 fn present(model: &str, paths: &[&str], files: &[String]) -> Result<()> {
@@ -258,7 +258,7 @@ mod tests {
         let mut expected = rest.to_vec();
         expected.sort_unstable();
         assert_eq!(files(&all, Pick::Any), expected);
-        assert_eq!(chosen(&all, Pick::Any).unwrap().weights, Weights::Folder);
+        assert_eq!(chosen(&all, Pick::Any).unwrap().weights, PlannedModel::Folder);
     }
 
     #[test]
@@ -318,7 +318,10 @@ mod tests {
         let all = ["q/m-Q8_0-00001-of-00003.gguf", "q/m-Q8_0-00002-of-00003.gguf", "q/m-Q8_0-00003-of-00003.gguf"];
         for pick in [Pick::Any, quant("Q8_0"), Pick::File(all[1].to_owned())] {
             let choice = chosen(&all, pick).unwrap();
-            assert_eq!((choice.files, choice.weights), (all.map(str::to_owned).to_vec(), Weights::Gguf(all[0].to_owned())));
+            assert_eq!(
+                (choice.files, choice.weights),
+                (all.map(str::to_owned).to_vec(), PlannedModel::Gguf(all[0].to_owned()))
+            );
         }
         assert!(error(&all[..2], quant("q8_0")).contains("00003-of-00003"));
     }

@@ -1,19 +1,20 @@
 //! What a reference means for a list of files, and the plan that the cache alone gives.
 
 use super::cache::{Repo, is_commit, is_digest};
-use super::pick::{Choice, choose};
-use super::{HubOptions, Plan, PlannedFile, PullOptions, Weights, remote};
+use super::options::not_cached;
+use super::select::select;
+use super::{HubOptions, PlannedFile, PlannedModel, PullOptions, PullPlan, remote};
 use crate::error::{Error, Result};
 use crate::store::hub_ref::{HubRef, Pick};
 
 /// See [`super::plan`].
-pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
+pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<PullPlan> {
     // A commit never changes; but what `include` means for it only the Hub's list of files tells, and so it is with the best
     // of several GGUF files, unless what is here is what would be chosen.
     let is_fixed = is_commit(reference.revision()) && pull.include.is_empty() && !pull.force;
-    let is_settled = |plan: &Plan| match &plan.weights {
-        Weights::Folder => true,
-        Weights::Gguf(file) => reference.pick != Pick::Any || file.contains("Q4_K_M"),
+    let is_settled = |plan: &PullPlan| match &plan.weights {
+        PlannedModel::Folder => true,
+        PlannedModel::Gguf(file) => reference.pick != Pick::Any || file.contains("Q4_K_M"),
     };
     if (hub.offline || is_fixed)
         && let Some(plan) = on_disk(reference, hub, pull)?
@@ -22,17 +23,13 @@ pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> 
         return Ok(plan);
     }
     if hub.offline {
-        let hint = format!(
-            "it is not (wholly) in {}, and offline nothing is fetched (--offline, HF_HUB_OFFLINE)",
-            hub.cache.display()
-        );
-        return Err(Error::NotFound { what: reference.to_string(), hint });
+        return Err(not_cached(reference.to_string(), hub));
     }
     remote::plan(reference, hub, pull)
 }
 
 /// The plan of a model that is in the cache with all its files.
-pub(super) fn on_disk(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Option<Plan>> {
+pub(super) fn on_disk(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Option<PullPlan>> {
     let repo = Repo::of(&reference.repo, hub)?;
     let Some(commit) = repo.commit_of(reference.revision()) else { return Ok(None) };
     let cached = repo.files(&commit)?;
@@ -52,7 +49,7 @@ pub(super) fn on_disk(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) 
         let digest = file.blob.file_name()?.to_str().filter(|name| is_digest(name)).unwrap_or_default().to_owned();
         Some(PlannedFile { path: path.clone(), size: file.size, digest, present: true, partial: 0 })
     };
-    Ok(Some(Plan {
+    Ok(Some(PullPlan {
         repo: reference.repo.clone(),
         revision: reference.revision().to_owned(),
         commit,
@@ -64,32 +61,10 @@ pub(super) fn on_disk(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) 
     }))
 }
 
-/// The files that a reference and the options mean among `paths`.
-pub(super) fn select(
-    reference: &HubRef,
-    paths: &[&str],
-    pull: &PullOptions,
-    read: &mut dyn FnMut(&str) -> Result<Vec<u8>>,
-) -> Result<Choice> {
-    let model = reference.to_string();
-    let excluded = remote::globs(&pull.exclude)?;
-    let paths: Vec<&str> = paths.iter().copied().filter(|path| !excluded(path)).collect();
-    if pull.include.is_empty() {
-        return choose(&model, &paths, &reference.pick, read);
-    }
-    let included = remote::globs(&pull.include)?;
-    let paths: Vec<&str> = paths.into_iter().filter(|path| included(path)).collect();
-    if paths.is_empty() {
-        let hint = "no file of the repository matches; look at its list of files on the Hub".to_owned();
-        return Err(Error::NotFound { what: format!("--include {} in {model}", pull.include.join(" ")), hint });
-    }
-    let weights = choose(&model, &paths, &reference.pick, read).map_or(Weights::Folder, |choice| choice.weights);
-    Ok(Choice { files: paths.into_iter().map(str::to_owned).collect(), weights })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::NotFetched;
     use crate::store::hub::testing::{COMMIT, Cache};
 
     #[test]
@@ -131,24 +106,7 @@ mod tests {
         assert!(pulled.path.ends_with("m-Q8_0.gguf"));
         for (revision, pick) in [("main", Pick::Any), (COMMIT, Pick::Quant("Q4_0".into()))] {
             let error = pull(revision, pick).unwrap_err();
-            assert!(matches!(&error, Error::NotFound { hint, .. } if hint.contains("offline")), "{error}");
+            assert!(matches!(&error, Error::NotLocal { why: NotFetched::Offline, .. }), "{error}");
         }
-    }
-
-    #[cfg(feature = "hub")]
-    #[test]
-    fn include_means_exactly_the_matching_files_and_exclude_none_of_them() {
-        let paths = ["config.json", "tokenizer.json", "model.safetensors", "README.md", "sub/a.txt", "b.txt"];
-        let files = |include: &[&str], exclude: &[&str]| {
-            let list = |globs: &[&str]| globs.iter().map(|glob| (*glob).to_owned()).collect();
-            let pull = PullOptions { include: list(include), exclude: list(exclude), force: false };
-            let reference = "org/name".parse().unwrap();
-            select(&reference, &paths, &pull, &mut |_| Ok(Vec::new())).map(|choice| choice.files)
-        };
-        assert_eq!(files(&["*.txt"], &[]).unwrap(), ["sub/a.txt", "b.txt"]);
-        assert_eq!(files(&["*.txt", "config.json"], &["sub/*"]).unwrap(), ["config.json", "b.txt"]);
-        assert_eq!(files(&[], &["README*"]).unwrap(), ["config.json", "tokenizer.json", "model.safetensors"]);
-        assert!(files(&["*.bin"], &[]).unwrap_err().to_string().contains("*.bin"));
-        assert!(files(&["[a"], &[]).unwrap_err().to_string().contains("[a"));
     }
 }

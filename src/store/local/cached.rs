@@ -1,15 +1,16 @@
 //! The models in the Hub's cache, one for each GGUF file or folder of weights that can be loaded.
 
-use super::{Source, Stored, are_parts, is_model, quantisation_of};
+use super::{LocalModel, Source, are_parts, quantisation_of};
 use crate::error::Result;
 use crate::store::catalog;
+use crate::store::files::is_model;
 use crate::store::hub::{self, CachedFile, CachedRevision, HubOptions};
 use crate::store::hub_ref;
 
 /// Every model in the cache. A model of the catalogue has its name there; a revision that is not `main` is named by its
 /// branch, tag or commit, because no shorter name finds it.
 /// `taken` has the names that mean something else on this machine.
-pub fn list(hub: &HubOptions, taken: &[&str]) -> Result<Vec<Stored>> {
+pub fn list(hub: &HubOptions, taken: &[&str]) -> Result<Vec<LocalModel>> {
     let mut found = Vec::new();
     for repo in hub::list(hub)? {
         found.extend(repo.revisions.iter().flat_map(|revision| models(&repo.repo, revision, taken)));
@@ -17,7 +18,7 @@ pub fn list(hub: &HubOptions, taken: &[&str]) -> Result<Vec<Stored>> {
     Ok(found)
 }
 
-fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<Stored> {
+fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<LocalModel> {
     let is_main = revision.refs.iter().any(|name| name == "main");
     let at = match (is_main, revision.refs.first()) {
         (true, _) => String::new(),
@@ -31,13 +32,13 @@ fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<Stored> 
     let written = hub_ref::written(repo);
     let paths: Vec<&str> = revision.files.iter().map(|file| file.path.as_str()).collect();
     let ggufs = revision.files.iter().filter(|file| is_model(&file.path));
-    let mut found: Vec<Stored> = ggufs
+    let mut found: Vec<LocalModel> = ggufs
         .map(|file| {
             let parts: Vec<&CachedFile> = revision.files.iter().filter(|other| are_parts(&file.path, &other.path)).collect();
             // Another file of the same quantisation may be the one that is found by it: this one is found by its path then.
             let quant = quantisation_of(&file.path).filter(|quant| hub::of_quant(&paths, quant) == Some(&file.path));
             let name = called(quant).unwrap_or_else(|| format!("{written}{at}:{}", quant.unwrap_or(&file.path)));
-            Stored {
+            LocalModel {
                 name,
                 id: file.blob.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 bytes: parts.iter().map(|part| part.size).sum(),
@@ -50,7 +51,7 @@ fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<Stored> 
     let has = |test: fn(&str) -> bool| revision.files.iter().any(|file| test(&file.path));
     if has(|path| path == "config.json") && has(|path| path.ends_with(".safetensors")) {
         let own: Vec<&CachedFile> = revision.files.iter().filter(|file| !file.path.ends_with(".gguf")).collect();
-        found.push(Stored {
+        found.push(LocalModel {
             name: called(None).unwrap_or_else(|| format!("{written}{at}")),
             id: revision.commit.clone(),
             bytes: own.iter().map(|file| file.size).sum(),

@@ -1,7 +1,8 @@
 //! The model folders: those of `TALLOW_MODELS`, then `models` beside the executable and above it, and that of the package that Cargo runs.
 
-use super::{Found, Source, Stored, are_parts, is_model};
+use super::{LocalModel, Source, are_parts};
 use crate::error::{Error, Result};
+use crate::store::files::{ModelFiles, is_model};
 use std::path::{Path, PathBuf};
 
 /// The default model's file.
@@ -23,7 +24,7 @@ pub fn model_folders() -> Vec<PathBuf> {
 }
 
 /// The model called `name`: the file `name.gguf` or `name`, or the folder `name`; the default model by each of its names.
-pub fn find(name: &str) -> Result<Option<Found>> {
+pub fn find(name: &str) -> Result<Option<ModelFiles>> {
     let candidates = match DEFAULT_NAMES.iter().any(|default| default.eq_ignore_ascii_case(name)) {
         true => vec![DEFAULT_FILE.to_owned()],
         false => vec![format!("{name}.gguf"), name.to_owned()],
@@ -32,10 +33,10 @@ pub fn find(name: &str) -> Result<Option<Found>> {
         for candidate in candidates.iter().filter(|candidate| is_plain_name(candidate)) {
             let path = dir.join(candidate);
             if path.is_file() {
-                return Ok(Some(Found::File(path)));
+                return Ok(Some(ModelFiles::gguf(path)));
             }
             if path.is_dir() {
-                match of_folder(&path) {
+                match ModelFiles::at(&path) {
                     // A folder without a model has its name by chance.
                     Err(Error::NotFound { what, .. }) => log::warn!("{what} holds no model, and is passed over"),
                     found => return found.map(Some),
@@ -52,36 +53,15 @@ fn is_plain_name(name: &str) -> bool {
     matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(_)), None))
 }
 
-/// A folder in Hugging Face layout, or one that holds GGUF files: then `Q4_K_M`, else the first by name.
-pub fn of_folder(path: &Path) -> Result<Found> {
-    let mut files = files(path)?;
-    // GGUF repositories have a config.json for the Hub's own counting, too.
-    let has_config = path.join("config.json").is_file();
-    files.retain(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(is_model));
-    let has_weights = std::fs::read_dir(path).is_ok_and(|entries| {
-        entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "safetensors"))
-    });
-    if has_config && (has_weights || files.is_empty()) {
-        return Ok(Found::Folder(path.to_owned()));
-    }
-    files.sort();
-    let preferred = files.iter().position(|file| file.to_string_lossy().contains("Q4_K_M")).unwrap_or(0);
-    if files.is_empty() {
-        let hint = "expected config.json with model.safetensors, or a .gguf file, in this folder".into();
-        return Err(Error::NotFound { what: path.display().to_string(), hint });
-    }
-    Ok(Found::File(files.swap_remove(preferred)))
-}
-
 /// Every model of the model folders, by the name it is found by.
-pub(super) fn list() -> Vec<Stored> {
-    let mut models: Vec<Stored> = Vec::new();
+pub(super) fn list() -> Vec<LocalModel> {
+    let mut models: Vec<LocalModel> = Vec::new();
     for folder in model_folders() {
         let mut paths = files(&folder).unwrap_or_default();
         paths.sort();
         for path in paths {
             let Some(file) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            let is_folder = path.is_dir() && of_folder(&path).is_ok();
+            let is_folder = path.is_dir() && ModelFiles::at(&path).is_ok();
             if !(is_folder || path.is_file() && is_model(file)) {
                 continue;
             }
@@ -95,7 +75,7 @@ pub(super) fn list() -> Vec<Stored> {
                 continue;
             }
             let modified = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok();
-            models.push(Stored { name, id: String::new(), bytes: size(&path), modified, source: Source::Folder, path });
+            models.push(LocalModel { name, id: String::new(), bytes: size(&path), modified, source: Source::Folder, path });
         }
     }
     models

@@ -2,7 +2,8 @@
 //!
 //! Source: <https://lmstudio.ai/docs/app/basics/import-model>. Its older versions kept them in `~/.cache/lm-studio/models`.
 
-use super::{Source, Stored, folders, is_model, quantisation_of};
+use super::{LocalModel, Source, folders, quantisation_of};
+use crate::store::files::is_model;
 use crate::store::hub_ref::{HubRef, Pick};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,7 @@ pub fn find(reference: &HubRef) -> Option<PathBuf> {
 }
 
 /// Every model that is there, by its repository and quantisation.
-pub(super) fn list() -> Vec<Stored> {
+pub(super) fn list() -> Vec<LocalModel> {
     let mut found = Vec::new();
     for folder in folders() {
         for publisher in subfolders(&folder) {
@@ -46,7 +47,7 @@ pub(super) fn list() -> Vec<Stored> {
                     let pick = quantisation_of(&file).unwrap_or(&file);
                     let modified = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok();
                     let (name, bytes) = (format!("{name}:{pick}"), folders::size(&path));
-                    found.push(Stored { name, id: String::new(), bytes, modified, source: Source::LmStudio, path });
+                    found.push(LocalModel { name, id: String::new(), bytes, modified, source: Source::LmStudio, path });
                 }
             }
         }

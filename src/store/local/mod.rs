@@ -9,12 +9,16 @@ mod lm_studio;
 mod ollama;
 
 pub use cached::list as cached;
-pub use folders::{DEFAULT_FILE, DEFAULT_NAMES, find as in_model_folders, model_folders, of_folder};
+pub use folders::{DEFAULT_FILE, DEFAULT_NAMES, find as in_model_folders, model_folders};
 pub use lm_studio::{find as in_lm_studio, folders as lm_studio_folders};
 pub use ollama::{find as in_ollama, stores as ollama_stores};
 
+#[cfg(feature = "bundled")]
 use crate::bytes::Bytes;
 use crate::error::Result;
+#[cfg(feature = "bundled")]
+use crate::store::files::FilesKind;
+use crate::store::files::ModelFiles;
 use crate::store::hub::{self, HubOptions};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -23,26 +27,10 @@ use std::time::SystemTime;
 #[cfg(feature = "bundled")]
 static BUNDLED: &[u8] = include_bytes!("../../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
 
-/// Where a model's files are.
-#[derive(Debug, Clone)]
-pub enum Found {
-    /// A GGUF file.
-    File(PathBuf),
-    /// A folder in Hugging Face layout.
-    Folder(PathBuf),
-    /// A GGUF file in memory.
-    Bytes {
-        /// Its contents.
-        bytes: Bytes,
-        /// What messages call it.
-        name: String,
-    },
-}
-
 /// The default model inside the executable, if this build has it.
-pub fn bundled() -> Option<Found> {
+pub fn bundled() -> Option<ModelFiles> {
     #[cfg(feature = "bundled")]
-    return Some(Found::Bytes { bytes: Bytes::from(BUNDLED), name: DEFAULT_FILE.to_owned() });
+    return Some(FilesKind::GgufBytes(Bytes::from(BUNDLED), DEFAULT_FILE.to_owned()).into());
     #[cfg(not(feature = "bundled"))]
     None
 }
@@ -76,7 +64,7 @@ impl std::fmt::Display for Source {
 
 /// A model that is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct LocalModel {
     /// A name it is found by.
     pub name: String,
     /// What tells its contents from others', in hexadecimal; empty where nobody computed one.
@@ -96,7 +84,7 @@ pub struct Stored {
 ///
 /// # Errors
 /// Where the Hub's cache can not be read; the others are passed over.
-pub fn list(hub: &HubOptions) -> Result<Vec<Stored>> {
+pub fn list(hub: &HubOptions) -> Result<Vec<LocalModel>> {
     let mut all = folders::list();
     if cfg!(feature = "bundled") && !all.iter().any(|model| model.name == DEFAULT_NAMES[0]) {
         let path = std::env::current_exe().unwrap_or_default();
@@ -106,7 +94,7 @@ pub fn list(hub: &HubOptions) -> Result<Vec<Stored>> {
         #[cfg(not(feature = "bundled"))]
         let bytes = 0;
         let name = DEFAULT_NAMES[0].to_owned();
-        all.push(Stored { name, id: String::new(), bytes, modified, source: Source::Bundled, path });
+        all.push(LocalModel { name, id: String::new(), bytes, modified, source: Source::Bundled, path });
     }
     // The default model answers to all of its names.
     let taken: &[&str] = if all.iter().any(|model| model.name == DEFAULT_NAMES[0]) { &DEFAULT_NAMES } else { &[] };
@@ -127,11 +115,6 @@ pub fn quantisation_of(file: &str) -> Option<&str> {
     file.to_ascii_lowercase().ends_with(".gguf").then(|| hub::quant_of(file)).flatten()
 }
 
-/// Whether this GGUF file is a model by itself: no part of a split one but the first, and no projector of images.
-fn is_model(file: &str) -> bool {
-    !hub::ggufs(&[file]).is_empty()
-}
-
 /// Whether `other` is `first` or another part of the same split model.
 fn are_parts(first: &str, other: &str) -> bool {
     first == other || hub::split(first).is_some_and(|split| hub::split(other) == Some(split))
@@ -140,6 +123,7 @@ fn are_parts(first: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::files::is_model;
 
     #[test]
     fn the_quantisation_is_read_from_a_files_name() {

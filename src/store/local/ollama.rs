@@ -4,7 +4,7 @@
 //! `blobs/sha256-HEX`. The layer with the media type of a model is a GGUF file. Nothing here is ever written: Ollama frees
 //! a blob when no manifest of its own names it. Source: <https://github.com/ollama/ollama>, `manifest/` and `types/model/name.go`.
 
-use super::Stored;
+use super::LocalModel;
 use crate::error::{Error, Result};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ fn blob(store: &Path, manifest: &Path) -> Result<Option<(PathBuf, String)>> {
 }
 
 /// Every model that is there. Manifests that can not be read, and those without a model, are passed over.
-pub fn list() -> Vec<Stored> {
+pub fn list() -> Vec<LocalModel> {
     let mut found = Vec::new();
     for store in stores() {
         let manifests = store.join("manifests");
@@ -114,7 +114,7 @@ pub fn list() -> Vec<Stored> {
                         if let Ok(Some((path, id))) = blob(&store, &folder.join(&tag)) {
                             let modified = std::fs::metadata(folder.join(&tag)).and_then(|meta| meta.modified()).ok();
                             let bytes = std::fs::metadata(&path).map_or(0, |meta| meta.len());
-                            found.push(Stored { name, id, bytes, modified, source: super::Source::Ollama, path });
+                            found.push(LocalModel { name, id, bytes, modified, source: super::Source::Ollama, path });
                         }
                     }
                 }

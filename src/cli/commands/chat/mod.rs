@@ -10,7 +10,6 @@ mod talk;
 
 use crate::cli::Detail;
 use crate::cli::args::parameters::{self, Parameters};
-use crate::cli::commands::run;
 use crate::cli::ui::answer::Times;
 use crate::cli::ui::interrupt::{self, Target};
 use crate::cli::ui::{failure, output};
@@ -68,7 +67,7 @@ pub fn run(setup: Setup, model: &Model) -> anyhow::Result<()> {
         log::warn!("the model has no chat template; what you write is continued as it stands, as with --raw");
     }
     if detail == Detail::Verbose {
-        run::report_parameters(&options, model);
+        parameters::report(&options, model);
     }
     let talk = Talk::new(model, system, templated)?;
     let mut chat = Chat { model, name, talk, parameters, options, detail, load_time, attached: None };

@@ -4,7 +4,7 @@
 //! read, so a turn reads only what is new. A model without a chat template has no messages; there the text goes on.
 
 use crate::cli::Detail;
-use crate::cli::commands::run;
+use crate::cli::args::parameters;
 use crate::cli::ui::interrupt::{self, Target};
 use crate::cli::ui::output;
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl Talk {
 
     fn generate(&mut self, options: &GenerateOptions, detail: Detail) -> anyhow::Result<Answered> {
         let mut options = GenerateOptions { cancel: Some(self.cancel.clone()), ..options.clone() };
-        options.seed = options.seed.or_else(|| Some(run::draw_seed()));
+        options.seed = options.seed.or_else(|| Some(parameters::draw_seed()));
         let waiting = output::wait(detail, String::new());
         let mut generation = match &self.last {
             Some((before, prompt)) => {

@@ -13,7 +13,7 @@ pub unsafe fn floats(task: &FloatTask) {
 }
 
 #[derive(Clone, Copy)]
-struct Two([__m256; 2]);
+pub struct Two([__m256; 2]);
 
 // The functions are compiled into `floats`, which has the instructions.
 impl Lanes for Two {
@@ -43,6 +43,14 @@ impl Lanes for Two {
         }
     }
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        unsafe {
+            let low = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()));
+            let high = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(8).cast()));
+            Two([_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)])
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         unsafe {
             _mm256_storeu_ps(to, self.0[0]);
@@ -52,6 +60,10 @@ impl Lanes for Two {
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         unsafe { Two([_mm256_add_ps(self.0[0], other.0[0]), _mm256_add_ps(self.0[1], other.0[1])]) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        unsafe { Two([_mm256_mul_ps(self.0[0], other.0[0]), _mm256_mul_ps(self.0[1], other.0[1])]) }
     }
     #[inline(always)]
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {

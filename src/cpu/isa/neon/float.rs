@@ -13,7 +13,7 @@ pub unsafe fn floats(task: &FloatTask) {
 }
 
 #[derive(Clone, Copy)]
-struct Four([float32x4_t; 4]);
+pub struct Four([float32x4_t; 4]);
 
 // The functions are compiled into `floats`, which has the instructions.
 impl Lanes for Four {
@@ -52,6 +52,19 @@ impl Lanes for Four {
         }
     }
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        unsafe {
+            let bytes = vld1q_s8(from);
+            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes));
+            Four([
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+                vcvtq_f32_s32(vmovl_high_s16(low)),
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+                vcvtq_f32_s32(vmovl_high_s16(high)),
+            ])
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         for (i, four) in self.0.into_iter().enumerate() {
             unsafe { vst1q_f32(to.add(4 * i), four) }
@@ -60,6 +73,10 @@ impl Lanes for Four {
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         Four(std::array::from_fn(|i| unsafe { vaddq_f32(self.0[i], other.0[i]) }))
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        Four(std::array::from_fn(|i| unsafe { vmulq_f32(self.0[i], other.0[i]) }))
     }
     #[inline(always)]
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {

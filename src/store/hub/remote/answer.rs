@@ -51,8 +51,8 @@ impl Failure {
 }
 
 pub(super) fn network(what: &str, why: &str) -> Error {
-    let hint = "what has come is kept: pull again to resume; if the Hub can not be reached from here, check the connection and \
-                the proxy (HTTPS_PROXY), or use --offline with what is cached";
+    let hint = "what has come is kept, and the next attempt resumes it; if the Hub can not be reached from here, check the \
+                connection and the proxy (HTTPS_PROXY), or go offline with what is cached (HF_HUB_OFFLINE=1)";
     Error::Network { what: what.to_owned(), why: why.to_owned(), hint: hint.to_owned() }
 }
 
@@ -93,11 +93,8 @@ impl Refusal {
                 not_found(what(), format!("the files are at {}/{repo}/tree/{revision}", hub.endpoint))
             }
             (Some("RepoNotFound"), _) | (_, 404) => {
-                let token = if token_sent {
-                    "the token sent may not see it"
-                } else {
-                    "no token was sent (HF_TOKEN, --token, `hf auth login`)"
-                };
+                let token =
+                    if token_sent { "the token sent may not see it" } else { "no token was sent (HF_TOKEN, `hf auth login`)" };
                 let hint =
                     format!("{} has no such model repository; check the spelling; if it is private: {token}", hub.endpoint);
                 not_found(if status == 404 { what() } else { repo.to_owned() }, hint)
@@ -136,16 +133,31 @@ pub(super) fn wait(failures: u32, asked: Option<Duration>, hub: &HubOptions) -> 
 pub(super) fn retried<T>(what: &str, hub: &HubOptions, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
     let mut failures = 0;
     loop {
+        hub.check_cancelled()?;
         failures += 1;
         match attempt() {
             Ok(answer) => return Ok(answer),
             Err(Failure::Again { why, after }) if failures < hub.attempts => {
                 let wait = wait(failures, after, hub);
                 log::warn!("{what}: {why}; tried again in {:.1} s", wait.as_secs_f64());
-                std::thread::sleep(wait);
+                sleep(wait, hub, || Ok(()))?;
             }
             Err(failure) => return Err(failure.into_error(what)),
         }
+    }
+}
+
+/// Sleeps, but not beyond a cancel or an error of `check`.
+pub(super) fn sleep(time: Duration, hub: &HubOptions, check: impl Fn() -> Result<()>) -> Result<()> {
+    let end = std::time::Instant::now() + time;
+    loop {
+        hub.check_cancelled()?;
+        check()?;
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(Duration::from_millis(100)));
     }
 }
 
@@ -176,7 +188,7 @@ mod tests {
     fn a_refusal_says_what_to_do_about_it() {
         for (status, code, token, words) in [
             (403, Some("GatedRepo"), Some("t"), &["https://hub/org/name", "a token was sent", "no way", "hf auth login"][..]),
-            (401, Some("GatedRepo"), None, &["no token was sent", "HF_TOKEN", "--token"]),
+            (401, Some("GatedRepo"), None, &["no token was sent", "HF_TOKEN", "hf auth login"]),
             (401, Some("RepoNotFound"), None, &["model not found: org/name", "no token was sent"]),
             (404, Some("RevisionNotFound"), None, &["revision dev of org/name"]),
             (404, Some("EntryNotFound"), None, &["a.gguf of org/name"]),

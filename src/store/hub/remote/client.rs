@@ -4,7 +4,7 @@
 //! or scheme change, and the tests hold it to that.
 
 use super::super::cache::is_digest;
-use super::super::{HubOptions, Plan, PlannedFile};
+use super::super::{HubOptions, PlannedFile, PullPlan};
 use super::answer::{Failure, Refusal, content_range};
 use crate::error::{Error, Result};
 use reqwest::Method;
@@ -43,7 +43,7 @@ impl Client {
     /// Asks for the bytes of a file from `range.0` to `range.1` or the end.
     pub fn get(
         &self,
-        plan: &Plan,
+        plan: &PullPlan,
         path: &str,
         range: Option<(u64, Option<u64>)>,
         hub: &HubOptions,
@@ -61,7 +61,7 @@ impl Client {
     }
 
     /// The digest that the Hub names for a file, before it redirects to where the bytes are.
-    pub fn digest(&self, plan: &Plan, file: &PlannedFile, hub: &HubOptions) -> Result<String, Failure> {
+    pub fn digest(&self, plan: &PullPlan, file: &PlannedFile, hub: &HubOptions) -> Result<String, Failure> {
         let response =
             self.request(Method::HEAD, plan, &file.path, hub).send().map_err(|e| Failure::broken(&e.without_url()))?;
         if !(response.status().is_success() || response.status().is_redirection()) {
@@ -79,7 +79,7 @@ impl Client {
         if is_digest(digest) { Ok(digest.to_owned()) } else { Err(Failure::again(format!("the ETag {tag:?} is no digest"))) }
     }
 
-    fn request(&self, method: Method, plan: &Plan, path: &str, hub: &HubOptions) -> RequestBuilder {
+    fn request(&self, method: Method, plan: &PullPlan, path: &str, hub: &HubOptions) -> RequestBuilder {
         let mut url = self.endpoint.clone();
         if let Ok(mut parts) = url.path_segments_mut() {
             parts.pop_if_empty().extend(plan.repo.split('/')).extend(["resolve", &plan.commit]).extend(path.split('/'));
@@ -92,7 +92,7 @@ impl Client {
         }
     }
 
-    fn failure(&self, response: &Response, plan: &Plan, path: &str, hub: &HubOptions) -> Failure {
+    fn failure(&self, response: &Response, plan: &PullPlan, path: &str, hub: &HubOptions) -> Failure {
         let refusal = Refusal {
             status: response.status().as_u16(),
             code: header(response, "x-error-code"),

@@ -9,8 +9,8 @@ mod part;
 mod transfer;
 
 use super::cache::{Repo, is_digest, is_safe_path, len};
-use super::plan::select;
-use super::{HubOptions, Plan, PlannedFile, Progress, PullOptions};
+use super::select::select;
+use super::{HubOptions, PlannedFile, Progress, PullOptions, PullPlan};
 use crate::error::{Error, Result};
 use crate::store::hub_ref::HubRef;
 use client::Client;
@@ -21,17 +21,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use transfer::{Stop, Transfer};
 
 /// Asks the Hub what `reference` needs.
-pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<Plan> {
+pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> Result<PullPlan> {
     on_own_thread(|| {
         let repo = Repo::of(&reference.repo, hub)?;
         let client = Client::new(hub, false)?;
         let mut found = api::repository(reference, hub)?;
-        let made = Plan {
+        let made = PullPlan {
             repo: reference.repo.clone(),
             revision: reference.revision().to_owned(),
             commit: found.commit.clone(),
             files: Vec::new(),
-            weights: super::Weights::Folder,
+            weights: super::PlannedModel::Folder,
             gated: found.gated.clone(),
             license: found.license.clone(),
             force: pull.force,
@@ -49,7 +49,7 @@ pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> 
             });
             files.extend(some.into_iter().collect::<Result<Vec<_>>>()?);
         }
-        Ok(Plan { files, weights: choice.weights, ..made })
+        Ok(PullPlan { files, weights: choice.weights, ..made })
     })
 }
 
@@ -57,7 +57,7 @@ pub(super) fn plan(reference: &HubRef, hub: &HubOptions, pull: &PullOptions) -> 
 fn known(
     path: &str,
     listed: &[PlannedFile],
-    plan: &Plan,
+    plan: &PullPlan,
     client: &Client,
     repo: &Repo,
     hub: &HubOptions,
@@ -81,14 +81,14 @@ fn linked_digest(snapshot: &Path, file: &PlannedFile) -> Option<String> {
     (len(&path) == Some(file.size) && is_digest(&digest)).then_some(digest)
 }
 
-fn missing(plan: &Plan, name: &str) -> Error {
+fn missing(plan: &PullPlan, name: &str) -> Error {
     Error::NotFound { what: format!("{name} in {}", plan.repo), hint: "the repository does not list it".to_owned() }
 }
 
 /// Fetches `files`, several at once, the small ones first; returns the bytes that came. The first error stops the others,
 /// and what they have is kept for the next time.
 pub(super) fn download(
-    plan: &Plan,
+    plan: &PullPlan,
     files: &[&PlannedFile],
     repo: &Repo,
     hub: &HubOptions,
@@ -129,21 +129,8 @@ pub(super) fn download(
 }
 
 /// See [`super::read_range`].
-pub(super) fn read_range(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
+pub(super) fn read_range(plan: &PullPlan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
     on_own_thread(|| part::part(plan, file, hub, range))
-}
-
-/// Whether a path matches one of `patterns`. As in Python's `fnmatch`, which `hf` uses, `*` matches slashes too, and a
-/// folder's name with a slash behind it means all that is in it.
-pub(super) fn globs(patterns: &[String]) -> Result<impl Fn(&str) -> bool> {
-    let mut set = globset::GlobSetBuilder::new();
-    for pattern in patterns {
-        let whole = if pattern.ends_with('/') { format!("{pattern}*") } else { pattern.clone() };
-        let glob = globset::GlobBuilder::new(&whole).literal_separator(false).backslash_escape(false).build();
-        set.add(glob.map_err(|e| Error::Input(format!("pattern {pattern:?}: {}", e.kind())))?);
-    }
-    let set = set.build().map_err(|e| Error::Input(e.to_string()))?;
-    Ok(move |path: &str| set.is_match(path))
 }
 
 fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {

@@ -1,7 +1,7 @@
 //! Parts of files, read into memory: headers, for an estimate before a pull, and the index of shards, for a plan.
 
 use super::super::cache::{Repo, len};
-use super::super::{HubOptions, Plan, PlannedFile};
+use super::super::{HubOptions, PlannedFile, PullPlan};
 use super::answer::{Failure, retried};
 use super::client::{Client, ranged};
 use super::digest::Digest;
@@ -13,7 +13,7 @@ use std::ops::Range;
 const LONGEST_WHOLE: u64 = 100_000_000;
 
 /// See [`crate::store::hub::read_range`].
-pub(super) fn part(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
+pub(super) fn part(plan: &PullPlan, file: &PlannedFile, hub: &HubOptions, range: Range<u64>) -> Result<Vec<u8>> {
     if range.is_empty() {
         return Ok(Vec::new());
     }
@@ -22,7 +22,13 @@ pub(super) fn part(plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: Ran
     retried(&what, hub, || attempt(&client, plan, file, hub, &range))
 }
 
-fn attempt(client: &Client, plan: &Plan, file: &PlannedFile, hub: &HubOptions, range: &Range<u64>) -> Result<Vec<u8>, Failure> {
+fn attempt(
+    client: &Client,
+    plan: &PullPlan,
+    file: &PlannedFile,
+    hub: &HubOptions,
+    range: &Range<u64>,
+) -> Result<Vec<u8>, Failure> {
     let response = client.get(plan, &file.path, Some((range.start, Some(range.end))), hub)?;
     let start = match response.status().as_u16() {
         206 => ranged(&response)?.0,
@@ -42,7 +48,7 @@ fn attempt(client: &Client, plan: &Plan, file: &PlannedFile, hub: &HubOptions, r
 }
 
 /// A small file, checked, without writing it: what a plan needs to read.
-pub(super) fn whole(plan: &Plan, file: &PlannedFile, repo: &Repo, hub: &HubOptions) -> Result<Vec<u8>> {
+pub(super) fn whole(plan: &PullPlan, file: &PlannedFile, repo: &Repo, hub: &HubOptions) -> Result<Vec<u8>> {
     let what = || format!("{}/{}", plan.repo, file.path);
     if file.size > LONGEST_WHOLE || file.size == 0 {
         return Err(Error::corrupt(what(), format!("has {} bytes, expected 1 to {LONGEST_WHOLE}", file.size)));

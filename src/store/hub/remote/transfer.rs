@@ -5,8 +5,8 @@
 //! server that ignores the range is read from the start and its known part skipped, so that progress never goes back.
 
 use super::super::cache::{Repo, len};
-use super::super::{HubOptions, Plan, PlannedFile, Progress};
-use super::answer::{Failure, network, wait};
+use super::super::{HubOptions, PlannedFile, Progress, PullPlan};
+use super::answer::{Failure, network, sleep, wait};
 use super::client::{Client, ranged};
 use super::digest::Digest;
 use crate::error::{Error, Result};
@@ -26,26 +26,13 @@ impl Stop<'_> {
     fn check(self) -> Result<()> {
         if self.0.load(Relaxed) { Err(network("download", "stopped because another file failed")) } else { Ok(()) }
     }
-
-    /// Sleeps, but not beyond a stop.
-    fn sleep(self, time: Duration) -> Result<()> {
-        let end = std::time::Instant::now() + time;
-        loop {
-            self.check()?;
-            let left = end.saturating_duration_since(std::time::Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            std::thread::sleep(left.min(Duration::from_millis(100)));
-        }
-    }
 }
 
 /// A file on its way into the cache.
 pub(super) struct Transfer<'a> {
     pub client: &'a Client,
     pub hub: &'a HubOptions,
-    pub plan: &'a Plan,
+    pub plan: &'a PullPlan,
     pub repo: &'a Repo,
     pub file: &'a PlannedFile,
     pub progress: &'a dyn Progress,
@@ -62,6 +49,16 @@ struct Partial {
 }
 
 impl Transfer<'_> {
+    /// Whether to go on: nobody has cancelled, and no other file has failed.
+    fn check(&self) -> Result<()> {
+        self.hub.check_cancelled()?;
+        self.stop.check()
+    }
+
+    fn sleep(&self, time: Duration) -> Result<()> {
+        sleep(time, self.hub, || self.stop.check())
+    }
+
     /// Brings the blob; returns the bytes that came for it.
     pub fn run(&self) -> Result<u64> {
         let PlannedFile { path, size, digest, .. } = self.file;
@@ -116,7 +113,7 @@ impl Transfer<'_> {
                 log::info!("{}: another process is fetching it; waiting for {}", self.file.path, path.display());
                 self.progress.waiting(&self.file.path);
             }
-            self.stop.sleep(Duration::from_millis(100))?;
+            self.sleep(Duration::from_millis(100))?;
         }
     }
 
@@ -138,7 +135,7 @@ impl Transfer<'_> {
         let mut buffer = vec![0; BUFFER];
         let mut hashed = 0;
         while hashed < len {
-            self.stop.check()?;
+            self.check()?;
             let count = file.read(&mut buffer).map_err(error)?;
             if count == 0 {
                 return Err(error(ErrorKind::UnexpectedEof.into()));
@@ -153,7 +150,7 @@ impl Transfer<'_> {
     fn complete(&self, partial: &mut Partial) -> Result<()> {
         let mut failures = 0;
         while partial.len < self.file.size {
-            self.stop.check()?;
+            self.check()?;
             let before = partial.len;
             let failure = match self.attempt(partial) {
                 Ok(()) if partial.len == self.file.size => return Ok(()),
@@ -166,7 +163,7 @@ impl Transfer<'_> {
                     let wait = wait(failures, after, self.hub);
                     log::warn!("{}: {why}; continued in {:.1} s", self.file.path, wait.as_secs_f64());
                     self.progress.retry(&self.file.path, &why, wait);
-                    self.stop.sleep(wait)?;
+                    self.sleep(wait)?;
                 }
                 failure => {
                     return Err(
@@ -203,7 +200,7 @@ impl Transfer<'_> {
         let mut buffer = vec![0; BUFFER];
         partial.file.seek(SeekFrom::Start(partial.len)).map_err(|e| Failure::Final(self.disk(&e, partial.len)))?;
         loop {
-            self.stop.check().map_err(Failure::Final)?;
+            self.check().map_err(Failure::Final)?;
             let count = match body.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(count) => count,
@@ -242,7 +239,7 @@ impl Transfer<'_> {
         full(
             &path,
             format!(
-                "{error}; {} needs {} more bytes; what has come is kept: free some space and pull again to resume",
+                "{error}; {} needs {} more bytes; what has come is kept: free some space and try again to resume",
                 self.file.path,
                 self.file.size - len
             ),
