@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::slice::from_ref;
 use std::time::Duration;
 use tallow::bench::Roofline;
-use tallow::cpu::{AttentionJob, Heads, Kernels, MatmulInput, Matrix, Pool, Precision, Rows, attention, matmul};
+use tallow::cpu::{AttentionJob, Heads, Kernels, KvRows, MatmulInput, Matrix, Pool, Precision, attention, matmul};
 use tallow::quant::Dtype;
 use tallow::spec::Activation;
 
@@ -97,7 +97,7 @@ fn attentions(c: &mut Criterion) {
                 for precision in [Precision::F16, Precision::F32, Precision::Q8_0] {
                     for (rows, depth) in [(1, 512), (1, 4096), (512, 512), (512, 4096)] {
                         let numbers: Vec<f32> = (0..depth * dim).map(|i| (i as f32 * 0.3).cos()).collect();
-                        let cache = |make: fn(usize, Precision) -> Rows| -> Vec<Rows> {
+                        let cache = |make: fn(usize, Precision) -> KvRows| -> Vec<KvRows> {
                             let one = |_| {
                                 let mut rows = make(dim, precision);
                                 rows.append(kernels, &numbers, dim, depth);
@@ -105,7 +105,7 @@ fn attentions(c: &mut Criterion) {
                             };
                             (0..kv_heads).map(one).collect()
                         };
-                        let (keys, values) = (cache(Rows::keys), cache(Rows::values));
+                        let (keys, values) = (cache(KvRows::keys), cache(KvRows::values));
                         let width = heads * dim;
                         let q: Vec<f32> = (0..rows * width).map(|i| (i as f32 * 0.1).sin()).collect();
                         let mut out = vec![0.0; rows * width];
@@ -161,7 +161,7 @@ fn elements(c: &mut Criterion) {
         for act in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
             row(&format!("gated {act:?}"), &mut |out| kernels.gated(act, &x, &x, out));
         }
-        for make in [Rows::keys, Rows::values] {
+        for make in [KvRows::keys, KvRows::values] {
             let numbers = vec![0.5; 512 * 64];
             let mut rows = make(64, Precision::F16);
             group.throughput(Throughput::Elements(numbers.len() as u64));

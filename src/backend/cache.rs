@@ -12,8 +12,8 @@
 //! [`KvCache::truncate`] keeps nothing where a window layer has forgotten too much, and whoever owns the tokens reads them
 //! again.
 
-use super::Heads;
-use crate::cpu::Rows;
+use super::{Heads, RopeSet};
+use crate::cpu::KvRows;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 use std::collections::HashSet;
@@ -44,7 +44,7 @@ impl CacheType {
         match self {
             CacheType::Auto | CacheType::F32 => dim.saturating_mul(4),
             CacheType::F16 => dim.saturating_mul(2),
-            CacheType::Q8_0 => dim.saturating_add(2 * dim.div_ceil(Rows::SCALED as u64)),
+            CacheType::Q8_0 => dim.saturating_add(2 * dim.div_ceil(KvRows::SCALED as u64)),
         }
     }
 }
@@ -73,6 +73,7 @@ pub struct KvCache {
     pub(crate) layers: Vec<KvLayer>,
     len: usize,
     limit: usize,
+    rope: RopeSet,
 }
 
 /// The keys and values of one layer.
@@ -81,18 +82,18 @@ pub struct KvLayer {
     window: Option<usize>,
     /// Position of the first row held.
     pub(super) start: usize,
-    pub(super) held: Held,
+    pub(super) held: KvStorage,
 }
 
 /// Where keys and values are.
 #[derive(Clone)]
-pub(super) enum Held {
+pub(super) enum KvStorage {
     /// One entry per KV head.
     Cpu {
         /// Keys, rotated.
-        keys: Vec<Rows>,
+        keys: Vec<KvRows>,
         /// Values.
-        values: Vec<Rows>,
+        values: Vec<KvRows>,
     },
     /// Tensors `(kv_heads, capacity, head_dim)`; `None` until something is written. They are written
     /// in place, so only by a cache that is alone in holding them.
@@ -100,7 +101,7 @@ pub(super) enum Held {
 }
 
 impl KvLayer {
-    pub(super) fn new(window: Option<usize>, held: Held) -> KvLayer {
+    pub(super) fn new(window: Option<usize>, held: KvStorage) -> KvLayer {
         KvLayer { window, start: 0, held }
     }
 
@@ -111,8 +112,8 @@ impl KvLayer {
 
     /// Forgets whole steps of rows that queries from `position` on do not see. Other devices do so when they grow.
     pub(super) fn forget_before(&mut self, position: usize) {
-        let steps = self.needed(position).saturating_sub(self.start) / Rows::STEP * Rows::STEP;
-        if let Held::Cpu { keys, values } = &mut self.held
+        let steps = self.needed(position).saturating_sub(self.start) / KvRows::STEP * KvRows::STEP;
+        if let KvStorage::Cpu { keys, values } = &mut self.held
             && steps > 0
         {
             keys.iter_mut().chain(values).for_each(|rows| rows.drop_front(steps));
@@ -121,19 +122,19 @@ impl KvLayer {
     }
 
     /// Keys and values of each KV head; none if they are on another device.
-    pub(super) fn rows(&self) -> (&[Rows], &[Rows]) {
+    pub(super) fn rows(&self) -> (&[KvRows], &[KvRows]) {
         match &self.held {
-            Held::Cpu { keys, values } => (keys, values),
-            Held::Device(_) => (&[], &[]),
+            KvStorage::Cpu { keys, values } => (keys, values),
+            KvStorage::Device(_) => (&[], &[]),
         }
     }
 
     /// Whether these are keys and values of so many heads of that width; what holds nothing yet is of any.
     pub(crate) fn is_of(&self, heads: &Heads) -> bool {
         let fits = match &self.held {
-            Held::Cpu { keys, .. } => keys.len() == heads.kv_heads && keys.iter().all(|k| k.dim() == heads.head_dim),
-            Held::Device(None) => true,
-            Held::Device(Some(tensors)) => {
+            KvStorage::Cpu { keys, .. } => keys.len() == heads.kv_heads && keys.iter().all(|k| k.dim() == heads.head_dim),
+            KvStorage::Device(None) => true,
+            KvStorage::Device(Some(tensors)) => {
                 matches!(*tensors.0.dims(), [n, _, dim] if (n, dim) == (heads.kv_heads, heads.head_dim))
             }
         };
@@ -142,7 +143,7 @@ impl KvLayer {
 
     fn clear(&mut self) {
         self.start = 0;
-        if let Held::Cpu { keys, values } = &mut self.held {
+        if let KvStorage::Cpu { keys, values } = &mut self.held {
             keys.iter_mut().chain(values).for_each(|rows| rows.truncate(0));
         }
     }
@@ -150,9 +151,9 @@ impl KvLayer {
     /// Calls `part` with the address and the size in bytes of each piece of memory held.
     fn memory(&self, mut part: impl FnMut((usize, usize))) {
         match &self.held {
-            Held::Cpu { keys, values } => keys.iter().chain(values).flat_map(Rows::memory).for_each(part),
-            Held::Device(None) => {}
-            Held::Device(Some(tensors)) => {
+            KvStorage::Cpu { keys, values } => keys.iter().chain(values).flat_map(KvRows::memory).for_each(part),
+            KvStorage::Device(None) => {}
+            KvStorage::Device(Some(tensors)) => {
                 let bytes = |x: &Tensor| x.elem_count() * x.dtype().size_in_bytes();
                 part((Arc::as_ptr(tensors).addr(), bytes(&tensors.0) + bytes(&tensors.1)));
             }
@@ -163,7 +164,17 @@ impl KvLayer {
 impl KvCache {
     /// An empty cache that holds at most `limit` positions.
     pub fn new(layers: Vec<KvLayer>, limit: usize) -> KvCache {
-        KvCache { layers, len: 0, limit }
+        KvCache { layers, len: 0, limit, rope: RopeSet::Usual }
+    }
+
+    /// The same for a text that is rotated with `rope`.
+    pub(crate) fn with_rope(self, rope: RopeSet) -> KvCache {
+        KvCache { rope, ..self }
+    }
+
+    /// The frequencies that rotate the text.
+    pub(super) fn rope(&self) -> RopeSet {
+        self.rope
     }
 
     /// Positions held.

@@ -4,7 +4,7 @@
 //! Quantised matrices stay quantised on a GPU (`QMatMul`). On the CPU they are widened to f32, so that the reference has
 //! float activations and no rounding of its own.
 
-use super::cache::Held;
+use super::cache::KvStorage;
 use super::{Backend, Batch, CacheType, Frequencies, Heads, KvCache, KvLayer, Projection, RowPosition, foreign_cache};
 use crate::error::{Error, Result};
 use crate::quant::Dtype;
@@ -174,7 +174,7 @@ fn own(x: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
 fn append(layer: &mut KvLayer, keys: &Tensor, values: &Tensor, first: usize) -> Result<(Tensor, Tensor)> {
     let (kv_heads, rows, head_dim) = keys.dims3()?;
     let (end, old_start, needed) = (first + rows, layer.start, layer.needed(first));
-    let Held::Device(held) = &mut layer.held else { return Err(foreign_cache()) };
+    let KvStorage::Device(held) = &mut layer.held else { return Err(foreign_cache()) };
     let capacity = held.as_ref().map_or(0, |held| held.0.dim(1).unwrap_or(0));
     if end > old_start + capacity {
         let start = needed.max(old_start);
@@ -222,17 +222,17 @@ impl Backend for Candle {
 
     fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer> {
         match kind {
-            CacheType::Auto | CacheType::F32 => Ok(KvLayer::new(heads.window, Held::Device(None))),
+            CacheType::Auto | CacheType::F32 => Ok(KvLayer::new(heads.window, KvStorage::Device(None))),
             CacheType::F16 | CacheType::Q8_0 => {
                 Err(Error::unsupported(format!("a cache of {kind} in candle's ops"), "f32; f16 and q8_0 on the host"))
             }
         }
     }
 
-    fn rope(&self, frequencies: &Frequencies, places: &[RowPosition]) -> Result<CandleRope> {
-        let shape = (places.len(), frequencies.pairs());
+    fn rope(&self, frequencies: &Frequencies, positions: &[RowPosition]) -> Result<CandleRope> {
+        let shape = (positions.len(), frequencies.pairs());
         let (mut cos, mut sin) = (vec![0.0; shape.0 * shape.1], vec![0.0; shape.0 * shape.1]);
-        frequencies.rows(places, &mut cos, &mut sin);
+        frequencies.rows(positions, &mut cos, &mut sin);
         let tensor = |x| Ok::<_, Error>(Tensor::from_vec(x, shape, &self.device)?.to_dtype(self.dtype)?);
         Ok(CandleRope { cos: tensor(cos)?, sin: tensor(sin)?, pairing: frequencies.pairing })
     }

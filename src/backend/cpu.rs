@@ -4,9 +4,9 @@
 //! how the loop was cut, so results are bit-identical for any number of threads, chunk size and batch. Buffers go back to a
 //! free list when they are dropped: a token allocates nothing once the first has been read.
 
-use super::cache::Held;
+use super::cache::KvStorage;
 use super::{Backend, Batch, CacheType, Frequencies, Heads, KvCache, KvLayer, Projection, RowPosition, foreign_cache};
-use crate::cpu::{self, AttentionJob, Kernels, MatmulInput, Matrix, PackedAttention, Pool, Precision, Rows, SERIAL};
+use crate::cpu::{self, AttentionJob, Kernels, KvRows, MatmulInput, Matrix, PackedAttention, Pool, Precision, SERIAL};
 use crate::error::Result;
 use crate::spec::{Activation, Norm, Pairing};
 use crate::tensors::Stored;
@@ -191,15 +191,15 @@ impl Backend for Cpu {
             CacheType::F16 => Precision::F16,
             CacheType::Q8_0 => Precision::Q8_0,
         };
-        let keys = (0..heads.kv_heads).map(|_| Rows::keys(heads.head_dim, precision)).collect();
-        let values = (0..heads.kv_heads).map(|_| Rows::values(heads.head_dim, precision)).collect();
-        Ok(KvLayer::new(heads.window, Held::Cpu { keys, values }))
+        let keys = (0..heads.kv_heads).map(|_| KvRows::keys(heads.head_dim, precision)).collect();
+        let values = (0..heads.kv_heads).map(|_| KvRows::values(heads.head_dim, precision)).collect();
+        Ok(KvLayer::new(heads.window, KvStorage::Cpu { keys, values }))
     }
 
-    fn rope(&self, frequencies: &Frequencies, places: &[RowPosition]) -> Result<CpuRope> {
-        let buffer = || self.buffer(places.len(), frequencies.pairs());
+    fn rope(&self, frequencies: &Frequencies, positions: &[RowPosition]) -> Result<CpuRope> {
+        let buffer = || self.buffer(positions.len(), frequencies.pairs());
         let (mut cos, mut sin) = (buffer(), buffer());
-        frequencies.rows(places, &mut cos, &mut sin);
+        frequencies.rows(positions, &mut cos, &mut sin);
         Ok(CpuRope { cos, sin, interleaved: frequencies.pairing == Pairing::Interleaved })
     }
 
@@ -259,11 +259,11 @@ impl Backend for Cpu {
             let first = cache.len();
             let layer = &mut cache.layers[layer];
             layer.forget_before(first);
-            let Held::Cpu { keys, values } = &mut layer.held else { return Err(foreign_cache()) };
+            let KvStorage::Cpu { keys, values } = &mut layer.held else { return Err(foreign_cache()) };
             keys.iter_mut().chain(values).for_each(|held| held.truncate(first - layer.start));
         }
         let append = |i: usize, cache: &mut KvCache| {
-            let Held::Cpu { keys, values } = &mut cache.layers[layer].held else { return };
+            let KvStorage::Cpu { keys, values } = &mut cache.layers[layer].held else { return };
             let rows = batch.rows(i);
             let kv = qkv[rows.start * width..rows.end * width].get(q_width..).unwrap_or_default();
             cpu::append(self.kernels, &self.pool, keys, values, kv, width, rows.len());

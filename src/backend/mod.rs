@@ -20,7 +20,7 @@ use crate::tensors::Stored;
 pub use cache::{CacheType, KvCache, KvLayer, WINDOW_SLACK};
 pub use mlp::FeedForward;
 pub use positions::{Positions, RowPosition};
-pub use rope::Frequencies;
+pub use rope::{Frequencies, RopeSet};
 
 /// Several sequences laid end to end, without padding.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -97,7 +97,7 @@ pub trait Backend: Send + Sync {
     /// An empty cache of one layer.
     fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer>;
     /// Cosines and sines for the rows of a batch.
-    fn rope(&self, frequencies: &Frequencies, places: &[RowPosition]) -> Result<Self::Rope>;
+    fn rope(&self, frequencies: &Frequencies, positions: &[RowPosition]) -> Result<Self::Rope>;
 
     /// Rows of a table that was taken in as a projection `(vocabulary, dim)`.
     fn embed(&self, table: &Self::Linear, rows: &[u32]) -> Result<Self::Tensor>;

@@ -1,8 +1,8 @@
-//! Where the rows of a batch are in their texts.
+//! The positions of a batch's rows in their texts.
 //!
 //! A list for every forward, in memory that the next one on the same thread uses again: a token allocates nothing.
 
-use super::{Batch, KvCache};
+use super::{Batch, KvCache, RopeSet};
 use std::cell::Cell;
 
 /// Where a row of a batch is.
@@ -10,15 +10,14 @@ use std::cell::Cell;
 pub struct RowPosition {
     /// Its position in the text.
     pub position: usize,
-    /// The most positions that its text may come to. A text's keys must all be rotated alike, so which of two sets of
-    /// frequencies it has can not depend on how long it happens to be so far.
-    pub limit: usize,
+    /// The frequencies that rotate its text.
+    pub rope: RopeSet,
 }
 
-/// Where the rows of a batch are, and the rows of a table that belong to them.
+/// The positions of a batch's rows, and the rows of a table that belong to them.
 #[derive(Default)]
 pub struct Positions {
-    places: Vec<RowPosition>,
+    positions: Vec<RowPosition>,
     rows: Vec<u32>,
 }
 
@@ -28,27 +27,28 @@ thread_local! {
 }
 
 impl Positions {
-    /// The places of a batch that continues `caches`, or, without any, whose texts stand for themselves.
-    pub fn new(batch: &Batch, caches: &[&mut KvCache]) -> Positions {
-        let mut places = FREE.take();
-        places.places.clear();
+    /// The positions of a batch that continues `caches`. Without any, each text starts at 0, and
+    /// `rope` gives the frequencies for its length.
+    pub fn new(batch: &Batch, caches: &[&mut KvCache], rope: impl Fn(usize) -> RopeSet) -> Positions {
+        let mut positions = FREE.take();
+        positions.positions.clear();
         for i in 0..batch.sequences() {
             let len = batch.rows(i).len();
-            let (first, limit) = caches.get(i).map_or((0, len), |cache| (cache.len(), cache.limit()));
-            places.places.extend((first..first + len).map(|position| RowPosition { position, limit }));
+            let (first, rope) = caches.get(i).map_or_else(|| (0, rope(len)), |cache| (cache.len(), cache.rope()));
+            positions.positions.extend((first..first + len).map(|position| RowPosition { position, rope }));
         }
-        places
+        positions
     }
 
     /// One for each row.
     pub fn as_slice(&self) -> &[RowPosition] {
-        &self.places
+        &self.positions
     }
 
-    /// What `row` makes of each place.
-    pub fn rows(&mut self, row: impl Fn(RowPosition) -> usize) -> &[u32] {
+    /// What `row` makes of each position.
+    pub fn rows(&mut self, row: impl Fn(usize) -> usize) -> &[u32] {
         self.rows.clear();
-        self.rows.extend(self.places.iter().map(|place| row(*place) as u32));
+        self.rows.extend(self.positions.iter().map(|at| row(at.position) as u32));
         &self.rows
     }
 

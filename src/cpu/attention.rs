@@ -13,7 +13,7 @@ mod packed;
 
 use super::parts::Parts;
 use super::prefetch::fetch_to;
-use super::rows::{self, GROUP, PAGE, Rows};
+use super::rows::{self, GROUP, KvRows, PAGE};
 use super::{Heads, Kernels, Pool, math};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -32,7 +32,7 @@ const LINES: usize = 96;
 const TASKS: usize = 4;
 
 // A block is a page of the cache, so that its numbers are in one piece.
-const _: () = assert!(POSITIONS == PAGE && SEGMENT == Rows::STEP);
+const _: () = assert!(POSITIONS == PAGE && SEGMENT == KvRows::STEP);
 
 /// One sequence's attention in one layer.
 #[derive(Clone, Copy)]
@@ -48,9 +48,9 @@ pub struct AttentionJob<'a> {
     /// Absolute position of the first row of queries.
     pub first: usize,
     /// Keys of each KV head.
-    pub keys: &'a [Rows],
+    pub keys: &'a [KvRows],
     /// Values of each KV head, as many as keys.
-    pub values: &'a [Rows],
+    pub values: &'a [KvRows],
     /// Absolute position of the cache's first row, a multiple of 256.
     pub cache_start: usize,
 }
@@ -76,7 +76,7 @@ pub struct Numbers<'a, T> {
     pub stored: &'a [T],
     /// Those of the next block, to fetch meanwhile; of this one if it is the last.
     pub next: &'a [T],
-    /// Of int8 what numbers are multiplied by, in the order of [`Rows`], else nothing.
+    /// Of int8 what numbers are multiplied by, in the order of [`KvRows`], else nothing.
     pub scales: &'a [f32],
 }
 
@@ -381,7 +381,7 @@ fn run(kernels: &Kernels, job: &AttentionJob, piece: &QueryPiece, segment: usize
 }
 
 /// Block `block` of the rows; its scales are widened into `scales`.
-fn cached<'a>(rows: &'a Rows, block: usize, scales: &'a mut Vec<f32>) -> Cached<'a> {
+fn cached<'a>(rows: &'a KvRows, block: usize, scales: &'a mut Vec<f32>) -> Cached<'a> {
     match &rows.data {
         rows::RowsData::F32(pages) => Cached::F32(Numbers::new(pages.page_and_next(block), &[])),
         rows::RowsData::F16(pages) => Cached::F16(Numbers::new(pages.page_and_next(block), &[])),

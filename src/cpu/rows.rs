@@ -33,7 +33,7 @@ pub enum Precision {
 /// The keys or the values of one head, (positions, head_dim). A clone shares its memory with the
 /// original and copies only the pages that one of them writes later.
 #[derive(Debug, Clone)]
-pub struct Rows {
+pub struct KvRows {
     pub(super) data: RowsData,
     keys: bool,
     dim: usize,
@@ -47,32 +47,32 @@ pub(super) enum RowsData {
     Q8_0(Blocks),
 }
 
-impl Rows {
+impl KvRows {
     /// Memory grows by this number of positions at a time.
     pub const PAGE: usize = PAGE;
-    /// [`Rows::drop_front`] drops multiples of this number of positions.
+    /// [`KvRows::drop_front`] drops multiples of this number of positions.
     pub const STEP: usize = 256;
     /// Numbers of a row that share a scale, where the precision has scales.
     pub const SCALED: usize = SCALED;
 
     /// Space for keys of `dim` numbers.
-    pub fn keys(dim: usize, precision: Precision) -> Rows {
-        Rows::new(true, dim, precision)
+    pub fn keys(dim: usize, precision: Precision) -> KvRows {
+        KvRows::new(true, dim, precision)
     }
 
     /// Space for values of `dim` numbers.
-    pub fn values(dim: usize, precision: Precision) -> Rows {
-        Rows::new(false, dim, precision)
+    pub fn values(dim: usize, precision: Precision) -> KvRows {
+        KvRows::new(false, dim, precision)
     }
 
-    fn new(keys: bool, dim: usize, precision: Precision) -> Rows {
+    fn new(keys: bool, dim: usize, precision: Precision) -> KvRows {
         let layout = Layout::new(keys, dim);
         let data = match precision {
             Precision::F32 => RowsData::F32(Pages::new(layout.stride)),
             Precision::F16 => RowsData::F16(Pages::new(layout.stride)),
             Precision::Q8_0 => RowsData::Q8_0(Blocks::new(layout)),
         };
-        Rows { data, keys, dim, len: 0 }
+        KvRows { data, keys, dim, len: 0 }
     }
 
     /// Number of positions held.

@@ -4,7 +4,7 @@
 //! norm, which positions, which activation was decided by the `Spec` at load (`loader.rs`); here are only the steps.
 
 use super::Forward;
-use crate::backend::{Backend, Batch, CacheType, FeedForward, Frequencies, Heads, KvCache, Positions};
+use crate::backend::{Backend, Batch, CacheType, FeedForward, Frequencies, Heads, KvCache, Positions, RopeSet};
 use crate::error::{Error, Result};
 use crate::spec::{Head, Spec};
 use std::ops::Deref;
@@ -130,20 +130,25 @@ impl<C: Backend> Transformer<C> {
         if batch.outputs.is_empty() { Ok(None) } else { self.normed(x, &self.norm).map(Some) }
     }
 
+    /// The frequencies of texts that may come to `len` positions.
+    fn rope_set(&self, len: usize) -> RopeSet {
+        if self.rope_switch().is_some_and(|switch| len > switch) { RopeSet::Long } else { RopeSet::Usual }
+    }
+
     /// The rows that the first block reads, and the rotations of their positions.
     fn embedded(&self, batch: &Batch, caches: &[&mut KvCache]) -> Result<(C::Tensor, [Option<C::Rope>; 2])> {
         let c = &self.compute;
-        let mut places = Positions::new(batch, caches);
-        let rope = |i: usize| self.ropes.get(i).map(|frequencies| c.rope(frequencies, places.as_slice())).transpose();
+        let mut positions = Positions::new(batch, caches, |len| self.rope_set(len));
+        let rope = |i: usize| self.ropes.get(i).map(|frequencies| c.rope(frequencies, positions.as_slice())).transpose();
         let ropes = [rope(0)?, rope(1)?];
         let mut x = self.scaled(c.embed(&self.embedding, &batch.tokens)?, self.spec.scale.embed)?;
         if let Some(types) = &self.types {
-            x = c.add(x, c.embed(types, places.rows(|_| 0))?)?;
+            x = c.add(x, c.embed(types, positions.rows(|_| 0))?)?;
         }
         if let Some((table, offset)) = &self.positions {
-            x = c.add(x, c.embed(table, places.rows(|place| place.position + offset))?)?;
+            x = c.add(x, c.embed(table, positions.rows(|position| position + offset))?)?;
         }
-        places.free();
+        positions.free();
         Ok((self.normed(x, &self.embed_norm)?, ropes))
     }
 
@@ -201,12 +206,12 @@ impl<C: Backend> Forward for Transformer<C> {
             return Err(self.reads_whole_texts());
         }
         let layer = |block: &Block<C>| self.compute.cache_layer(&block.heads, self.cache_type);
-        Ok(KvCache::new(self.blocks.iter().map(layer).collect::<Result<_>>()?, limit))
+        let layers = self.blocks.iter().map(layer).collect::<Result<_>>()?;
+        Ok(KvCache::new(layers, limit).with_rope(self.rope_set(limit)))
     }
 
-    fn cache_limit(&self, len: usize, context: usize) -> usize {
-        let originals = self.ropes.iter().filter_map(|rope| rope.beyond.as_ref().map(|(original, _)| *original));
-        originals.filter(|original| len <= *original).fold(context, usize::min)
+    fn rope_switch(&self) -> Option<usize> {
+        self.ropes.iter().filter_map(|rope| rope.beyond.as_ref().map(|(original, _)| *original)).min()
     }
 
     fn hidden(&self, batch: &Batch, caches: &mut [&mut KvCache], out: &mut Vec<f32>) -> Result<()> {

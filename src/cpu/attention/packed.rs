@@ -8,7 +8,7 @@
 //! shows in the bits.
 
 use super::{AttentionJob, LINES, Parts, QueryPiece, SCRATCH, finish, gather, run, segments};
-use crate::cpu::{Heads, Kernels, Pool, Precision, Rows};
+use crate::cpu::{Heads, Kernels, KvRows, Pool, Precision};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -38,7 +38,7 @@ struct PackedTask {
 
 thread_local! {
     /// Keys and values of one head.
-    static LAID: RefCell<Option<(Rows, Rows)>> = const { RefCell::new(None) };
+    static LAID: RefCell<Option<(KvRows, KvRows)>> = const { RefCell::new(None) };
 }
 
 /// Computes the attention of every row of every sequence.
@@ -87,18 +87,18 @@ fn one_head(
     batch: &PackedAttention,
     task: &PackedTask,
     head: usize,
-    laid: &mut Option<(Rows, Rows)>,
+    laid: &mut Option<(KvRows, KvRows)>,
     outs: &Parts<f32>,
 ) {
     let Heads { heads, kv_heads, head_dim: dim, causal, window, .. } = batch.heads;
     let (group, width) = (batch.heads.group(), batch.heads.qkv_width());
     if laid.as_ref().is_none_or(|(keys, _)| keys.dim() != dim) {
-        *laid = Some((Rows::keys(dim, Precision::F32), Rows::values(dim, Precision::F32)));
+        *laid = Some((KvRows::keys(dim, Precision::F32), KvRows::values(dim, Precision::F32)));
     }
     let (keys, values) = laid.as_mut().expect("it was made above");
     // What no query of this stretch sees is not laid out, but where it begins is a matter of whole segments.
     let seen = if causal { task.rows.end } else { task.sequence.len() };
-    let start = window.map_or(0, |window| (task.rows.start + 1).saturating_sub(window)) / Rows::STEP * Rows::STEP;
+    let start = window.map_or(0, |window| (task.rows.start + 1).saturating_sub(window)) / KvRows::STEP * KvRows::STEP;
     let qkv = &batch.qkv[task.sequence.start * width..task.sequence.end * width];
     for (rows, at) in [(&mut *keys, heads + head), (&mut *values, heads + kv_heads + head)] {
         rows.truncate(0);

@@ -16,8 +16,8 @@ fn rounded(precision: Precision, x: &[f32], dim: usize) -> Vec<f32> {
 
 /// A cache of `len` random positions, and what it should hold, (kv_heads, len, dim).
 struct Cache {
-    keys: Vec<Rows>,
-    values: Vec<Rows>,
+    keys: Vec<KvRows>,
+    values: Vec<KvRows>,
     k: Vec<f32>,
     v: Vec<f32>,
 }
@@ -25,7 +25,7 @@ struct Cache {
 fn cache(kernels: &'static Kernels, precision: Precision, kv_heads: usize, len: usize, dim: usize) -> Cache {
     let mut r = Random(len as u64);
     let (k, v) = (r.floats(kv_heads * len * dim), r.floats(kv_heads * len * dim));
-    let rows = |make: fn(usize, Precision) -> Rows, numbers: &[f32]| {
+    let rows = |make: fn(usize, Precision) -> KvRows, numbers: &[f32]| {
         let one = |head: usize| {
             let mut rows = make(dim, precision);
             let mut at = 0;
@@ -42,7 +42,7 @@ fn cache(kernels: &'static Kernels, precision: Precision, kv_heads: usize, len: 
         };
         (0..kv_heads).map(one).collect()
     };
-    let (keys, values) = (rows(Rows::keys, &k), rows(Rows::values, &v));
+    let (keys, values) = (rows(KvRows::keys, &k), rows(KvRows::values, &v));
     Cache { keys, values, k: rounded(precision, &k, dim), v: rounded(precision, &v, dim) }
 }
 
@@ -148,7 +148,7 @@ fn a_narrow_cache_gives_the_bits_of_a_wide_one_that_holds_the_same_numbers() {
         for shape in SHAPES {
             for precision in [Precision::F16, Precision::Q8_0] {
                 let narrow = cache(kernels, precision, shape.kv_heads, shape.len, shape.dim);
-                let widened = |make: fn(usize, Precision) -> Rows, numbers: &[f32]| {
+                let widened = |make: fn(usize, Precision) -> KvRows, numbers: &[f32]| {
                     let one = |numbers: &[f32]| {
                         let mut rows = make(shape.dim, Precision::F32);
                         rows.append(kernels, numbers, shape.dim, shape.len);
@@ -156,7 +156,7 @@ fn a_narrow_cache_gives_the_bits_of_a_wide_one_that_holds_the_same_numbers() {
                     };
                     numbers.chunks(shape.len * shape.dim).map(one).collect()
                 };
-                let (keys, values) = (widened(Rows::keys, &narrow.k), widened(Rows::values, &narrow.v));
+                let (keys, values) = (widened(KvRows::keys, &narrow.k), widened(KvRows::values, &narrow.v));
                 let wide = Cache { keys, values, k: vec![], v: vec![] };
                 for rows in [1, 7, shape.len.min(60)] {
                     let q = Random(4).floats(rows * shape.heads * shape.dim);
@@ -236,7 +236,7 @@ fn rows_come_back_from_the_cache_and_truncation_forgets() {
         for (precision, dim) in PRECISIONS.into_iter().flat_map(|precision| [20, 32, 33, 80].map(|dim| (precision, dim))) {
             let len = 70;
             let mut cache = cache(kernels, precision, 1, len, dim);
-            let same = |rows: &Rows, numbers: &[f32]| {
+            let same = |rows: &KvRows, numbers: &[f32]| {
                 let mut out = vec![0.0; dim];
                 for position in 0..rows.len() {
                     rows.get(position, &mut out);
@@ -266,7 +266,7 @@ fn a_position_is_stored_with_the_same_bits_however_it_came() {
     let x = Random(6).floats(len * stride);
     for kernels in sets() {
         for precision in PRECISIONS {
-            for make in [Rows::keys, Rows::values] {
+            for make in [KvRows::keys, KvRows::values] {
                 let in_chunks = |size: usize| {
                     let mut rows = make(dim, precision);
                     for at in (0..len).step_by(size) {
@@ -289,11 +289,11 @@ fn a_position_is_stored_with_the_same_bits_however_it_came() {
 #[test]
 fn a_clone_shares_pages_until_one_of_the_two_writes() {
     let (len, dim) = (150, 80);
-    let shared = |a: &Rows, b: &Rows| {
+    let shared = |a: &KvRows, b: &KvRows| {
         let own: Vec<_> = b.memory().collect();
         a.memory().filter(|page| own.contains(page)).count()
     };
-    let all = |rows: &Rows| {
+    let all = |rows: &KvRows| {
         let mut out = vec![0.0; rows.len() * dim];
         out.chunks_mut(dim).enumerate().for_each(|(position, out)| rows.get(position, out));
         bits(&out)
@@ -330,7 +330,7 @@ fn a_clone_shares_pages_until_one_of_the_two_writes() {
 
 #[test]
 fn a_cache_in_int8_takes_17_bits_where_one_in_half_precision_takes_32() {
-    for make in [Rows::keys, Rows::values] {
+    for make in [KvRows::keys, KvRows::values] {
         let [f16, q8_0] = [Precision::F16, Precision::Q8_0].map(|precision| {
             let mut rows = make(64, precision);
             rows.append(&isa::scalar::KERNELS, &vec![1.0; 300 * 64], 64, 300);
@@ -344,7 +344,7 @@ fn a_cache_in_int8_takes_17_bits_where_one_in_half_precision_takes_32() {
 fn what_is_not_finite_spoils_its_own_block_of_an_int8_cache_and_no_other() {
     let (len, dim) = (20, 80);
     for kernels in sets() {
-        for make in [Rows::keys, Rows::values] {
+        for make in [KvRows::keys, KvRows::values] {
             // The last is finite, but 127 times what half precision holds is less.
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e7] {
                 let mut x = Random(7).floats(len * dim);
@@ -367,8 +367,8 @@ fn a_query_that_sees_nothing_gets_zeroes() {
     let shape = Shape { heads: 2, kv_heads: 1, dim: 16, len: 0, causal: true, window: None, cap: None };
     for kernels in sets() {
         let cache = Cache {
-            keys: vec![Rows::keys(16, Precision::F32)],
-            values: vec![Rows::values(16, Precision::F32)],
+            keys: vec![KvRows::keys(16, Precision::F32)],
+            values: vec![KvRows::values(16, Precision::F32)],
             k: vec![],
             v: vec![],
         };

@@ -36,7 +36,7 @@ fn packed(kernels: &'static Kernels, pool: &Pool, shape: PackedShape, qkv: &[f32
 fn cached(kernels: &'static Kernels, shape: PackedShape, qkv: &[f32], len: usize) -> Vec<f32> {
     let (_, heads, kv_heads, head_dim, causal, window, cap) = shape;
     let width = (heads + 2 * kv_heads) * head_dim;
-    let rows = |make: fn(usize, Precision) -> Rows, at: usize| -> Vec<Rows> {
+    let rows = |make: fn(usize, Precision) -> KvRows, at: usize| -> Vec<KvRows> {
         let one = |head| {
             let mut rows = make(head_dim, Precision::F32);
             rows.append(kernels, &qkv[(at + head) * head_dim..], width, len);
@@ -44,7 +44,7 @@ fn cached(kernels: &'static Kernels, shape: PackedShape, qkv: &[f32], len: usize
         };
         (0..kv_heads).map(one).collect()
     };
-    let (keys, values) = (rows(Rows::keys, heads), rows(Rows::values, heads + kv_heads));
+    let (keys, values) = (rows(KvRows::keys, heads), rows(KvRows::values, heads + kv_heads));
     let mut out = vec![f32::NAN; len * heads * head_dim];
     let job = AttentionJob {
         q: qkv,

@@ -48,10 +48,14 @@ fn cases() -> Vec<(&'static str, DeviceChoice, CacheType)> {
 
 #[test]
 fn forks_of_a_long_text_take_the_memory_of_what_they_write() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    for cache_type in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
-        let options = LoadOptions { cache_type, ..LoadOptions::default() };
-        let model = Checkpoint::open(path.to_str().unwrap()).unwrap().load(&options).unwrap();
+    // From the folder of golden cases; the first is the default model.
+    let models = [
+        ("../../models/SmolLM2-135M-Instruct.Q4_1.gguf", CacheType::F16),
+        ("llama-gqa-tied", CacheType::F32),
+        ("llama-gqa-tied", CacheType::Q8_0),
+    ];
+    for (model, cache_type) in models {
+        let model = loaded_with(model, DeviceChoice::Cpu, cache_type);
         let network = &*model.network;
         let dim = network.spec().attention.head_dim;
         let row = 2 * network.spec().layers * network.spec().attention.kv_heads * cache_type.bytes(dim) as usize;
