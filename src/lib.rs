@@ -61,7 +61,7 @@ pub use load::{
 pub use load::{Prepared, prepare};
 /// The crate of [`Embedder`]'s arrays.
 pub use ndarray;
-pub use nn::CacheType;
+pub use nn::{CacheType, Input, InputRow};
 pub use options::{Cancel, EmbedOptions, GenerateOptions, LoadOptions, Overflow, Pooling, Prompt};
 pub use reference::HubRef;
 pub use sample::SampleOptions;

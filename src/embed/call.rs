@@ -198,9 +198,7 @@ impl Embedder {
             call.check_cancelled()?;
             let (now, later) = order.split_at(packed(order, &lens, call.options.batch_tokens));
             order = later;
-            batch.tokens.clear();
-            batch.starts.clear();
-            batch.outputs.clear();
+            batch.clear();
             for &i in now {
                 let start = batch.tokens.len();
                 batch.starts.push(start);

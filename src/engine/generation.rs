@@ -1,12 +1,11 @@
-//! The loop that makes tokens: sample, detokenise, look for an end, read the token, again.
+//! A running generation of one text: the step with one turn, again and again.
 
-use super::session::{Prompt, Session};
+use super::Session;
+use super::prompt::Prompt;
+use super::step::{self, Work};
+use super::writer::Writer;
 use crate::error::Result;
-use crate::options::{Cancel, GenerateOptions};
-use crate::sample::{Sampler, log_probabilities};
-use crate::text::{Detokeniser, Start, Tokenizer};
-use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
+use crate::options::GenerateOptions;
 use std::time::{Duration, Instant};
 
 /// A part of the generated text.
@@ -70,142 +69,33 @@ pub struct Usage {
     pub time: Duration,
 }
 
-/// What makes text out of logits, one token at a time: the state of a generation beside its session.
-pub(super) struct Writer {
-    options: GenerateOptions,
-    end_ids: Vec<u32>,
-    seed: u64,
-    sampler: Sampler,
-    detokeniser: Detokeniser,
-    /// The prompt's and the generated tokens: what penalties look back on.
-    history: Vec<u32>,
-    prompt_len: usize,
-    ready: VecDeque<Piece>,
-    done: Option<DoneReason>,
-    usage: Usage,
-}
-
-impl Writer {
-    /// For what follows `prompt`, as `start` says, until one of `end_ids`.
-    pub fn new(
-        tokenizer: &Tokenizer,
-        prompt: Prompt,
-        start: Start,
-        end_ids: Vec<u32>,
-        options: &GenerateOptions,
-    ) -> Result<Writer> {
-        let seed = options.seed.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-        let usage = Usage {
-            prompt_tokens: prompt.tokens.len(),
-            cached_tokens: prompt.cached,
-            truncated_tokens: prompt.dropped.tokens,
-            truncated_messages: prompt.dropped.messages,
-            prompt_time: prompt.time,
-            ..Usage::default()
-        };
-        Ok(Writer {
-            seed,
-            end_ids,
-            sampler: Sampler::new(&options.sampling, seed)?,
-            detokeniser: Detokeniser::new(tokenizer, start).stop_at(options.stop.iter().cloned()),
-            prompt_len: prompt.tokens.len(),
-            history: prompt.tokens,
-            ready: VecDeque::new(),
-            done: None,
-            usage,
-            options: options.clone(),
-        })
-    }
-
-    /// Whether another token is wanted; where not, the text is brought to its end.
-    pub fn goes_on(&mut self, has_room: bool) -> bool {
-        if self.done.is_some() {
-            return false;
-        }
-        if self.options.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
-            self.finish(DoneReason::Cancelled);
-        } else if self.options.max_tokens.is_some_and(|most| self.tokens().len() >= most) || !has_room {
-            self.finish(DoneReason::Length);
-        }
-        self.done.is_none()
-    }
-
-    /// Chooses a token from the logits of the last position; `None` if it ends the text.
-    pub fn choose(&mut self, logits: &[f32]) -> Result<Option<u32>> {
-        let token = self.sampler.sample(logits, &self.history)?;
-        self.usage.tokens += 1;
-        if !self.options.ignore_eos && self.end_ids.contains(&token) {
-            self.finish(DoneReason::Stop);
-            return Ok(None);
-        }
-        let logprobs = match self.options.logprobs {
-            Some(top) => {
-                let (logprob, top) = log_probabilities(logits, token, top)?;
-                Some(Logprobs { logprob, top })
-            }
-            None => None,
-        };
-        self.history.push(token);
-        let text = self.detokeniser.push(token).unwrap_or_default();
-        self.ready.push_back(Piece { text, token: Some(token), logprobs });
-        if self.detokeniser.stopped().is_some() {
-            self.done = Some(DoneReason::Stop);
-        }
-        Ok(Some(token))
-    }
-
-    fn finish(&mut self, reason: DoneReason) {
-        self.done = Some(reason);
-        if let Some(text) = self.detokeniser.finish() {
-            self.ready.push_back(Piece { text, token: None, logprobs: None });
-        }
-        if self.detokeniser.stopped().is_some() {
-            self.done = Some(DoneReason::Stop);
-        }
-    }
-
-    /// The next piece that was made and not taken.
-    pub fn piece(&mut self) -> Option<Piece> {
-        self.ready.pop_front()
-    }
-
-    /// Counts time spent on this text.
-    pub fn spend(&mut self, time: Duration) {
-        self.usage.time += time;
-    }
-
-    pub fn done_reason(&self) -> Option<DoneReason> {
-        self.done
-    }
-
-    pub fn usage(&self) -> Usage {
-        self.usage
-    }
-
-    pub fn prompt_tokens(&self) -> &[u32] {
-        &self.history[..self.prompt_len]
-    }
-
-    pub fn tokens(&self) -> &[u32] {
-        &self.history[self.prompt_len..]
-    }
-}
-
 /// A running generation: an iterator of pieces. Dropping it ends the generation.
 pub struct Generation<'s> {
     session: &'s mut Session,
     writer: Writer,
-    logits: Vec<f32>,
+    work: Work,
     failed: bool,
 }
 
 impl<'s> Generation<'s> {
-    /// Goes on from `logits`, those of the session's last position.
-    pub(super) fn new(session: &'s mut Session, writer: Writer, logits: Vec<f32>) -> Self {
-        Generation { session, writer, logits, failed: false }
+    /// Reads `prompt`; what follows it comes as the iterator is asked.
+    pub(super) fn begin(session: &'s mut Session, prompt: Prompt, options: &GenerateOptions) -> Result<Self> {
+        let clock = Instant::now();
+        let mut writer = session.queue(prompt, options)?;
+        let mut work = Work::default();
+        let cancel = writer.cancel().cloned();
+        writer.hold(true);
+        let Session { model, text } = &mut *session;
+        step::read_all(&*model.inner().network, text, &mut writer, cancel.as_ref(), &mut work)?;
+        writer.hold(false);
+        writer.spend(clock.elapsed(), true);
+        Ok(Generation { session, writer, work, failed: false })
     }
 
     /// The whole remaining text.
+    ///
+    /// # Errors
+    /// Those of the iterator: of a forward, and if no token can be chosen.
     pub fn text(&mut self) -> Result<String> {
         let mut text = String::new();
         for piece in self {
@@ -226,7 +116,7 @@ impl<'s> Generation<'s> {
 
     /// The seed in use, drawn or given.
     pub fn seed(&self) -> u64 {
-        self.writer.seed
+        self.writer.seed()
     }
 
     /// The prompt's tokens, special ones included.
@@ -239,16 +129,20 @@ impl<'s> Generation<'s> {
         self.writer.tokens()
     }
 
-    /// Generates one token.
+    /// Generates a token, or several that were proposed.
     fn step(&mut self) -> Result<()> {
-        if !self.writer.goes_on(self.session.has_room()) {
-            return Ok(());
+        let Session { model, text } = &mut *self.session;
+        let network = &*model.inner().network;
+        let mut error = None;
+        if let Some(turn) = self.writer.turn(network, text, &mut error) {
+            step::step(network, &mut [turn], &mut self.work)?;
         }
-        self.session.step(&mut self.logits)?;
-        if let Some(token) = self.writer.choose(&self.logits)? {
-            self.session.push(token);
-        }
-        Ok(())
+        error.map_or(Ok(()), Err)
+    }
+
+    #[cfg(test)]
+    pub(super) fn writer(&mut self) -> &mut Writer {
+        &mut self.writer
     }
 }
 
@@ -265,7 +159,7 @@ impl Iterator for Generation<'_> {
             }
             let clock = Instant::now();
             let result = self.step();
-            self.writer.spend(clock.elapsed());
+            self.writer.spend(clock.elapsed(), false);
             if let Err(error) = result {
                 self.failed = true;
                 return Some(Err(error));

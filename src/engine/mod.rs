@@ -2,29 +2,32 @@
 
 mod batch;
 mod generation;
-mod overflow;
+mod pace;
 mod perplexity;
+mod prompt;
+mod score;
 mod session;
+mod step;
 #[cfg(test)]
 mod tests;
+mod text;
+mod writer;
 
 use crate::Bytes;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::load::{self, Loaded, Located, ModelInfo};
-use crate::nn::Batch;
+use crate::nn::Input;
 use crate::options::{GenerateOptions, LoadOptions};
 use crate::sources::Found;
 use crate::spec::Spec;
 use crate::text::{ChatTemplate, Tokenizer};
 pub use batch::{GenerateBatch, JoinError};
 pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
+pub(crate) use pace::CHUNK;
 pub use perplexity::Perplexity;
 pub use session::Session;
 use std::sync::Arc;
-
-/// Tokens read in one forward while a prompt is processed. The result does not depend on it.
-pub(crate) const CHUNK: usize = 512;
 
 /// A loaded model: immutable, cheap to clone, shared by any number of sessions and threads.
 ///
@@ -145,24 +148,19 @@ impl Model {
         if tokens.is_empty() {
             return Err(Error::Input("the prompt gives no token; logits need at least one".into()));
         }
-        let first = if all { 0 } else { tokens.len() - 1 };
-        self.logits_from(tokens, first)
+        let mut rows = score::Rows { first: if all { 0 } else { tokens.len() - 1 }, logits: Vec::new() };
+        self.read_apart(tokens, &mut rows)?;
+        Ok(rows.logits)
     }
 
-    /// Logits of the positions from `first` on, row after row.
-    pub(crate) fn logits_from(&self, tokens: &[u32], first: usize) -> Result<Vec<f32>> {
+    /// Reads `tokens` as a text of their own, which is forgotten.
+    fn read_apart(&self, tokens: &[u32], reader: &mut dyn step::Reader) -> Result<()> {
         if tokens.len() > self.context() {
             return Err(Error::ContextOverflow { wanted: tokens.len(), limit: self.context() });
         }
-        let network = &self.inner.network;
-        let mut cache = network.cache(tokens.len())?;
-        let (mut result, mut rows) = (Vec::new(), Vec::new());
-        for (i, chunk) in tokens.chunks(CHUNK).enumerate() {
-            let outputs = (0..chunk.len()).filter(|row| i * CHUNK + row >= first).collect();
-            let batch = Batch { tokens: chunk.to_vec(), starts: vec![0], outputs };
-            network.logits(&batch, &mut [&mut cache], &mut rows)?;
-            result.extend_from_slice(&rows);
-        }
-        Ok(result)
+        let network = &*self.inner.network;
+        let mut text = text::Text::new(network, tokens.len())?;
+        text.become_text(network, tokens.iter().map(|token| Input::Token(*token)).collect())?;
+        step::read_all(network, &mut text, reader, None, &mut step::Work::default())
     }
 }

@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::model::Forward;
 use crate::nn::mlp::{Dense, Experts};
-use crate::nn::{Batch, CacheType, Compute, FeedForward, Frequencies, Heads, KvCache, Places, Projection};
+use crate::nn::{Batch, CacheType, Compute, FeedForward, Frequencies, Heads, InputRow, KvCache, Places, Projection};
 use crate::spec::{Activation, Head, Mlp, Norm, Position, QkNorm, Spec, Wiring};
 use crate::weights::{Stored, Weights};
 
@@ -81,6 +81,10 @@ impl<C: Compute> Transformer<C> {
         if let Some(token) = batch.tokens.iter().find(|token| **token as usize >= self.spec.vocab) {
             return Err(Error::Input(format!("token {token} is outside the vocabulary of {}", self.spec.vocab)));
         }
+        let is_ours = |(row, given): &(usize, InputRow)| *row < batch.tokens.len() && given.values().len() == self.spec.dim;
+        if !batch.given.iter().all(is_ours) || !batch.given.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(Error::Input(format!("rows in the place of tokens must have {} numbers, and ascend", self.spec.dim)));
+        }
         let ends = batch.starts.iter().copied().chain([batch.tokens.len()]);
         if !ends.is_sorted() || batch.starts.first().is_some_and(|first| *first != 0) {
             return Err(Error::Input("the sequences of a batch must lie end to end from its first token on".into()));
@@ -117,6 +121,9 @@ impl<C: Compute> Transformer<C> {
 
         // Embedding.
         let mut x = self.scaled(c.embed(&self.embedding, &batch.tokens)?, self.spec.scale.embed)?;
+        if !batch.given.is_empty() {
+            x = c.replace_rows(x, &batch.given)?;
+        }
         if let Some(types) = &self.types {
             x = c.add(x, c.embed(types, places.rows(|_| 0))?)?;
         }

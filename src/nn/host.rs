@@ -5,7 +5,7 @@
 //! free list when they are dropped: a token allocates nothing once the first has been read.
 
 use super::cache::Held;
-use super::{Batch, CacheType, Compute, Frequencies, Heads, KvCache, KvLayer, Place, Projection, foreign_cache};
+use super::{Batch, CacheType, Compute, Frequencies, Heads, InputRow, KvCache, KvLayer, Place, Projection, foreign_cache};
 use crate::error::Result;
 use crate::kernels::{self, AttentionJob, Input, Kernels, Matrix, PackedAttention, Pool, Precision, Rows, SERIAL};
 use crate::spec::{Activation, Norm, Pairing};
@@ -202,6 +202,12 @@ impl Compute for Host {
         let mut out = self.buffer(rows.len(), table.cols());
         self.each_row(&mut out, |i, out| table.row(rows[i] as usize, out));
         Ok(out)
+    }
+
+    fn replace_rows(&self, mut x: Buffer, rows: &[(usize, InputRow)]) -> Result<Buffer> {
+        let width = x.width;
+        rows.iter().for_each(|(row, values)| x[row * width..][..width].copy_from_slice(values.values()));
+        Ok(x)
     }
 
     fn norm(&self, x: &Buffer, norm: &NormWeights) -> Result<Buffer> {

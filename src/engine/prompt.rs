@@ -1,12 +1,22 @@
-//! What is dropped when a prompt is longer than the context: the rule of [`Overflow`].
+//! From what a caller asks to the inputs of a text: render, encode, fit.
 //!
-//! Room is made for a whole answer at once and not just for the next token. What is kept then differs from what the cache
-//! holds and is read again, so dropping as little as possible would mean to read nearly the whole context at every turn.
+//! Fitting is the rule of [`Overflow`]. Room is made for a whole answer at once and not just for the next token. What is kept
+//! then differs from what the cache holds and is read again, so dropping as little as possible would mean to read nearly the
+//! whole context at every turn.
 
 use super::Model;
 use crate::error::{Error, Result};
+use crate::nn::Input;
 use crate::options::{GenerateOptions, Overflow};
-use crate::text::{ChatTemplate, Message};
+use crate::text::{ChatTemplate, Message, Start};
+
+/// A prompt that fits: what is to be read, and how the text after it begins and ends.
+pub(super) struct Prompt {
+    pub inputs: Vec<Input>,
+    pub dropped: Dropped,
+    pub start: Start,
+    pub end_ids: Vec<u32>,
+}
 
 /// What did not fit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,13 +25,44 @@ pub(super) struct Dropped {
     pub messages: usize,
 }
 
-/// The tokens of a text that fit into `limit` positions.
-pub(super) fn fit_text(
+/// The prompt that continues the text `before` with `text`. The first text gets the tokenizer's own special tokens.
+pub(super) fn of_text(model: &Model, before: &[Input], text: &str, options: &GenerateOptions) -> Result<Prompt> {
+    let new = model.tokenizer().encode(text, before.is_empty())?;
+    of_inputs(model, before, new.into_iter().map(Input::Token), options)
+}
+
+/// The prompt that continues the text `before` with `new`.
+pub(super) fn of_inputs(
     model: &Model,
-    mut all: Vec<u32>,
-    limit: usize,
+    before: &[Input],
+    new: impl IntoIterator<Item = Input>,
     options: &GenerateOptions,
-) -> Result<(Vec<u32>, Dropped)> {
+) -> Result<Prompt> {
+    options.validate()?;
+    let all = before.iter().cloned().chain(new).collect();
+    let (inputs, dropped) = fit_text(model, all, model.context(), options)?;
+    let is_special = |input: &Input| input.token().is_some_and(|token| model.tokenizer().is_special(token));
+    let start = if inputs.iter().all(is_special) { Start::Text } else { Start::Continuation };
+    Ok(Prompt { inputs, dropped, start, end_ids: model.end_ids().to_vec() })
+}
+
+/// The prompt that asks for an answer to `messages`.
+pub(super) fn of_chat(model: &Model, messages: &[Message], options: &GenerateOptions) -> Result<Prompt> {
+    let template = model.template()?.ok_or_else(|| {
+        Error::unsupported(
+            format!("{}: the model has no chat template; chat", model.info().name),
+            "plain generation (`--raw`), or a template given with `--chat-template`",
+        )
+    })?;
+    options.validate()?;
+    let (tokens, dropped) = fit_chat(model, template, messages, model.context(), options)?;
+    let turn_end = template.turn_end(model.tokenizer());
+    let end_ids = model.end_ids().iter().copied().chain(turn_end).collect();
+    Ok(Prompt { inputs: tokens.into_iter().map(Input::Token).collect(), dropped, start: Start::Text, end_ids })
+}
+
+/// The inputs of a text that fit into `limit` positions.
+fn fit_text(model: &Model, mut all: Vec<Input>, limit: usize, options: &GenerateOptions) -> Result<(Vec<Input>, Dropped)> {
     if all.len() < limit {
         return Ok((all, Dropped::default()));
     }
@@ -30,7 +71,7 @@ pub(super) fn fit_text(
     }
     let kept = limit - room(limit, options);
     let tokens = all.len() - kept;
-    let bos = usize::from(kept > 1 && model.tokenizer().bos() == Some(all[0]));
+    let bos = usize::from(kept > 1 && all[0].token().is_some_and(|token| model.tokenizer().bos() == Some(token)));
     all.drain(bos..bos + tokens);
     log::warn!("the prompt is longer than the context of {limit}: its oldest {tokens} tokens were dropped, {kept} remain");
     Ok((all, Dropped { tokens, messages: 0 }))
