@@ -51,7 +51,9 @@ pub mod weights;
 pub use bytes::Bytes;
 pub use device::DeviceChoice;
 pub use embed::{EmbedIter, Embedder, Embedding, Embeddings, Truncated};
-pub use engine::{DoneReason, GenerateBatch, Generation, JoinError, Logprobs, Model, Perplexity, Piece, Session, Usage};
+#[cfg(feature = "async")]
+pub use engine::PieceStream;
+pub use engine::{DoneReason, GenerateBatch, Generation, JoinError, Logprobs, Model, Perplexity, Piece, Score, Session, Usage};
 pub use error::{Error, Result};
 pub use load::{
     BeyondWindow, Checkpoint, Cost, Dense, EmbedSpec, Glance, Located, ModelInfo, Place, Remote, Similarity, cost, find,
@@ -64,6 +66,6 @@ pub use ndarray;
 pub use nn::{CacheType, Input, InputRow};
 pub use options::{Cancel, EmbedOptions, GenerateOptions, LoadOptions, Overflow, Pooling, Prompt};
 pub use reference::HubRef;
-pub use sample::SampleOptions;
+pub use sample::{LogitsHook, NextToken, SampleOptions};
 pub use sources::model_folders;
 pub use text::Message;

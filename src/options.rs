@@ -4,7 +4,8 @@ use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::nn::CacheType;
 use crate::quant::Dtype;
-use crate::sample::SampleOptions;
+use crate::sample::{LogitsHook, SampleOptions};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,7 +30,9 @@ pub struct LoadOptions {
 }
 
 /// What happens when a prompt is longer than the context, that is when it leaves no room for one new token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Overflow {
     /// [`Error::ContextOverflow`].
     #[default]
@@ -52,7 +55,14 @@ pub enum Overflow {
 ///
 /// Clones are the same switch.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Switch>);
+
+#[derive(Debug, Default)]
+struct Switch {
+    is_on: AtomicBool,
+    /// Another that ends the work as well.
+    parent: Option<Cancel>,
+}
 
 impl PartialEq for Cancel {
     /// Whether both are the same switch.
@@ -64,22 +74,32 @@ impl PartialEq for Cancel {
 impl Cancel {
     /// Ends what runs with this switch.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_on.store(true, Ordering::Relaxed);
     }
 
     /// Makes the switch ready for the next generation.
     pub fn reset(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.is_on.store(false, Ordering::Relaxed);
     }
 
     /// Whether the generation is to end.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_on.load(Ordering::Relaxed) || self.0.parent.as_ref().is_some_and(Cancel::is_cancelled)
+    }
+
+    /// A switch that is on when it or `parent` is.
+    #[cfg(feature = "async")]
+    pub(crate) fn below(parent: Option<Cancel>) -> Cancel {
+        Cancel(Arc::new(Switch { is_on: AtomicBool::new(false), parent }))
     }
 }
 
 /// How text is generated. [`Model::defaults`](crate::Model::defaults) has the model's own.
-#[derive(Debug, Clone, Default)]
+///
+/// More fields may come: fill in what you mean and take the rest from [`Model::defaults`](crate::Model::defaults) or from
+/// `GenerateOptions::default()`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GenerateOptions {
     /// Filters, penalties and temperature.
     pub sampling: SampleOptions,
@@ -87,8 +107,19 @@ pub struct GenerateOptions {
     pub seed: Option<u64>,
     /// Most tokens to generate; `None`: until the model ends or the context is full.
     pub max_tokens: Option<usize>,
-    /// Strings that end the text, beside the model's own end tokens. They are not part of it.
+    /// Strings that end the text, beside the model's own end tokens. They are not part of it, unless `keep_stop` says so.
     pub stop: Vec<String>,
+    /// Whether the stop string that ends a text is its end, rather than left out of it.
+    pub keep_stop: bool,
+    /// Whether special tokens that a prompt or a message spells out (`<|im_end|>`) are these tokens, as in transformers. Without
+    /// it they are plain text, so that what users write can not end their turn; those that a chat template writes are always
+    /// tokens.
+    pub parse_special: bool,
+    /// In a chat: the last message is an answer that was begun, and is continued. As in transformers the prompt ends with it.
+    pub continue_final_message: bool,
+    /// Sees the logits of every token, and may change them or choose.
+    #[serde(skip)]
+    pub hook: Option<LogitsHook>,
     /// Go on after an end token as if it were any other.
     pub ignore_eos: bool,
     /// Report each token's log-probability, with that many of the likeliest alternatives.
@@ -97,11 +128,34 @@ pub struct GenerateOptions {
     pub overflow: Overflow,
     /// Ends the generation early: [`Error::Cancelled`] while the prompt is read (what was read stays in the session),
     /// [`DoneReason::Cancelled`](crate::DoneReason) after that.
+    #[serde(skip)]
     pub cancel: Option<Cancel>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        GenerateOptions {
+            sampling: SampleOptions::default(),
+            seed: None,
+            max_tokens: None,
+            stop: Vec::new(),
+            keep_stop: false,
+            parse_special: true,
+            continue_final_message: false,
+            hook: None,
+            ignore_eos: false,
+            logprobs: None,
+            overflow: Overflow::default(),
+            cancel: None,
+        }
+    }
 }
 
 impl GenerateOptions {
     /// Checks every option's range.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the name of the option and what was expected.
     pub fn validate(&self) -> Result<()> {
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::Input("option stop: an empty string would end every text; leave it out".into()));
@@ -111,7 +165,9 @@ impl GenerateOptions {
 }
 
 /// How the hidden states of a text's tokens become its vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Pooling {
     /// Their mean.
     Mean,
@@ -145,7 +201,9 @@ impl std::fmt::Display for Pooling {
 }
 
 /// What is written before each text that is embedded. Models for search often want one for queries and another for documents.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Prompt {
     /// The model's default prompt, which few models have.
     #[default]
@@ -159,7 +217,8 @@ pub enum Prompt {
 }
 
 /// How texts become vectors. What is `None` is as the model says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EmbedOptions {
     /// How the hidden states of tokens become one vector.
     pub pooling: Option<Pooling>,
@@ -178,6 +237,7 @@ pub struct EmbedOptions {
     /// about a thousand leave its caches, and are slower.
     pub batch_tokens: usize,
     /// Ends the work early, with [`Error::Cancelled`].
+    #[serde(skip)]
     pub cancel: Option<Cancel>,
 }
 

@@ -6,8 +6,7 @@
 use super::generation::{DoneReason, Piece, Usage};
 use super::prompt::{self, Prompt};
 use super::step::{self, Work};
-use super::writer::Writer;
-use super::{Model, Session};
+use super::{Generation, Model, Session};
 use crate::error::{Error, Result};
 use crate::options::GenerateOptions;
 use crate::text::Message;
@@ -41,19 +40,9 @@ pub struct GenerateBatch {
 
 struct Member {
     number: usize,
-    session: Session,
-    writer: Writer,
-    /// What ended the text, until the caller has it.
-    error: Option<Error>,
-    failed: bool,
+    generation: Generation<'static>,
     /// Whether the step that is under way reads its prompt; `None` if it takes no part.
     on_prompt: Option<bool>,
-}
-
-impl Member {
-    fn runs(&self) -> bool {
-        self.writer.done_reason().is_none() && !self.failed && self.error.is_none()
-    }
 }
 
 /// Why a conversation does not take part in a batch, and its session, which holds what it held. Becomes the error alone by `?`.
@@ -101,7 +90,7 @@ impl GenerateBatch {
     pub fn join(&mut self, prompt: &str, options: &GenerateOptions) -> Result<usize> {
         let session = self.model.session()?;
         let prompt = prompt::of_text(&self.model, session.inputs(), prompt, options)?;
-        Ok(self.add(session, prompt, options)?)
+        Ok(self.queue(session, prompt, options)?)
     }
 
     /// The same for a conversation, which `session` may have read in part; [`GenerateBatch::leave`] gives it back.
@@ -112,52 +101,76 @@ impl GenerateBatch {
     #[allow(clippy::result_large_err)]
     pub fn join_chat(&mut self, session: Session, messages: &[Message], options: &GenerateOptions) -> Result<usize, JoinError> {
         if !session.model().is(&self.model) {
-            let error = Error::Input("a batch takes sessions of its own model; use model.session()".into());
-            return Err(JoinError { error, session });
+            return Err(JoinError { error: foreign(), session });
         }
         match prompt::of_chat(&self.model, messages, options) {
-            Ok(prompt) => self.add(session, prompt, options),
+            Ok(prompt) => self.queue(session, prompt, options),
             Err(error) => Err(JoinError { error, session }),
         }
     }
 
     #[allow(clippy::result_large_err)]
-    fn add(&mut self, mut session: Session, prompt: Prompt, options: &GenerateOptions) -> Result<usize, JoinError> {
-        let writer = match session.queue(prompt, options) {
-            Ok(writer) => writer,
-            Err(error) => return Err(JoinError { error, session }),
-        };
+    fn queue(&mut self, mut session: Session, prompt: Prompt, options: &GenerateOptions) -> Result<usize, JoinError> {
+        match session.queue(prompt, options) {
+            Ok(writer) => Ok(self.add(Generation::queued(session, writer))),
+            Err(error) => Err(JoinError { error, session }),
+        }
+    }
+
+    fn add(&mut self, generation: Generation<'static>) -> usize {
         let number = self.next;
-        self.members.push(Member { number, session, writer, error: None, failed: false, on_prompt: None });
+        self.members.push(Member { number, generation, on_prompt: None });
         self.next += 1;
-        Ok(number)
+        number
     }
 
     /// Takes number `number` out, finished or not; its session holds the text so far, with what was not read yet of its prompt.
     /// `None` if it has left before.
     pub fn leave(&mut self, number: usize) -> Option<Session> {
+        self.put_away(number)?.into_session()
+    }
+
+    /// Takes number `number` out with all that it takes to go on, by itself or, after [`GenerateBatch::take_up`], in a batch. The
+    /// text is the same as if it had stayed. `None` if it has left before.
+    pub fn put_away(&mut self, number: usize) -> Option<Generation<'static>> {
         let at = self.at(number)?;
-        Some(self.members.remove(at).session)
+        Some(self.members.remove(at).generation)
+    }
+
+    /// Lets a generation take part that was put away or has begun alone, under a new number.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a generation of another model.
+    pub fn take_up(&mut self, mut generation: Generation<'static>) -> Result<usize> {
+        if !generation.session().model().is(&self.model) {
+            return Err(foreign());
+        }
+        Ok(self.add(generation))
     }
 
     /// How many are neither finished nor failed.
     pub fn running(&self) -> usize {
-        self.members.iter().filter(|member| member.runs()).count()
+        self.members.iter().filter(|member| member.generation.runs()).count()
     }
 
     /// Why number `number` ended; `None` while it runs, if it failed, and once it has left.
     pub fn done_reason(&self, number: usize) -> Option<DoneReason> {
-        self.member(number)?.writer.done_reason()
+        self.member(number)?.done_reason()
+    }
+
+    /// The stop string that ended number `number`, if one did.
+    pub fn stopped_by(&self, number: usize) -> Option<&str> {
+        self.member(number)?.stopped_by()
     }
 
     /// Counts and times of number `number`; the times are those of the whole batch. `None` once it has left.
     pub fn usage(&self, number: usize) -> Option<Usage> {
-        Some(self.member(number)?.writer.usage())
+        Some(self.member(number)?.usage())
     }
 
     /// The tokens that number `number` has generated, without a final end token. `None` once it has left.
     pub fn tokens(&self, number: usize) -> Option<&[u32]> {
-        Some(self.member(number)?.writer.tokens())
+        Some(self.member(number)?.tokens())
     }
 
     /// How many have not left.
@@ -170,8 +183,8 @@ impl GenerateBatch {
         self.members.binary_search_by_key(&number, |member| member.number).ok()
     }
 
-    fn member(&self, number: usize) -> Option<&Member> {
-        self.members.get(self.at(number)?)
+    fn member(&self, number: usize) -> Option<&Generation<'static>> {
+        Some(&self.members.get(self.at(number)?)?.generation)
     }
 
     /// Generates one token for each that runs and whose prompt has been read; prompts are read on by a part. The pieces come with
@@ -184,22 +197,32 @@ impl GenerateBatch {
         let clock = Instant::now();
         let network = &*self.model.inner().network;
         let mut turns = Vec::with_capacity(self.members.len());
-        for member in self.members.iter_mut().filter(|member| member.runs()) {
-            member.on_prompt = Some(member.writer.is_reading());
-            let Member { session, writer, error, .. } = member;
-            turns.extend(writer.turn(network, &mut session.text, error));
+        for Member { generation, on_prompt, .. } in self.members.iter_mut().filter(|member| member.generation.runs()) {
+            *on_prompt = Some(generation.writer.is_reading());
+            turns.extend(generation.turn());
         }
         step::step(network, &mut turns, &mut self.work)?;
         // Of all members: a text may have ended in a step whose forward failed.
         let mut pieces = Vec::new();
-        for Member { number, writer, error, failed, on_prompt, .. } in &mut self.members {
+        for Member { number, generation, on_prompt } in &mut self.members {
             if let Some(on_prompt) = on_prompt.take() {
-                writer.spend(clock.elapsed(), on_prompt);
+                generation.writer.spend(clock.elapsed(), on_prompt);
             }
-            pieces.extend(std::iter::from_fn(|| writer.piece()).map(|piece| (*number, Ok(piece))));
-            *failed |= error.is_some();
-            pieces.extend(error.take().map(|error| (*number, Err(error))));
+            pieces.extend(std::iter::from_fn(|| generation.take_piece()).map(|piece| (*number, piece)));
         }
         Ok(pieces)
+    }
+}
+
+fn foreign() -> Error {
+    Error::Input("a batch takes sessions of its own model; use model.session()".into())
+}
+
+impl std::fmt::Debug for GenerateBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GenerateBatch")
+            .field("members", &self.members.len())
+            .field("running", &self.running())
+            .finish_non_exhaustive()
     }
 }

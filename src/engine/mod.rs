@@ -8,6 +8,8 @@ mod prompt;
 mod score;
 mod session;
 mod step;
+#[cfg(feature = "async")]
+mod stream;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -26,8 +28,11 @@ pub use batch::{GenerateBatch, JoinError};
 pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
 pub(crate) use pace::CHUNK;
 pub use perplexity::Perplexity;
+pub use score::Score;
 pub use session::Session;
 use std::sync::Arc;
+#[cfg(feature = "async")]
+pub use stream::PieceStream;
 
 /// A loaded model: immutable, cheap to clone, shared by any number of sessions and threads.
 ///
@@ -44,6 +49,12 @@ pub struct Model {
     inner: Arc<Loaded>,
 }
 
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("name", &self.info().name).field("context", &self.context()).finish_non_exhaustive()
+    }
+}
+
 impl Model {
     /// Loads a model with default options: a `.gguf` file, a folder in Hugging Face layout, a name of the catalogue
     /// (`smollm2`, `llama3.2:1b`) or of the Hub (`org/repo`, `org/repo:Q4_K_M`). What is not on this machine is fetched
@@ -57,16 +68,25 @@ impl Model {
     }
 
     /// Loads a model.
+    ///
+    /// # Errors
+    /// Those of [`Model::load`], and [`Error::Unsupported`] or [`Error::Input`] for options that do not go with it.
     pub fn load_with(name: &str, options: &LoadOptions) -> Result<Model> {
         Model::at(load::ready(name, options.offline)?, options)
     }
 
     /// Loads a model from the bytes of a GGUF file.
+    ///
+    /// # Errors
+    /// Those of [`Model::load_with`], but for what finding and fetching may come to.
     pub fn from_gguf_bytes(bytes: impl Into<Bytes>, options: &LoadOptions) -> Result<Model> {
         Model::at(Found::Bytes { bytes: bytes.into(), name: "GGUF bytes".into() }, options)
     }
 
     /// Loads a model that has been found.
+    ///
+    /// # Errors
+    /// Those of [`Model::load_with`], but for what finding and fetching may come to.
     pub fn at(located: impl Into<Located>, options: &LoadOptions) -> Result<Model> {
         Ok(Model { inner: Arc::new(load::load(located, options)?) })
     }
@@ -82,6 +102,9 @@ impl Model {
     }
 
     /// An empty session.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for an encoder, which makes vectors and no text.
     pub fn session(&self) -> Result<Session> {
         Session::new(self.clone())
     }

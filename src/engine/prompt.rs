@@ -25,9 +25,30 @@ pub(super) struct Dropped {
     pub messages: usize,
 }
 
+/// How the rendering of a chat ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Where the assistant begins to speak.
+    Answer,
+    /// With the last message, which is an answer that was begun.
+    Begun,
+    /// With the last message, which is complete.
+    Complete,
+}
+
+/// The tokens of `text`. Special tokens that it spells are tokens or text, as `options` say; with `special` it gets the
+/// tokenizer's own.
+pub(super) fn encode(model: &Model, text: &str, special: bool, options: &GenerateOptions) -> Result<Vec<u32>> {
+    let tokenizer = model.tokenizer();
+    match options.parse_special {
+        true => tokenizer.encode(text, special),
+        false => tokenizer.encode_hidden(&tokenizer.hide_special(text), special),
+    }
+}
+
 /// The prompt that continues the text `before` with `text`. The first text gets the tokenizer's own special tokens.
 pub(super) fn of_text(model: &Model, before: &[Input], text: &str, options: &GenerateOptions) -> Result<Prompt> {
-    let new = model.tokenizer().encode(text, before.is_empty())?;
+    let new = encode(model, text, before.is_empty(), options)?;
     of_inputs(model, before, new.into_iter().map(Input::Token), options)
 }
 
@@ -46,8 +67,13 @@ pub(super) fn of_inputs(
     Ok(Prompt { inputs, dropped, start, end_ids: model.end_ids().to_vec() })
 }
 
-/// The prompt that asks for an answer to `messages`.
+/// The prompt that asks for an answer to `messages`, or, as `options` say, for the rest of the last one.
 pub(super) fn of_chat(model: &Model, messages: &[Message], options: &GenerateOptions) -> Result<Prompt> {
+    of_messages(model, messages, if options.continue_final_message { Ending::Begun } else { Ending::Answer }, options)
+}
+
+/// The prompt that `messages` are, rendered to `ending`.
+pub(super) fn of_messages(model: &Model, messages: &[Message], ending: Ending, options: &GenerateOptions) -> Result<Prompt> {
     let template = model.template()?.ok_or_else(|| {
         Error::unsupported(
             format!("{}: the model has no chat template; chat", model.info().name),
@@ -55,10 +81,44 @@ pub(super) fn of_chat(model: &Model, messages: &[Message], options: &GenerateOpt
         )
     })?;
     options.validate()?;
-    let (tokens, dropped) = fit_chat(model, template, messages, model.context(), options)?;
+    let (tokens, dropped) = fit_chat(model, template, (messages, ending), model.context(), options)?;
     let turn_end = template.turn_end(model.tokenizer());
     let end_ids = model.end_ids().iter().copied().chain(turn_end).collect();
-    Ok(Prompt { inputs: tokens.into_iter().map(Input::Token).collect(), dropped, start: Start::Text, end_ids })
+    let is_begun = ending == Ending::Begun && messages.last().is_some_and(|last| !last.content.is_empty());
+    let start = if is_begun { Start::Continuation } else { Start::Text };
+    Ok(Prompt { inputs: tokens.into_iter().map(Input::Token).collect(), dropped, start, end_ids })
+}
+
+/// The text of a chat.
+pub(super) fn render(template: &ChatTemplate, messages: &[Message], ending: Ending) -> Result<String> {
+    match ending {
+        Ending::Answer => template.render(messages, true),
+        Ending::Complete => template.render(messages, false),
+        Ending::Begun => render_begun(template, messages),
+    }
+}
+
+/// The text of a chat up to the end of what its last message says. As transformers' `continue_final_message` has it: a mark
+/// behind the message shows where that is, and whether the template keeps white space there.
+fn render_begun(template: &ChatTemplate, messages: &[Message]) -> Result<String> {
+    const MARK: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+    let mut messages = messages.to_vec();
+    let Some(last) = messages.last_mut() else {
+        return Err(Error::Input("continue_final_message: there is no message to continue".into()));
+    };
+    let begun = last.content.trim().to_owned();
+    last.content += MARK;
+    let mut text = template.render(&messages, false)?;
+    let Some(at) = text.rfind(MARK.trim_end()).filter(|at| text[..*at].contains(&begun)) else {
+        let why = "continue_final_message: the template does not write the last message as it is";
+        return Err(Error::Template(why.into()));
+    };
+    let keeps_space = text[at..].starts_with(MARK);
+    text.truncate(at);
+    if !keeps_space {
+        text.truncate(text.trim_end().len());
+    }
+    Ok(text)
 }
 
 /// The inputs of a text that fit into `limit` positions.
@@ -81,12 +141,20 @@ fn fit_text(model: &Model, mut all: Vec<Input>, limit: usize, options: &Generate
 pub(super) fn fit_chat(
     model: &Model,
     template: &ChatTemplate,
-    messages: &[Message],
+    (messages, ending): (&[Message], Ending),
     limit: usize,
     options: &GenerateOptions,
 ) -> Result<(Vec<u32>, Dropped)> {
+    let tokenizer = model.tokenizer();
     // The template writes BOS itself.
-    let encode = |messages: &[Message]| model.tokenizer().encode(&template.render(messages, true)?, false);
+    let encode = |messages: &[Message]| {
+        if options.parse_special {
+            return tokenizer.encode(&render(template, messages, ending)?, false);
+        }
+        let hidden = |message: &Message| Message { content: tokenizer.hide_special(&message.content), ..message.clone() };
+        let messages: Vec<Message> = messages.iter().map(hidden).collect();
+        tokenizer.encode_hidden(&render(template, &messages, ending)?, false)
+    };
     let all = encode(messages)?;
     if all.len() < limit {
         return Ok((all, Dropped::default()));

@@ -1,9 +1,11 @@
 //! One conversation or text, which the next prompt continues.
 
-use super::prompt::{self, Prompt};
+use super::prompt::{self, Ending, Prompt};
+use super::score::Silent;
+use super::step::{Work, read_all};
 use super::text::Text;
 use super::writer::Writer;
-use super::{Generation, Model};
+use super::{Generation, JoinError, Model, Usage};
 use crate::error::{Error, Result};
 use crate::nn::Input;
 use crate::options::GenerateOptions;
@@ -113,10 +115,69 @@ impl Session {
         Generation::begin(self, prompt, options)
     }
 
+    /// A generation that owns the session and has not read its prompt.
+    #[cfg(test)]
+    pub(super) fn into_generate_tokens(mut self, new: &[u32], options: &GenerateOptions) -> Generation<'static> {
+        let new = new.iter().map(|token| Input::Token(*token));
+        let prompt = prompt::of_inputs(&self.model, self.inputs(), new, options).unwrap();
+        let writer = self.queue(prompt, options).unwrap();
+        Generation::queued(self, writer)
+    }
+
     /// Makes this the text of `inputs`, of which nothing more is read yet.
     #[cfg(test)]
     pub(super) fn reset_to(&mut self, inputs: &[Input]) {
         self.text.become_text(&*self.model.inner().network, inputs.to_vec()).unwrap();
+    }
+
+    /// Reads `prompt` without an answer: what is asked next goes on from there. A fork of a session that has read the common
+    /// beginning of several prompts saves reading it again.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate`].
+    pub fn read(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Usage> {
+        let prompt = prompt::of_text(&self.model, self.inputs(), prompt, options)?;
+        self.read_prompt(prompt, options)
+    }
+
+    /// Reads messages without an answer, such as a system message that every talk begins with.
+    ///
+    /// # Errors
+    /// Those of [`Session::chat`].
+    pub fn read_chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Usage> {
+        let prompt = prompt::of_messages(&self.model, messages, Ending::Complete, options)?;
+        self.read_prompt(prompt, options)
+    }
+
+    fn read_prompt(&mut self, prompt: Prompt, options: &GenerateOptions) -> Result<Usage> {
+        let clock = std::time::Instant::now();
+        let mut usage = self.queue(prompt, options)?.usage();
+        let Session { model, text } = self;
+        read_all(&*model.inner().network, text, &mut Silent, options.cancel.as_ref(), &mut Work::default())?;
+        usage.prompt_time = clock.elapsed();
+        Ok(usage)
+    }
+
+    /// [`Session::generate`] as a value that owns the session: it fits into a struct, goes to another thread, and
+    /// [`Generation::into_session`] gives the session back.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate`], with the session.
+    // As large as a session, which is what it has to be.
+    #[allow(clippy::result_large_err)]
+    pub fn into_generate(self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'static>, JoinError> {
+        let prompt = prompt::of_text(&self.model, self.inputs(), prompt, options);
+        Generation::begin_own(self, prompt, options)
+    }
+
+    /// [`Session::chat`] as a value that owns the session.
+    ///
+    /// # Errors
+    /// Those of [`Session::chat`], with the session.
+    #[allow(clippy::result_large_err)]
+    pub fn into_chat(self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'static>, JoinError> {
+        let prompt = prompt::of_chat(&self.model, messages, options);
+        Generation::begin_own(self, prompt, options)
     }
 
     /// Makes this the text of `prompt`, as far as it is not, and returns what writes the text after it. Nothing is read yet,
@@ -129,5 +190,12 @@ impl Session {
         let mut writer = Writer::new(self.model.tokenizer(), &prompt, options)?;
         writer.note_cached(self.text.become_text(&*self.model.inner().network, prompt.inputs)?);
         Ok(writer)
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (read, len) = (self.text.read(), self.text.len());
+        f.debug_struct("Session").field("model", &self.model.info().name).field("inputs", &len).field("read", &read).finish()
     }
 }

@@ -10,6 +10,7 @@ use crate::text::Message;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+mod ask;
 mod step;
 
 /// Prefers the token after the last one, and counts the tokens it was given.
@@ -297,7 +298,7 @@ fn roles_of_other_names_are_dropped_likewise_and_system_messages_stay_wherever_t
     let options = GenerateOptions { overflow: Overflow::Truncate, ..greedy(8) };
     let long = "word ".repeat(100);
     let fit = |talk: &[Message]| {
-        super::prompt::fit_chat(&model, &template, talk, 120, &options)
+        super::prompt::fit_chat(&model, &template, (talk, super::prompt::Ending::Answer), 120, &options)
             .map(|(tokens, dropped)| (model.tokenizer().decode(&tokens, false).unwrap(), dropped.messages))
     };
     let talk = [Message::new("human", long.as_str()), Message::new("ai", "ok"), Message::new("human", "and?")];

@@ -74,6 +74,12 @@ impl Text {
         self.cut(self.cache.len());
     }
 
+    /// Makes this the text of `inputs`, which continue or cut short what it is.
+    pub fn restore(&mut self, inputs: Vec<Input>) {
+        self.cut(inputs.len());
+        self.inputs = inputs;
+    }
+
     /// Makes this the text of `inputs`, and says how many of them the cache holds already. The last one always waits: what
     /// comes after it is what the caller wants to know.
     pub fn become_text(&mut self, network: &dyn Forward, inputs: Vec<Input>) -> Result<usize> {

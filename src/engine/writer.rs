@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::Forward;
 use crate::nn::Input;
 use crate::options::{Cancel, GenerateOptions};
-use crate::sample::{Sampler, log_probabilities};
+use crate::sample::{NextToken, Sampler, log_probabilities};
 use crate::text::{Detokeniser, Tokenizer};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
@@ -35,6 +35,8 @@ pub(super) struct Writer {
     /// Inputs that belong to the text for certain: those behind are proposals.
     certain: usize,
     propose: Option<Proposer>,
+    /// The logits that the caller's hook may change.
+    changed: Vec<f32>,
     /// Whether the logits after the prompt are kept for the first token rather than used at once.
     holds: bool,
     held: Option<Vec<f32>>,
@@ -54,11 +56,13 @@ impl Writer {
             truncated_messages: prompt.dropped.messages,
             ..Usage::default()
         };
+        let detokeniser = Detokeniser::new(tokenizer, prompt.start).stop_at(options.stop.iter().cloned());
         Ok(Writer {
             seed,
             end_ids: prompt.end_ids.clone(),
             sampler: Sampler::new(&options.sampling, seed)?,
-            detokeniser: Detokeniser::new(tokenizer, prompt.start).stop_at(options.stop.iter().cloned()),
+            detokeniser: if options.keep_stop { detokeniser.keep_stop() } else { detokeniser },
+            changed: Vec::new(),
             prompt_len: history.len(),
             history,
             certain: prompt.inputs.len(),
@@ -136,7 +140,7 @@ impl Writer {
 
     /// Chooses a token; `None` if it ends the text.
     fn choose(&mut self, logits: &[f32]) -> Result<Option<u32>> {
-        let token = self.sampler.sample(logits, &self.history)?;
+        let token = self.sample(logits)?;
         self.usage.tokens += 1;
         if !self.options.ignore_eos && self.end_ids.contains(&token) {
             self.finish(DoneReason::Stop);
@@ -156,6 +160,25 @@ impl Writer {
             self.done = Some(DoneReason::Stop);
         }
         Ok(Some(token))
+    }
+
+    /// The sampler's choice, or that of the caller's hook.
+    fn sample(&mut self, logits: &[f32]) -> Result<u32> {
+        let Some(hook) = &self.options.hook else { return self.sampler.sample(logits, &self.history) };
+        self.changed.clear();
+        self.changed.extend_from_slice(logits);
+        let (prompt, tokens) = self.history.split_at(self.prompt_len);
+        match hook.call(NextToken { logits: &mut self.changed, prompt, tokens })? {
+            Some(token) if token as usize >= logits.len() => {
+                Err(Error::Input(format!("hook: token {token} is outside the vocabulary of {}", logits.len())))
+            }
+            Some(token) => {
+                // Every token costs one random number, so that later ones do not depend on who chose.
+                self.sampler.skip();
+                Ok(token)
+            }
+            None => self.sampler.sample(&self.changed, &self.history),
+        }
     }
 
     fn finish(&mut self, reason: DoneReason) {
@@ -194,16 +217,17 @@ impl Writer {
         self.ready.pop_front()
     }
 
-    pub fn cancel(&self) -> Option<&Cancel> {
-        self.options.cancel.as_ref()
-    }
-
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
     pub fn done_reason(&self) -> Option<DoneReason> {
         self.done
+    }
+
+    /// The stop string that ended the text.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.detokeniser.stopped()
     }
 
     pub fn usage(&self) -> Usage {
