@@ -140,12 +140,14 @@ impl Session {
         self.read_prompt(prompt, options)
     }
 
-    /// Reads messages without an answer, such as a system message that every talk begins with.
+    /// Reads messages without an answer, such as a system message that every talk begins with. With
+    /// `continue_final_message` the text ends with the last message, where [`Session::score`] compares how it may go on.
     ///
     /// # Errors
     /// Those of [`Session::chat`].
     pub fn read_chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Usage> {
-        let prompt = prompt::of_messages(&self.model, messages, Ending::Complete, options)?;
+        let ending = if options.continue_final_message { Ending::Begun } else { Ending::Complete };
+        let prompt = prompt::of_messages(&self.model, messages, ending, options)?;
         self.read_prompt(prompt, options)
     }
 
