@@ -2,8 +2,7 @@
 //!
 //!     cargo run --release --example server -- [MODEL]
 //!     curl -N localhost:8080 -d "What is a lighthouse?"
-//!
-//! One thread owns the batch; a user who hangs up leaves it, and what users write can not end their turn (`parse_special`).
+//! One thread owns the batch, a user who hangs up leaves it, and what users write can not end their turn (`parse_special`).
 
 use axum::{Router, body::Body, extract::State, routing::post};
 use std::collections::BTreeMap;

@@ -137,7 +137,7 @@ fn proposals_change_no_bit_of_a_real_text_with_windows_and_with_two_ways_of_rota
             let options = GenerateOptions { logprobs: Some(2), ignore_eos: true, seed: Some(3), ..greedy(60) };
             let options = GenerateOptions { sampling: SampleOptions::default(), ..options };
             let prompt = noise(20);
-            let pieces = |propose: Option<Box<dyn FnMut(&[u32]) -> Vec<u32> + Send>>| -> Vec<Piece> {
+            let pieces = |propose: Option<crate::engine::writer::Proposer>| -> Vec<Piece> {
                 let mut session = model.session().unwrap();
                 let mut generation = session.generate_tokens(&prompt, &options).unwrap();
                 propose.into_iter().for_each(|propose| generation.writer().propose_with(propose));
@@ -194,10 +194,10 @@ fn a_forward_that_fails_changes_no_text_and_the_next_step_goes_on() {
     let alone: Vec<_> =
         (0..3).map(|i| tokens(&mut model.session().unwrap().generate(prompts[i], &options(i)).unwrap())).collect();
     let mut batch = model.generate_batch();
-    for i in 0..3 {
+    for (i, prompt) in prompts.iter().enumerate() {
         // One joins while the forward fails: its prompt waits.
         log.fails.store(i == 2, Ordering::Relaxed);
-        batch.join(prompts[i], &options(i)).unwrap();
+        batch.join(prompt, &options(i)).unwrap();
         assert_eq!(batch.step().is_err(), i == 2);
     }
     assert!(batch.step().is_err());
