@@ -54,7 +54,7 @@ pub mod store;
 pub mod tensors;
 pub mod text;
 
-pub use backend::CacheType;
+pub use backend::{CacheType, Input, InputRow};
 pub use bytes::Bytes;
 #[cfg(feature = "hub")]
 pub use checkpoint::Download;
@@ -63,13 +63,15 @@ pub use checkpoint::{
 };
 pub use device::DeviceChoice;
 pub use embed::{EmbedIter, Embedder, Embedding, Embeddings, Truncated};
-pub use engine::{DoneReason, GenerateBatch, Generation, JoinError, Logprobs, Model, Perplexity, Piece, Session, Usage};
+#[cfg(feature = "async")]
+pub use engine::PieceStream;
+pub use engine::{DoneReason, GenerateBatch, Generation, JoinError, Logprobs, Model, Perplexity, Piece, Score, Session, Usage};
 pub use error::{Error, NotFetched, Result};
 /// The crate of [`Embedder`]'s arrays.
 pub use ndarray;
 pub use options::{Cancel, EmbedOptions, GenerateOptions, LoadOptions, Overflow, Pooling, Prompt};
 pub use quant::Dtype;
-pub use sample::SampleOptions;
+pub use sample::{LogitsHook, NextToken, SampleOptions};
 pub use spec::Spec;
 pub use store::hub_ref::HubRef;
 pub use store::local::model_folders;

@@ -5,7 +5,9 @@
 //! float activations and no rounding of its own.
 
 use super::cache::KvStorage;
-use super::{Backend, Batch, CacheType, Frequencies, Heads, KvCache, KvLayer, Projection, RowPosition, foreign_cache};
+use super::{
+    Backend, Batch, CacheType, Frequencies, Heads, InputRow, KvCache, KvLayer, Projection, RowPosition, foreign_cache,
+};
 use crate::error::{Error, Result};
 use crate::quant::Dtype;
 use crate::spec::{Activation, Norm, Pairing};
@@ -249,6 +251,15 @@ impl Backend for Candle {
                 Ok(Tensor::from_vec(out, (rows.len(), dim), &self.device)?.to_dtype(self.dtype)?)
             }
         }
+    }
+
+    fn replace_rows(&self, mut x: Tensor, rows: &[(usize, InputRow)]) -> Result<Tensor> {
+        for run in rows.chunk_by(|a, b| a.0 + 1 == b.0) {
+            let values: Vec<f32> = run.iter().flat_map(|(_, row)| row.values()).copied().collect();
+            let values = Tensor::from_vec(values, (run.len(), x.dim(1)?), &self.device)?.to_dtype(self.dtype)?;
+            x = x.slice_scatter(&values, 0, run[0].0)?;
+        }
+        Ok(x)
     }
 
     fn norm(&self, x: &Tensor, norm: &CandleNorm) -> Result<Tensor> {

@@ -5,7 +5,9 @@
 //! free list when they are dropped: a token allocates nothing once the first has been read.
 
 use super::cache::KvStorage;
-use super::{Backend, Batch, CacheType, Frequencies, Heads, KvCache, KvLayer, Projection, RowPosition, foreign_cache};
+use super::{
+    Backend, Batch, CacheType, Frequencies, Heads, InputRow, KvCache, KvLayer, Projection, RowPosition, foreign_cache,
+};
 use crate::cpu::{self, AttentionJob, Kernels, KvRows, MatmulInput, Matrix, PackedAttention, Pool, Precision, SERIAL};
 use crate::error::Result;
 use crate::spec::{Activation, Norm, Pairing};
@@ -208,6 +210,12 @@ impl Backend for Cpu {
         let mut out = self.buffer(rows.len(), table.cols());
         self.each_row(&mut out, |i, out| table.row(rows[i] as usize, out));
         Ok(out)
+    }
+
+    fn replace_rows(&self, mut x: CpuTensor, rows: &[(usize, InputRow)]) -> Result<CpuTensor> {
+        let width = x.width;
+        rows.iter().for_each(|(row, values)| x[row * width..][..width].copy_from_slice(values.values()));
+        Ok(x)
     }
 
     fn norm(&self, x: &CpuTensor, norm: &CpuNorm) -> Result<CpuTensor> {

@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod candle;
 pub mod cpu;
+pub mod input;
 pub mod mlp;
 pub mod positions;
 pub mod rope;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::spec::{Activation, Norm};
 use crate::tensors::Stored;
 pub use cache::{CacheType, KvCache, KvLayer, WINDOW_SLACK};
+pub use input::{Input, InputRow};
 pub use mlp::FeedForward;
 pub use positions::{Positions, RowPosition};
 pub use rope::{Frequencies, RopeSet};
@@ -31,6 +33,9 @@ pub struct Batch {
     pub starts: Vec<usize>,
     /// Rows of `tokens` whose hidden state or logits are wanted, ascending.
     pub outputs: Vec<usize>,
+    /// Rows that are numbers and no tokens: where in `tokens`, ascending, and what stands in the place of the embedding. The
+    /// entry in `tokens` is any token.
+    pub given: Vec<(usize, InputRow)>,
 }
 
 impl Batch {
@@ -46,6 +51,27 @@ impl Batch {
         self.tokens.clear();
         self.starts.clear();
         self.outputs.clear();
+        self.given.clear();
+    }
+
+    /// Begins one more sequence, without rows so far.
+    pub fn begin(&mut self) {
+        self.starts.push(self.tokens.len());
+    }
+
+    /// One more row of the last sequence, and whether its result is wanted.
+    pub fn push(&mut self, input: &Input, wanted: bool) {
+        let row = self.tokens.len();
+        match input {
+            Input::Token(token) => self.tokens.push(*token),
+            Input::Row(values) => {
+                self.tokens.push(0);
+                self.given.push((row, values.clone()));
+            }
+        }
+        if wanted {
+            self.outputs.push(row);
+        }
     }
 
     /// One sequence more, and whether the result of its last position is wanted.
@@ -101,6 +127,8 @@ pub trait Backend: Send + Sync {
 
     /// Rows of a table that was taken in as a projection `(vocabulary, dim)`.
     fn embed(&self, table: &Self::Linear, rows: &[u32]) -> Result<Self::Tensor>;
+    /// Replaces some rows of `x` by numbers; the rows ascend, and each has `x`'s width.
+    fn replace_rows(&self, x: Self::Tensor, rows: &[(usize, InputRow)]) -> Result<Self::Tensor>;
     /// `norm(x)`.
     fn norm(&self, x: &Self::Tensor, norm: &Self::Norm) -> Result<Self::Tensor>;
     /// Normalises queries and keys with a norm each: head by head where the norm has `head_dim` weights, else all together.

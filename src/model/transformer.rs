@@ -4,7 +4,7 @@
 //! norm, which positions, which activation was decided by the `Spec` at load (`loader.rs`); here are only the steps.
 
 use super::Forward;
-use crate::backend::{Backend, Batch, CacheType, FeedForward, Frequencies, Heads, KvCache, Positions, RopeSet};
+use crate::backend::{Backend, Batch, CacheType, FeedForward, Frequencies, Heads, InputRow, KvCache, Positions, RopeSet};
 use crate::error::{Error, Result};
 use crate::spec::{Head, Spec};
 use std::ops::Deref;
@@ -65,6 +65,10 @@ impl<C: Backend> Transformer<C> {
     fn check(&self, batch: &Batch, caches: &[&mut KvCache]) -> Result<()> {
         if let Some(token) = batch.tokens.iter().find(|token| **token as usize >= self.spec.vocab) {
             return Err(Error::Input(format!("token {token} is outside the vocabulary of {}", self.spec.vocab)));
+        }
+        let is_ours = |(row, given): &(usize, InputRow)| *row < batch.tokens.len() && given.values().len() == self.spec.dim;
+        if !batch.given.iter().all(is_ours) || !batch.given.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(Error::Input(format!("rows in the place of tokens must have {} numbers, and ascend", self.spec.dim)));
         }
         let ends = batch.starts.iter().copied().chain([batch.tokens.len()]);
         if !ends.is_sorted() || batch.starts.first().is_some_and(|first| *first != 0) {
@@ -142,6 +146,9 @@ impl<C: Backend> Transformer<C> {
         let rope = |i: usize| self.ropes.get(i).map(|frequencies| c.rope(frequencies, positions.as_slice())).transpose();
         let ropes = [rope(0)?, rope(1)?];
         let mut x = self.scaled(c.embed(&self.embedding, &batch.tokens)?, self.spec.scale.embed)?;
+        if !batch.given.is_empty() {
+            x = c.replace_rows(x, &batch.given)?;
+        }
         if let Some(types) = &self.types {
             x = c.add(x, c.embed(types, positions.rows(|_| 0))?)?;
         }

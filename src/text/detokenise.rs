@@ -61,6 +61,12 @@ impl Detokeniser {
         self
     }
 
+    /// Shows the stop string that ends the text, as its end.
+    pub fn keep_stop(mut self) -> Self {
+        self.stops.keep();
+        self
+    }
+
     /// Takes the next id and gives the text that it settles, if any. After a stop string nothing comes any more.
     pub fn push(&mut self, id: u32) -> Option<String> {
         if self.skip_special && self.tokenizer.is_special(id) {

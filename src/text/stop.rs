@@ -10,13 +10,20 @@ pub(super) struct Stops {
     stops: Vec<String>,
     held: String,
     hit: Option<usize>,
+    /// Whether the stop string that ends the text is shown as its end.
+    keep: bool,
 }
 
 impl Stops {
     /// Empty stop strings are left out: they would stop everything.
     pub(super) fn new(stops: Vec<String>) -> Self {
         let stops = stops.into_iter().filter(|stop| !stop.is_empty()).collect();
-        Stops { stops, held: String::new(), hit: None }
+        Stops { stops, ..Stops::default() }
+    }
+
+    /// Shows the stop string that ends the text.
+    pub(super) fn keep(&mut self) {
+        self.keep = true;
     }
 
     /// The stop string that was met.
@@ -41,9 +48,9 @@ impl Stops {
             let start = self.held.find(stop.as_str())?;
             Some((start + stop.len(), start, which))
         });
-        if let Some((_, start, which)) = matches.min() {
+        if let Some((end, start, which)) = matches.min() {
             self.hit = Some(which);
-            self.held.truncate(start);
+            self.held.truncate(if self.keep { end } else { start });
             return std::mem::take(&mut self.held);
         }
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
@@ -99,6 +106,14 @@ mod tests {
     #[test]
     fn of_two_that_end_together_the_longer_wins() {
         assert_eq!(run(&["bd", "abd"], &["xa", "bd"]), (vec!["x".into(), "".into(), "".into()], Some("abd".into())));
+    }
+
+    #[test]
+    fn a_stop_string_that_is_kept_is_the_end_of_the_text() {
+        let mut state = Stops::new(vec!["END".to_owned()]);
+        state.keep();
+        assert_eq!(["a E", "ND x", "more"].map(|chunk| state.push(chunk.to_owned())).concat(), "a END");
+        assert_eq!(state.hit(), Some("END"));
     }
 
     #[test]

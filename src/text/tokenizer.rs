@@ -7,7 +7,8 @@
 //! BOS and EOS rules become a post-processor, so that `special` means the same for both.
 //!
 //! The trap: added tokens are matched in the raw text before anything is split, special or not, so text that spells
-//! `<|im_end|>` becomes that token, as it does in transformers.
+//! `<|im_end|>` becomes that token, as it does in transformers. [`Tokenizer::hide_special`] keeps it text: a mark inside the
+//! spelling, which [`Tokenizer::encode_hidden`] takes out again once added tokens have been looked for.
 
 use super::pieces::Plan;
 use super::special::{SpecialTokens, ends_a_turn};
@@ -36,8 +37,12 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
 use tokenizers::{
-    AddedToken, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, SplitDelimiterBehavior, TruncationDirection,
+    AddedToken, Model, NormalizerWrapper, OffsetType, PostProcessor, PreTokenizer, PreTokenizerWrapper, SplitDelimiterBehavior,
+    TruncationDirection,
 };
+
+/// The mark in a special token's spelling that keeps it text: a character that Unicode will never give a meaning.
+const HIDDEN: char = '\u{FDD0}';
 
 /// Turns text into token ids and ids into text. Cheap to clone: clones share one vocabulary.
 #[derive(Clone)]
@@ -111,6 +116,40 @@ impl Tokenizer {
     /// spells out are recognised either way.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let encoding = caught(|| self.inner.tokenizer.encode_fast(text, special));
+        let encoding = encoding.map_err(|e| Error::Input(format!("the text can not be tokenised: {e}")))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// `text` with a mark in every special token that it spells, for [`Tokenizer::encode_hidden`].
+    pub fn hide_special(&self, text: &str) -> String {
+        let mut text = text.replace(HIDDEN, "");
+        for (_, token) in self.inner.tokenizer.get_added_tokens_decoder().iter().filter(|(_, token)| token.special) {
+            let mut chars = token.content.chars();
+            if let Some(first) = chars.next()
+                && text.contains(&token.content)
+            {
+                text = text.replace(&token.content, &format!("{first}{HIDDEN}{}", chars.as_str()));
+            }
+        }
+        text
+    }
+
+    /// The ids of `text`, in which special tokens that are hidden ([`Tokenizer::hide_special`]) are plain text: what the
+    /// tokenizers crate gives with `encode_special_tokens`, but for those that are not hidden.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a text that the tokenizer refuses.
+    pub fn encode_hidden(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        let tokenizer = &self.inner.tokenizer;
+        let encoding = caught(|| {
+            let mut pieces = tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
+            pieces.normalize(|piece| piece.replace(HIDDEN, ""))?;
+            if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+                pre_tokenizer.pre_tokenize(&mut pieces)?;
+            }
+            pieces.tokenize(|piece| tokenizer.get_model().tokenize(piece.get()))?;
+            tokenizer.post_process(pieces.into_encoding(None, 0, OffsetType::None)?, None, special)
+        });
         let encoding = encoding.map_err(|e| Error::Input(format!("the text can not be tokenised: {e}")))?;
         Ok(encoding.get_ids().to_vec())
     }
