@@ -185,3 +185,14 @@ impl Model {
         Ok(result)
     }
 }
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.info().name)
+            .field("family", &self.spec().family)
+            .field("context", &self.context())
+            .field("device", &self.device())
+            .finish_non_exhaustive()
+    }
+}
