@@ -402,6 +402,16 @@ impl Checkpoint {
     }
 }
 
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("name", &self.info.name)
+            .field("family", &self.spec.family)
+            .field("quantisation", &self.info.quantisation)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What the header of a GGUF file says of the network.
 fn gguf_outline(gguf: &Gguf) -> Result<(Spec, ModelInfo)> {
     let Gguf { metadata, weights } = gguf;

@@ -208,3 +208,14 @@ impl Model {
         step::read_all(network, &mut text, reader, None, &mut step::Work::default())
     }
 }
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.info().name)
+            .field("family", &self.spec().family)
+            .field("context", &self.context())
+            .field("device", &self.device())
+            .finish_non_exhaustive()
+    }
+}
