@@ -35,6 +35,7 @@ mod embed;
 mod engine;
 mod error;
 pub mod hub;
+mod json;
 pub mod kernels;
 mod load;
 pub mod model;

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Layers from the bottom up; a module imports only from lower ones (or itself).
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("error", 0),
     ("bytes", 1),
+    ("json", 1),
     ("reference", 1),
     ("catalog", 2),
     ("hub", 2),

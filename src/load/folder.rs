@@ -22,7 +22,7 @@ pub(super) fn text_file(folder: &Path, name: &str) -> Result<Option<String>> {
 
 pub(super) fn json(folder: &Path, name: &str) -> Result<Option<Json>> {
     let Some(bytes) = read(folder, name)? else { return Ok(None) };
-    let value = serde_json::from_slice(&bytes)
+    let value = crate::json::parse(&bytes)
         .map_err(|e| Error::corrupt(folder.join(name).display(), format!("is not valid JSON: {e}")))?;
     Ok(Some(value))
 }

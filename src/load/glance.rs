@@ -21,7 +21,7 @@ pub struct Glance {
 pub fn glance(model: &Stored) -> Glance {
     if model.path.is_dir() {
         let config = std::fs::read(model.path.join("config.json")).ok();
-        let config: Json = config.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let config: Json = config.and_then(|bytes| crate::json::parse(&bytes).ok()).unwrap_or_default();
         let text = |key: &str| config.get(key).and_then(Json::as_str).map(str::to_owned);
         let context = ["max_position_embeddings", "n_positions", "n_ctx"].iter().find_map(|key| config.get(*key)?.as_u64());
         let quantisation = text("dtype").or_else(|| text("torch_dtype")).map(|dtype| match dtype.as_str() {

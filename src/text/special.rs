@@ -104,7 +104,7 @@ fn named(value: &Value, file: &str) -> Result<Option<String>> {
 }
 
 fn json(text: &str, file: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|e| Error::corrupt(file, e.to_string()))
+    crate::json::parse(text.as_bytes()).map_err(|e| Error::corrupt(file, e))
 }
 
 #[cfg(test)]
