@@ -1,14 +1,21 @@
 //! Stop strings in a stream: text that may become one is held back until it is decided.
 //!
+//! A stop string is looked for in the text with its special tokens written out, as `stop_strings` of transformers does it: a
+//! token that prints nothing can end a text, alone or between what is printed.
+//!
 //! The result does not depend on how the text is cut into pieces: the stop string that is complete first wins, and of two
 //! that are complete at the same character the one that began first. What is held back is never longer than the longest
 //! stop string, so a step costs the length of what arrives.
+
+use std::ops::Range;
 
 /// Cuts a stream of text at the first stop string.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stops {
     stops: Vec<String>,
     held: String,
+    /// Parts of `held` that are not printed, in order.
+    silent: Vec<Range<usize>>,
     hit: Option<usize>,
 }
 
@@ -16,7 +23,12 @@ impl Stops {
     /// Empty stop strings are left out: they would stop everything.
     pub(super) fn new(stops: Vec<String>) -> Self {
         let stops = stops.into_iter().filter(|stop| !stop.is_empty()).collect();
-        Stops { stops, held: String::new(), hit: None }
+        Stops { stops, ..Stops::default() }
+    }
+
+    /// Whether there is no stop string.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stops.is_empty()
     }
 
     /// The stop string that was met.
@@ -37,23 +49,53 @@ impl Stops {
         } else {
             self.held.push_str(&text);
         }
+        self.decide()
+    }
+
+    /// Takes the text of a token that prints nothing, and gives what can be shown of what came before it.
+    pub(super) fn push_silent(&mut self, text: &str) -> String {
+        if self.hit.is_some() || self.stops.is_empty() {
+            return String::new();
+        }
+        let from = self.held.len();
+        self.held.push_str(text);
+        self.silent.push(from..self.held.len());
+        self.decide()
+    }
+
+    /// Looks for a stop string, and gives what no longer can become a part of one.
+    fn decide(&mut self) -> String {
         let matches = self.stops.iter().enumerate().filter_map(|(which, stop)| {
             let start = self.held.find(stop.as_str())?;
             Some((start + stop.len(), start, which))
         });
         if let Some((_, start, which)) = matches.min() {
             self.hit = Some(which);
-            self.held.truncate(start);
-            return std::mem::take(&mut self.held);
+            let shown = self.take(start);
+            (self.held, self.silent) = Default::default();
+            return shown;
         }
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - keep);
-        std::mem::replace(&mut self.held, rest)
+        self.take(self.held.len() - keep)
     }
 
     /// Gives what was held back and did not become a stop string.
     pub(super) fn finish(&mut self) -> String {
-        std::mem::take(&mut self.held)
+        self.take(self.held.len())
+    }
+
+    /// Takes the first `len` bytes of what is held, without the silent ones.
+    fn take(&mut self, len: usize) -> String {
+        let rest = self.held.split_off(len);
+        let mut shown = std::mem::replace(&mut self.held, rest);
+        for part in self.silent.iter().rev().filter(|part| part.start < len) {
+            shown.replace_range(part.start..part.end.min(len), "");
+        }
+        self.silent.retain(|part| part.end > len);
+        for part in &mut self.silent {
+            *part = part.start.saturating_sub(len)..part.end - len;
+        }
+        shown
     }
 }
 
@@ -99,6 +141,31 @@ mod tests {
     #[test]
     fn of_two_that_end_together_the_longer_wins() {
         assert_eq!(run(&["bd", "abd"], &["xa", "bd"]), (vec!["x".into(), "".into(), "".into()], Some("abd".into())));
+    }
+
+    #[test]
+    fn a_silent_token_ends_a_text_alone_and_between_printed_parts() {
+        let mut stops = Stops::new(vec!["a<|end|>\nb".into(), "<|stop|>".into()]);
+        assert_eq!(stops.push("xa".into()), "x");
+        assert_eq!(stops.push_silent("<|end|>"), "");
+        assert_eq!(stops.push("\nc a".into()), "a\nc ");
+        assert_eq!(stops.push_silent("<|end|>"), "");
+        assert_eq!(stops.push("\n".into()), "");
+        assert_eq!((stops.push("bd".into()).as_str(), stops.hit()), ("", Some("a<|end|>\nb")));
+
+        let mut stops = Stops::new(vec!["<|stop|>".into()]);
+        assert_eq!(stops.push("x".into()) + &stops.push_silent("<|end|>") + &stops.push("<|".into()), "x");
+        assert_eq!((stops.push_silent("<|stop|>").as_str(), stops.hit()), ("<|", Some("<|stop|>")));
+    }
+
+    #[test]
+    fn a_silent_token_that_only_begins_a_stop_string_is_never_printed() {
+        let mut stops = Stops::new(vec!["end|>s".into()]);
+        let shown = stops.push("x".into()) + &stops.push_silent("<|end|>") + &stops.push("st".into());
+        assert_eq!((shown.as_str(), stops.hit()), ("x", Some("end|>s")));
+        let mut stops = Stops::new(vec!["end|>s".into()]);
+        assert_eq!(stops.push("x".into()) + &stops.push_silent("<|end|>") + &stops.push("t".into()), "xt");
+        assert_eq!(stops.push_silent("<|end|>") + &stops.finish(), "");
     }
 
     #[test]
