@@ -174,6 +174,8 @@ pub struct EmbedOptions {
     pub max_tokens: Option<usize>,
     /// Whether a longer text is cut (which is counted, and a warning in the log); else it is [`Error::TextTooLong`].
     pub truncate: bool,
+    /// Special tokens in a text are plain text.
+    pub plain: bool,
     /// The most tokens that are read in one forward, which bounds the memory. A single text may have more. On a CPU more than
     /// about a thousand leave its caches, and are slower.
     pub batch_tokens: usize,
@@ -190,6 +192,7 @@ impl Default for EmbedOptions {
             prompt: Prompt::Default,
             max_tokens: None,
             truncate: true,
+            plain: false,
             batch_tokens: 512,
             cancel: None,
         }

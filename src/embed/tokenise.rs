@@ -79,7 +79,7 @@ impl Embedder {
         if self.shared.spec.lower_case {
             text = Cow::Owned(lower(&text));
         }
-        self.shared.loaded.tokenizer.encode_within(&text, call.limit)
+        self.shared.loaded.tokenizer.encode_within(&text, call.limit, call.options.plain)
     }
 }
 

@@ -121,7 +121,8 @@ impl Session {
     /// Reads a prompt; what writes the text after it, and the logits to begin with.
     pub(super) fn begin_text(&mut self, prompt: &str, options: &GenerateOptions) -> Result<(Writer, Vec<f32>)> {
         let special = self.tokens.is_empty() && self.pending.is_none();
-        let new = self.model.tokenizer().encode(prompt, special)?;
+        let tokenizer = self.model.tokenizer();
+        let new = if special { tokenizer.encode_prompt(prompt)? } else { tokenizer.encode(prompt, false)? };
         self.begin_tokens(&new, options)
     }
 

@@ -23,7 +23,7 @@ use crate::options::{GenerateOptions, LoadOptions};
 use crate::sample::SampleOptions;
 use crate::sources::Found;
 use crate::spec::{Mlp, Position, RopeScaling, Spec};
-use crate::text::{ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
+use crate::text::{ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, TokenizerFiles, end_ids, template_source};
 use crate::weights::{Gguf, Hparams, Weights, safetensors, vocab};
 use serde_json::Value as Json;
 use std::path::Path;
@@ -191,9 +191,15 @@ impl Checkpoint {
             Error::unsupported(format!("{}: a model without tokenizer.json", path.display()), "folders that have one")
         })?;
         let tokenizer_config = text_file(path, "tokenizer_config.json")?;
-        let tokens_map = text_file(path, "special_tokens_map.json")?;
-        let tokens = SpecialTokens::from_json(tokenizer_config.as_deref(), tokens_map.as_deref())?;
-        let tokenizer = Tokenizer::from_json(&bytes, &tokenizer_file.display().to_string())?.with_special_tokens(&tokens);
+        let (tokenizer, tokens) = Tokenizer::from_files(&TokenizerFiles {
+            file: &tokenizer_file.display().to_string(),
+            tokenizer: &bytes,
+            config: tokenizer_config.as_deref(),
+            special_tokens_map: text_file(path, "special_tokens_map.json")?.as_deref(),
+            added_tokens: text_file(path, "added_tokens.json")?.as_deref(),
+            class: config.get("tokenizer_class").and_then(Json::as_str),
+            family: config.get("model_type").and_then(Json::as_str).unwrap_or_default(),
+        })?;
         let template = template_source(&TemplateFiles {
             jinja: text_file(path, "chat_template.jinja")?.as_deref(),
             json: text_file(path, "chat_template.json")?.as_deref(),
