@@ -165,7 +165,8 @@ pub struct EmbedOptions {
     pub pooling: Option<Pooling>,
     /// Whether vectors are divided by their length.
     pub normalise: Option<bool>,
-    /// Keep that many of the first dimensions (Matryoshka embeddings), before vectors are normalised.
+    /// Keep that many of the first dimensions (Matryoshka embeddings). What the model itself normalises is normalised before,
+    /// as sentence-transformers does it; with `normalise: Some(true)` what is kept is.
     pub dimensions: Option<usize>,
     /// What is written before each text.
     pub prompt: Prompt,

@@ -4,7 +4,6 @@
 //! comes out of a stream comes every few seconds. Within a window they are sorted by length, longest first, and packed up to
 //! the budget of a forward. Nothing is padded, so a larger window would gain nothing.
 
-use super::tokenise::lower;
 use super::{Embedder, Embeddings, Shared, Truncated, pool};
 use crate::error::{Error, Result};
 use crate::nn::Batch;
@@ -15,11 +14,20 @@ use ndarray::Array2;
 pub(super) const WINDOW_TEXTS: usize = 1024;
 pub(super) const WINDOW_BYTES: usize = 1 << 15;
 
+/// Which values make the length that a vector is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Norm {
+    /// All that the model gives, before only the first are kept.
+    Whole,
+    /// Those that are kept.
+    Kept,
+}
+
 /// The options of a call, with what the model says in place of what they leave open.
 pub(super) struct Call {
     pub options: EmbedOptions,
     pub pooling: Pooling,
-    pub normalise: bool,
+    pub norm: Option<Norm>,
     /// Values in a vector.
     pub dim: usize,
     /// Values in a vector before it is cut to `dim`.
@@ -53,7 +61,7 @@ impl Call {
             Some(dim) => return Err(Error::Input(format!("{dim} dimensions: the model's vectors have 1 to {width}"))),
         };
         let limit = match options.max_tokens {
-            None => spec.max_tokens.map_or(shared.positions, |limit| limit.min(shared.positions)),
+            None => spec.limit(&options.prompt).map_or(shared.positions, |limit| limit.min(shared.positions)),
             Some(limit) if limit <= shared.positions => limit,
             Some(limit) => {
                 let positions = shared.positions;
@@ -72,14 +80,17 @@ impl Call {
             true => 0,
             false => {
                 // As many as the prompt has by itself, without what the tokenizer writes at the end.
-                let read = if spec.lower_case { lower(&prompt) } else { prompt.clone() };
-                let tokens = tokenizer.encode(&read, true)?;
+                let tokens = tokenizer.encode(&prompt, true)?;
                 tokens.len() - usize::from(tokens.last().is_some_and(|last| tokenizer.is_special(*last)))
             }
         };
-        // The vectors of tokens are the network's own, unless they are asked to be normalised.
-        let normalise = options.normalise.unwrap_or(spec.normalise && pooling != Pooling::None);
-        Ok(Call { options: options.clone(), pooling, normalise, dim, width, prompt, skip, limit })
+        let norm = match options.normalise {
+            Some(false) => None,
+            Some(true) => Some(Norm::Kept),
+            // The vectors of tokens are the network's own, unless they are asked to be normalised.
+            None => (spec.normalise && pooling != Pooling::None).then_some(Norm::Whole),
+        };
+        Ok(Call { options: options.clone(), pooling, norm, dim, width, prompt, skip, limit })
     }
 
     /// Says that texts were cut.

@@ -76,16 +76,8 @@ impl Embedder {
         if !call.prompt.is_empty() {
             text = Cow::Owned(format!("{}{text}", call.prompt));
         }
-        if self.shared.spec.lower_case {
-            text = Cow::Owned(lower(&text));
-        }
         self.shared.loaded.tokenizer.encode_within(&text, call.limit, call.options.plain)
     }
-}
-
-/// Character by character, as the tokenizers' own lower-casing.
-pub(super) fn lower(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 fn beginning(text: &str) -> String {

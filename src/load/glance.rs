@@ -1,6 +1,6 @@
 //! What can be said of a model at a glance, whether it runs or not: for lists.
 
-use crate::sources::{Source, Stored, quantisation_of};
+use crate::sources::{Source, Stored, quantisation_of, transformer_folder};
 use crate::weights::Gguf;
 use serde_json::Value as Json;
 
@@ -20,7 +20,7 @@ pub struct Glance {
 /// Reads the headers of a model. Nothing about it is an error: a list shows what it can.
 pub fn glance(model: &Stored) -> Glance {
     if model.path.is_dir() {
-        let config = std::fs::read(model.path.join("config.json")).ok();
+        let config = std::fs::read(transformer_folder(&model.path).join("config.json")).ok();
         let config: Json = config.and_then(|bytes| crate::json::parse(&bytes).ok()).unwrap_or_default();
         let text = |key: &str| config.get(key).and_then(Json::as_str).map(str::to_owned);
         let context = ["max_position_embeddings", "n_positions", "n_ctx"].iter().find_map(|key| config.get(*key)?.as_u64());

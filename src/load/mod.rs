@@ -21,9 +21,11 @@ use crate::model::{Forward, Transformer};
 use crate::nn::{CacheType, generic::Generic, host::Host};
 use crate::options::{GenerateOptions, LoadOptions};
 use crate::sample::SampleOptions;
-use crate::sources::Found;
+use crate::sources::{Found, transformer_folder};
 use crate::spec::{Mlp, Position, RopeScaling, Spec};
-use crate::text::{ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, TokenizerFiles, end_ids, template_source};
+use crate::text::{
+    ChatTemplate, EndSources, SpecialTokens, TemplateFiles, Tokenizer, TokenizerFiles, end_ids, template_source,
+};
 use crate::weights::{Gguf, Hparams, Weights, safetensors, vocab};
 use serde_json::Value as Json;
 use std::path::Path;
@@ -152,6 +154,11 @@ impl Checkpoint {
         self.vectors.read()
     }
 
+    /// What to say of a head that makes classes or scores of texts, where the model has one: vectors are made without it.
+    pub fn unused_head(&self) -> Option<String> {
+        self.vectors.head(&self.info)
+    }
+
     /// What it takes to run it.
     pub fn cost(&self) -> Cost {
         Cost::new(&self.spec, &self.info)
@@ -184,7 +191,8 @@ impl Checkpoint {
         Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
     }
 
-    fn folder(path: &Path) -> Result<Checkpoint> {
+    fn folder(root: &Path) -> Result<Checkpoint> {
+        let path = &transformer_folder(root);
         let Outline { config, weights, spec, mut info } = safetensors_outline(path)?;
         let tokenizer_file = path.join("tokenizer.json");
         let bytes = read(path, "tokenizer.json")?.ok_or_else(|| {
@@ -216,7 +224,7 @@ impl Checkpoint {
         info.template = template;
         info.license = license(path);
         info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
-        let vectors = sentence::Sources::Folder(path.to_owned());
+        let vectors = sentence::Sources::Folder(root.to_owned());
         Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
     }
 

@@ -56,9 +56,10 @@ fn is_plain_name(name: &str) -> bool {
 pub fn of_folder(path: &Path) -> Result<Found> {
     let mut files = files(path)?;
     // GGUF repositories have a config.json for the Hub's own counting, too.
-    let has_config = path.join("config.json").is_file();
+    let transformer = transformer_folder(path);
+    let has_config = transformer.join("config.json").is_file();
     files.retain(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(is_model));
-    let has_weights = std::fs::read_dir(path).is_ok_and(|entries| {
+    let has_weights = std::fs::read_dir(&transformer).is_ok_and(|entries| {
         entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "safetensors"))
     });
     if has_config && (has_weights || files.is_empty()) {
@@ -71,6 +72,19 @@ pub fn of_folder(path: &Path) -> Result<Found> {
         return Err(Error::NotFound { what: path.display().to_string(), hint });
     }
     Ok(Found::File(files.swap_remove(preferred)))
+}
+
+/// Where a model's `config.json`, weights and tokenizer are: the folder itself, or the one that `modules.json` of
+/// sentence-transformers names for the transformer, as its versions 1 and 2 saved it (`0_Transformer`).
+pub fn transformer_folder(path: &Path) -> PathBuf {
+    let inner = || {
+        let modules = crate::json::parse(&std::fs::read(path.join("modules.json")).ok()?).ok()?;
+        let first = modules.as_array()?.first()?;
+        let inner = Path::new(first["path"].as_str()?);
+        let is_below = inner.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        (is_below && first["type"].as_str()?.ends_with("Transformer")).then(|| path.join(inner))
+    };
+    inner().unwrap_or_else(|| path.to_owned())
 }
 
 /// Every model of the model folders, by the name it is found by.

@@ -9,7 +9,7 @@ mod lm_studio;
 mod ollama;
 
 pub use cached::list as cached;
-pub use folders::{DEFAULT_FILE, DEFAULT_NAMES, find as in_model_folders, model_folders, of_folder};
+pub use folders::{DEFAULT_FILE, DEFAULT_NAMES, find as in_model_folders, model_folders, of_folder, transformer_folder};
 pub use lm_studio::{find as in_lm_studio, folders as lm_studio_folders};
 pub use ollama::{find as in_ollama, stores as ollama_stores};
 
