@@ -1,8 +1,10 @@
-//! JSON as Python writes it: `json.dump` spells numbers that JSON does not have as `NaN`, `Infinity` and `-Infinity`, and
-//! `json.load` reads them, so the small files of a model may hold them.
+//! JSON as Python writes it: `json.dump` spells numbers that JSON does not have as `NaN`,
+//! `Infinity` and `-Infinity`, and `json.load` reads them, so the small files of a model may hold
+//! them.
 //!
-//! They become `null`, which every reader takes for a key that is absent: none of them is a setting that a model can run
-//! with. So do numbers beyond the range of f64, which Python reads as infinity. All else is as strict as JSON is.
+//! They become `null`, which every reader takes for a key that is absent: none of them is a setting
+//! that a model can run with. So do numbers beyond the range of f64, which Python reads as
+//! infinity. All else is as strict as JSON is.
 
 use serde_json::Value;
 
@@ -16,7 +18,8 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, String> {
     serde_json::from_str(&with_nulls(text)).map_err(|_| error)
 }
 
-/// The text with `null` in the place of numbers that only Python has; the inside of strings stays as it is.
+/// The text with `null` in the place of numbers that only Python has; the inside of strings stays
+/// as it is.
 fn with_nulls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,7 +1,9 @@
-//! Random overrides of tokenizers by `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, against what
-//! transformers' `AutoTokenizer` makes of texts: rows on which its versions 4 and 5 agree.
+//! Random overrides of tokenizers by `tokenizer_config.json`, `special_tokens_map.json` and
+//! `added_tokens.json`, against what transformers' `AutoTokenizer` makes of texts: rows on which
+//! its versions 4 and 5 agree.
 //!
-//! `tests/golden/make_tokenizer_overrides.py` makes the rows; `TALLOW_OVERRIDES` names a longer file of them.
+//! `tests/golden/make_tokenizer_overrides.py` makes the rows; `TALLOW_OVERRIDES` names a longer
+//! file of them.
 
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -81,4 +83,52 @@ fn random_overrides_make_the_tokens_that_transformers_makes() {
     }
     let shown: Vec<&str> = wrong.iter().take(12).map(String::as_str).collect();
     assert!(wrong.is_empty(), "{} of {} rows differ\n{}", wrong.len(), rows.len(), shown.join("\n"));
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_an_error_that_names_the_file_and_the_key() {
+    for (name, text, expected) in [
+        ("tokenizer_config.json", r#"{"added_tokens_decoder": [1]}"#, "key added_tokens_decoder is [1]"),
+        (
+            "tokenizer_config.json",
+            r#"{"added_tokens_decoder": {"x": {"content": "a"}}}"#,
+            "added_tokens_decoder: x is not a token id",
+        ),
+        ("tokenizer_config.json", r#"{"added_tokens_decoder": {"7": {"lstrip": true}}}"#, "added_tokens_decoder: 7"),
+        ("tokenizer_config.json", r#"{"eos_token": 5}"#, "key eos_token is 5"),
+        ("tokenizer_config.json", r#"{"additional_special_tokens": "<a>"}"#, "key additional_special_tokens"),
+        ("tokenizer_config.json", r#"{"extra_special_tokens": [1]}"#, "key extra_special_tokens is 1"),
+        ("tokenizer_config.json", r#"{"split_special_tokens": "yes"}"#, "key split_special_tokens"),
+        ("tokenizer_config.json", r#"{"do_lower_case": 1}"#, "key do_lower_case is 1"),
+        ("tokenizer_config.json", r#"{"truncation_side": "up"}"#, "key truncation_side"),
+        ("tokenizer_config.json", "[]", "not a JSON object"),
+        ("added_tokens.json", r#"{"a": -1}"#, "the id of \"a\""),
+    ] {
+        let tokenizer = file("bert-mean", "tokenizer.json").unwrap();
+        let config = Some(text).filter(|_| name == "tokenizer_config.json");
+        let added_tokens = Some(text).filter(|_| name == "added_tokens.json");
+        let files = TokenizerFiles {
+            file: "tokenizer.json",
+            tokenizer: tokenizer.as_bytes(),
+            config,
+            added_tokens,
+            family: "bert",
+            ..TokenizerFiles::default()
+        };
+        let error = Tokenizer::from_files(&files).unwrap_err().to_string();
+        assert!(error.starts_with(name) && error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_run_of_a_million_spaces_becomes_the_tokens_of_its_parts() {
+    for base in ["llama3-rope-scaling", "gpt2-hub", "qwen2", "starcoder2"] {
+        let json = file(base, "tokenizer.json").unwrap();
+        let tokenizer = Tokenizer::from_json(json.as_bytes(), "tokenizer.json").unwrap();
+        // The last space belongs to the word.
+        let (run, word) = (" ".repeat(1_099_999), " river");
+        let parts = [tokenizer.encode(&run, false).unwrap(), tokenizer.encode(&format!("{word} a b c"), false).unwrap()];
+        let whole = tokenizer.encode(&format!("{run}{word} a b c"), false).unwrap();
+        assert!(whole == parts.concat(), "{base}: {} tokens, expected {}", whole.len(), parts.concat().len());
+    }
 }

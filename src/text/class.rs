@@ -1,7 +1,9 @@
-//! The classes of tokenizers that transformers has, as far as they change what `tokenizer.json` says.
+//! The classes of tokenizers that transformers has, as far as they change what `tokenizer.json`
+//! says.
 //!
-//! A class brings tokens for roles that no file names, and settings of its own. `tokenizer_config.json` names it, else
-//! `config.json`, else the family has one. Every class that is not here leaves `tokenizer.json` as it is.
+//! A class brings tokens for roles that no file names, and settings of its own.
+//! `tokenizer_config.json` names it, else `config.json`, else the family has one. Every class that
+//! is not here leaves `tokenizer.json` as it is.
 
 /// A class of tokenizers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,8 +69,8 @@ const FAMILIES: &[(&str, Class)] = &[
 ];
 
 impl Class {
-    /// The class called `name`, else the family's. Llama's is for SentencePiece: byte-level tokenizers that name it are
-    /// followed as they are, as transformers does.
+    /// The class called `name`, else the family's. Llama's is for SentencePiece: byte-level
+    /// tokenizers that name it are followed as they are, as transformers does.
     pub(super) fn of(name: Option<&str>, family: &str, byte_level: bool) -> Class {
         let find = |list: &[(&str, Class)], name: &str| list.iter().find(|row| row.0 == name).map(|row| row.1);
         let class = match name {

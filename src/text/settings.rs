@@ -1,16 +1,17 @@
 //! What the small files beside a `tokenizer.json` change about it, as transformers reads them.
 //!
-//! `tokenizer_config.json` overrides `tokenizer.json`: it adds tokens and changes how they match, names the tokens with a
-//! role, and sets how text is normalised. Which keys count depends on the tokenizer's class. With `added_tokens_decoder` in
-//! it, that list is the whole truth about added tokens and `special_tokens_map.json` and `added_tokens.json` are not read;
-//! without it, those two override it. Every key is honoured, is on the list of harmless ones, or is named in an error or a
-//! warning.
+//! `tokenizer_config.json` overrides `tokenizer.json`: it adds tokens and changes how they match,
+//! names the tokens with a role, and sets how text is normalised. Which keys count depends on the
+//! tokenizer's class. With `added_tokens_decoder` in it, that list is the whole truth about added
+//! tokens and `special_tokens_map.json` and `added_tokens.json` are not read; without it, those two
+//! override it. Every key is honoured, is on the list of harmless ones, or is named in an error or
+//! a warning.
 //!
-//! Where versions 4 and 5 of transformers differ, `tokenizer.json` is followed. Most of all, version 5 rebuilds the whole
-//! pipeline of some classes from their code, and both leave `add_bos_token` to the post-processor of `tokenizer.json`
-//! (version 4 not for Llama's and Gemma's classes).
-//! Source: `tokenization_utils_base.py`, `tokenization_utils_tokenizers.py` (`_from_pretrained`, `__init__`) of 5.24 and their
-//! counterparts of 4.57.
+//! Where versions 4 and 5 of transformers differ, `tokenizer.json` is followed. Most of all,
+//! version 5 rebuilds the whole pipeline of some classes from their code, and both leave
+//! `add_bos_token` to the post-processor of `tokenizer.json` (version 4 not for Llama's and Gemma's
+//! classes). Source: `tokenization_utils_base.py`, `tokenization_utils_tokenizers.py`
+//! (`_from_pretrained`, `__init__`) of 5.24 and their counterparts of 4.57.
 
 use super::class::Class;
 use super::special::SpecialTokens;
@@ -62,7 +63,8 @@ pub(super) struct Settings {
     pub class: Class,
     /// The tokens with a role and those that are named.
     pub tokens: SpecialTokens,
-    /// Tokens as the files want them, whether `tokenizer.json` has them or not, in the order in which they get new ids.
+    /// Tokens as the files want them, whether `tokenizer.json` has them or not, in the order in
+    /// which they get new ids.
     pub added: Vec<Added>,
     /// Special tokens to add where no added token has their text.
     pub special: Vec<Added>,
@@ -80,8 +82,9 @@ pub(super) struct Settings {
     pub truncate_left: bool,
 }
 
-/// Keys that change nothing about how a text is tokenised here: they are about files, padding, warnings, other parts of a
-/// model, or repeat what `tokenizer.json` says and transformers does not read them for a tokenizer that has one.
+/// Keys that change nothing about how a text is tokenised here: they are about files, padding,
+/// warnings, other parts of a model, or repeat what `tokenizer.json` says and transformers does not
+/// read them for a tokenizer that has one.
 const HARMLESS: &[&str] = &[
     "add_bos_token",
     "add_eos_token",
@@ -274,7 +277,8 @@ impl Token {
         })
     }
 
-    /// Special tokens are matched in the text as it is, others behind the normaliser, unless they say so themselves.
+    /// Special tokens are matched in the text as it is, others behind the normaliser, unless they
+    /// say so themselves.
     fn added(self) -> Added {
         let Token { text, lstrip, rstrip, single_word, normalized, special } = self;
         Added { content: text, lstrip, rstrip, single_word, normalized: normalized.unwrap_or(!special), special }
@@ -355,7 +359,8 @@ impl Named {
     }
 }
 
-/// Puts what `special_tokens_map.json` says over what `tokenizer_config.json` says; lists are joined.
+/// Puts what `special_tokens_map.json` says over what `tokenizer_config.json` says; lists are
+/// joined.
 fn override_with(config: &mut Map<String, Value>, map: Map<String, Value>) {
     for (key, value) in map {
         match (config.get_mut(&key), value) {
@@ -372,7 +377,8 @@ fn override_with(config: &mut Map<String, Value>, map: Map<String, Value>) {
     }
 }
 
-/// Says which keys are not known, once for each load: they may be another program's, or from a later version.
+/// Says which keys are not known, once for each load: they may be another program's, or from a
+/// later version.
 fn report_unknown(config: &Map<String, Value>) {
     let known =
         |key: &str| key.ends_with("_token") || key.starts_with('_') || HARMLESS.contains(&key) || HONOURED.contains(&key);

@@ -1,11 +1,13 @@
 //! Stop strings in a stream: text that may become one is held back until it is decided.
 //!
-//! A stop string is looked for in the text with its special tokens written out, as `stop_strings` of transformers does it: a
-//! token that prints nothing can end a text, alone or between what is printed.
+//! A stop string is looked for in the text with its special tokens written out, as `stop_strings`
+//! of transformers does it: a token that prints nothing can end a text, alone or between what is
+//! printed.
 //!
-//! The result does not depend on how the text is cut into pieces: the stop string that is complete first wins, and of two
-//! that are complete at the same character the one that began first. What is held back is never longer than the longest
-//! stop string, so a step costs the length of what arrives.
+//! The result does not depend on how the text is cut into pieces: the stop string that is complete
+//! first wins, and of two that are complete at the same character the one that began first. What is
+//! held back is never longer than the longest stop string, so a step costs the length of what
+//! arrives.
 
 use std::ops::Range;
 
@@ -52,7 +54,8 @@ impl Stops {
         self.decide()
     }
 
-    /// Takes the text of a token that prints nothing, and gives what can be shown of what came before it.
+    /// Takes the text of a token that prints nothing, and gives what can be shown of what came
+    /// before it.
     pub(super) fn push_silent(&mut self, text: &str) -> String {
         if self.hit.is_some() || self.stops.is_empty() {
             return String::new();

@@ -1,13 +1,15 @@
-//! Text to token ids and back. The `tokenizers` crate is named here and in the folder beside this file, nowhere else.
+//! Text to token ids and back. The `tokenizers` crate is named here and in the folder beside this
+//! file, nowhere else.
 //!
-//! Two ways in: a `tokenizer.json`, followed to the letter (but for truncation and padding, which sentence-transformers
-//! bakes in and which are not the tokenizer's business) with what [`TokenizerFiles`] override, or a GGUF's [`Vocab`], from
-//! which the same machinery is put together. BOS and EOS rules are a post-processor, so that `special` means the same for
-//! both.
+//! Two ways in: a `tokenizer.json`, followed to the letter (but for truncation and padding, which
+//! sentence-transformers bakes in and which are not the tokenizer's business) with what
+//! [`TokenizerFiles`] override, or a GGUF's [`Vocab`], from which the same machinery is put
+//! together. BOS and EOS rules are a post-processor, so that `special` means the same for both.
 //!
-//! The trap: added tokens are matched in the raw text before anything is split, special or not, so text that spells
-//! `<|im_end|>` becomes that token, as it does in transformers. [`Tokenizer::encode_plain`] and [`Tokenizer::hide_special`] take
-//! special tokens for the text that they are.
+//! The trap: added tokens are matched in the raw text before anything is split, special or not, so
+//! text that spells `<|im_end|>` becomes that token, as it does in transformers.
+//! [`Tokenizer::encode_plain`] and [`Tokenizer::hide_special`] take special tokens for the text
+//! that they are.
 
 mod build;
 mod configure;
@@ -24,7 +26,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use tokenizers::{Encoding, ModelWrapper, PostProcessor, TruncationDirection};
 
-/// What spaces before punctuation become where a tokenizer cleans up what it decodes, in this order.
+/// What spaces before punctuation become where a tokenizer cleans up what it decodes, in this
+/// order.
 const CLEAN: [(&str, &str); 10] = [
     (" .", "."),
     (" ?", "?"),
@@ -71,7 +74,8 @@ impl Tokenizer {
         let mut tokenizer = parse(files.tokenizer, files.file)?;
         let settings = Settings::read(files, configure::is_byte_level(&tokenizer))?;
         caught(|| configure::configure(&mut tokenizer, &settings)).map_err(corrupt)?;
-        // BPE keeps the spaces that its text had, so there is nothing to clean up unless somebody insists.
+        // BPE keeps the spaces that its text had, so there is nothing to clean up unless somebody
+        // insists.
         let is_bpe = matches!(tokenizer.get_model(), ModelWrapper::BPE(_));
         let mut made = Self::new(tokenizer, SpecialIds::default()).map_err(corrupt)?;
         if let Some(inner) = Arc::get_mut(&mut made.inner) {
@@ -110,7 +114,8 @@ impl Tokenizer {
         Ok(Tokenizer { inner: Arc::new(inner), ids })
     }
 
-    /// The same tokenizer, told which of its tokens have a role. A `tokenizer.json` does not say so itself.
+    /// The same tokenizer, told which of its tokens have a role. A `tokenizer.json` does not say so
+    /// itself.
     pub fn with_special_tokens(mut self, tokens: &SpecialTokens) -> Self {
         let id = |text: &Option<String>| text.as_deref().and_then(|text| self.id(text));
         self.ids = SpecialIds {
@@ -124,7 +129,8 @@ impl Tokenizer {
         self
     }
 
-    /// Says where `add_bos_token` and `add_eos_token` are at odds with the post-processor of `tokenizer.json`, which counts.
+    /// Says where `add_bos_token` and `add_eos_token` are at odds with the post-processor of
+    /// `tokenizer.json`, which counts.
     fn check_claims(&self, tokens: &SpecialTokens) {
         let Ok(ids) = self.encode("", true) else { return };
         for (key, claim, role, adds) in [
@@ -140,21 +146,23 @@ impl Tokenizer {
         }
     }
 
-    /// The ids of `text`. With `special`, the tokenizer's own BOS and EOS rules are applied; special tokens that the text
-    /// spells out are recognised either way.
+    /// The ids of `text`. With `special`, the tokenizer's own BOS and EOS rules are applied;
+    /// special tokens that the text spells out are recognised either way.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         self.encoded(text, special, false).map(|encoding| encoding.get_ids().to_vec())
     }
 
-    /// The ids of `text`, whose special tokens are the plain text that they are spelt with: none of the ids stands for one,
-    /// but for those that the tokenizer's own rules add where `special` is true.
+    /// The ids of `text`, whose special tokens are the plain text that they are spelt with: none of
+    /// the ids stands for one, but for those that the tokenizer's own rules add where `special` is
+    /// true.
     pub fn encode_plain(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         self.encode_hidden(&self.hide_special(text), special)
     }
 
-    /// `text` with a mark in each special token that it spells, for [`Tokenizer::encode_hidden`]. What is not trusted can be
-    /// marked before it becomes a part of a prompt whose other special tokens count: the messages of a chat, before they are
-    /// rendered. The mark is U+FDD0, a character that no text is made of.
+    /// `text` with a mark in each special token that it spells, for [`Tokenizer::encode_hidden`].
+    /// What is not trusted can be marked before it becomes a part of a prompt whose other special
+    /// tokens count: the messages of a chat, before they are rendered. The mark is U+FDD0, a
+    /// character that no text is made of.
     pub fn hide_special(&self, text: &str) -> String {
         let (tokenizer, special) = (&self.inner.tokenizer, &self.inner.special);
         let mut hidden = text.replace(split::MARK, "");
@@ -171,14 +179,16 @@ impl Tokenizer {
         }
     }
 
-    /// [`Tokenizer::encode`] for a text whose special tokens are hidden in parts ([`Tokenizer::hide_special`]): these are the
-    /// plain text that they are spelt with, all others count.
+    /// [`Tokenizer::encode`] for a text whose special tokens are hidden in parts
+    /// ([`Tokenizer::hide_special`]): these are the plain text that they are spelt with, all others
+    /// count.
     pub fn encode_hidden(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         self.encoded(text, special, true).map(|encoding| encoding.get_ids().to_vec())
     }
 
-    /// The ids of a prompt as it stands: [`Tokenizer::encode`] with the tokenizer's own special tokens, but for a BOS that the
-    /// text begins with itself. There the tokenizer's own is left out, with a warning.
+    /// The ids of a prompt as it stands: [`Tokenizer::encode`] with the tokenizer's own special
+    /// tokens, but for a BOS that the text begins with itself. There the tokenizer's own is left
+    /// out, with a warning.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = self.encode(text, true)?;
         if let [first, second, ..] = ids[..]
@@ -193,9 +203,10 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The ids of `text` with the tokenizer's own special tokens, at most `limit` of them, and how many there would be. The
-    /// text's last tokens are left out (its first, where `tokenizer_config.json` says so), never the special ones. With
-    /// `plain` special tokens in the text are plain text.
+    /// The ids of `text` with the tokenizer's own special tokens, at most `limit` of them, and how
+    /// many there would be. The text's last tokens are left out (its first, where
+    /// `tokenizer_config.json` says so), never the special ones. With `plain` special tokens in the
+    /// text are plain text.
     pub fn encode_within(&self, text: &str, limit: usize, plain: bool) -> Result<(Vec<u32>, usize)> {
         let text = if plain { Cow::Owned(self.hide_special(text)) } else { Cow::Borrowed(text) };
         let mut encoding = self.encoded(&text, false, plain)?;
@@ -206,7 +217,8 @@ impl Tokenizer {
         Ok((self.post_processed(encoding)?.get_ids().to_vec(), wanted))
     }
 
-    /// The same tokenizer behind a normaliser that makes capitals small. Special tokens are matched before it.
+    /// The same tokenizer behind a normaliser that makes capitals small. Special tokens are matched
+    /// before it.
     pub fn lowercased(&self) -> Result<Self> {
         let wrong = |e: tokenizers::Error| Error::Input(format!("the tokenizer can not be lower-cased: {e}"));
         let mut tokenizer = self.inner.tokenizer.clone();
@@ -233,7 +245,8 @@ impl Tokenizer {
         self.inner.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }
 
-    /// The text of `ids`; `skip_special` leaves special tokens out. Ids outside the vocabulary decode to nothing.
+    /// The text of `ids`; `skip_special` leaves special tokens out. Ids outside the vocabulary
+    /// decode to nothing.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         let text = caught(|| self.inner.tokenizer.decode(ids, skip_special));
         let mut text = text.map_err(|e| Error::Input(format!("the tokens can not be decoded: {e}")))?;
@@ -243,7 +256,8 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// The pieces as the vocabulary spells them (`Ġthe`, `▁the`, `<0x0A>`); empty for ids outside it.
+    /// The pieces as the vocabulary spells them (`Ġthe`, `▁the`, `<0x0A>`); empty for ids outside
+    /// it.
     pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
         ids.iter().map(|&id| self.piece(id).unwrap_or_default()).collect()
     }
@@ -308,7 +322,8 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 fn parse(bytes: &[u8], file: &str) -> Result<tokenizers::Tokenizer> {
-    // `parse` is compiled in the tokenizers crate; its generic `from_bytes` would be compiled here, again.
+    // `parse` is compiled in the tokenizers crate; its generic `from_bytes` would be compiled here,
+    // again.
     let text = std::str::from_utf8(bytes).map_err(|e| Error::corrupt(file, e.to_string()))?;
     let mut tokenizer: tokenizers::Tokenizer =
         caught(|| text.parse()).map_err(|e: tokenizers::Error| Error::corrupt(file, e.to_string()))?;
@@ -321,7 +336,8 @@ fn not_tokenised(error: tokenizers::Error) -> Error {
     Error::Input(format!("the text can not be tokenised: {error}"))
 }
 
-/// Calls the tokenizers crate, which panics where a file is inconsistent in ways that it does not check.
+/// Calls the tokenizers crate, which panics where a file is inconsistent in ways that it does not
+/// check.
 fn caught<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());

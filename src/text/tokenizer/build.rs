@@ -1,6 +1,6 @@
-//! A tokenizer put together from a GGUF file's vocabulary: byte-level BPE behind the pre-tokenizer that the file names,
-//! SentencePiece BPE with merges made from scores, SentencePiece Unigram, or BERT's WordPiece. BOS and EOS rules become a
-//! post-processor.
+//! A tokenizer put together from a GGUF file's vocabulary: byte-level BPE behind the pre-tokenizer
+//! that the file names, SentencePiece BPE with merges made from scores, SentencePiece Unigram, or
+//! BERT's WordPiece. BOS and EOS rules become a post-processor.
 
 use crate::text::vocab::{SpecialIds, TokenType, Vocab};
 use crate::text::{charsmap, end, pre, scores};
@@ -75,14 +75,15 @@ fn byte_level(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers:
     finish(tokenizer, vocab, ids, rules.add_bos, false)
 }
 
-/// The two halves of a merge. The space that parts them is not the first character: a piece may begin with one.
+/// The two halves of a merge. The space that parts them is not the first character: a piece may
+/// begin with one.
 fn pair(merge: &str) -> Option<(String, String)> {
     let (at, _) = merge.char_indices().skip(1).find(|&(_, c)| c == ' ')?;
     Some((merge[..at].to_owned(), merge[at + 1..].to_owned()))
 }
 
-/// SentencePiece BPE: spaces become `▁`, one is put in front of each stretch of text, and bytes stand in for what no piece
-/// covers.
+/// SentencePiece BPE: spaces become `▁`, one is put in front of each stretch of text, and bytes
+/// stand in for what no piece covers.
 fn sentence_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
     let index = vocab.index()?;
     let token = |id: u32| vocab.tokens[id as usize].clone();
@@ -113,10 +114,10 @@ fn sentence_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokeniz
     finish(tokenizer, vocab, ids, true, false)
 }
 
-/// BERT's WordPiece (Wu et al. 2016; Devlin et al. 2018): the longest pieces from the left. A file marks the beginning of a word
-/// with `▁`, where `vocab.txt` marks its continuation with `##`, and leaves control tokens bare; the oldest leave everything in
-/// brackets bare. A file seldom says whether it keeps capitals: one with more than a few capitalised
-/// words does.
+/// BERT's WordPiece (Wu et al. 2016; Devlin et al. 2018): the longest pieces from the left. A file
+/// marks the beginning of a word with `▁`, where `vocab.txt` marks its continuation with `##`, and
+/// leaves control tokens bare; the oldest leave everything in brackets bare. A file seldom says
+/// whether it keeps capitals: one with more than a few capitalised words does.
 fn word_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
     let bare = |id: u32, token: &str| {
         vocab.kind(id) != TokenType::Normal || token.len() > 2 && token.starts_with('[') && token.ends_with(']')
@@ -149,7 +150,8 @@ fn word_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers:
     finish(tokenizer, vocab, ids, true, true)
 }
 
-/// SentencePiece Unigram (Kudo 2018): the most probable pieces, behind the file's own normalisation of characters.
+/// SentencePiece Unigram (Kudo 2018): the most probable pieces, behind the file's own normalisation
+/// of characters.
 fn unigram(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
     let corrupt = |why: &str| -> tokenizers::Error { Error::corrupt(&vocab.file, why).into() };
     let Some(scores) = &vocab.scores else { return Err(corrupt("tokenizer.ggml.scores is missing")) };
@@ -207,12 +209,14 @@ fn finish(
             TokenType::Control | TokenType::Unknown => true,
             TokenType::UserDefined => roles.contains(&Some(id)),
             TokenType::Normal if roles.contains(&Some(id)) => true,
-            // A file without types does not say which tokens are control tokens; these look the part.
+            // A file without types does not say which tokens are control tokens; these look the
+            // part.
             TokenType::Normal if vocab.types.is_none() && end::ends_a_turn(token) => true,
             TokenType::Normal | TokenType::Unused | TokenType::Byte => continue,
         };
         let strips = vocab.strip_right && special && !matches!(token.as_str(), "<unk>" | "<s>" | "<|endoftext|>");
-        // Runs of spaces are matched behind the normalizer, where spaces and `▁` are one: Gemma's files spell them with spaces.
+        // Runs of spaces are matched behind the normalizer, where spaces and `▁` are one: Gemma's
+        // files spell them with spaces.
         let spaces = vocab.add_space_prefix == Some(false) && token.contains(' ');
         // RoBERTa's stands for a word with the space before it.
         let mask = special && token == "<mask>";

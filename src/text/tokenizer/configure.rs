@@ -1,4 +1,5 @@
-//! Puts what `tokenizer_config.json` and its like say over a tokenizer that was made from `tokenizer.json`.
+//! Puts what `tokenizer_config.json` and its like say over a tokenizer that was made from
+//! `tokenizer.json`.
 
 use crate::text::class::Class;
 use crate::text::settings::{Added, Cleaning, Settings};
@@ -73,7 +74,8 @@ fn token(added: &Added) -> AddedToken {
         .normalized(added.normalized)
 }
 
-/// Sets whether the first word gets a space before it, where the class of the tokenizer lets the key count.
+/// Sets whether the first word gets a space before it, where the class of the tokenizer lets the
+/// key count.
 fn prefix_space(tokenizer: &mut Tokenizer, prefix: bool, class: Class) -> Result<()> {
     match (tokenizer.get_pre_tokenizer().cloned(), class) {
         (Some(PreTokenizerWrapper::ByteLevel(bytes)), _) => {

@@ -1,11 +1,12 @@
 //! The way of a text to its tokens, with the regular expressions that split it run here.
 //!
-//! The tokenizers crate takes an error of the regex engine for the end of the matches, so that the rest of a text becomes one
-//! piece and its tokens are wrong, in silence. An error is met easily: `\s+(?!\S)`, the end of nearly every byte-level
-//! pattern, keeps a state for each white-space character, and the engine has a limit of a million. So a pattern that ends
-//! like that is run without its look-ahead, which leaves an expression that a linear engine can run: `\s+` matches the whole
-//! run, of which the last character is given back unless the text ends there. Any other pattern on which the engine gives up
-//! is an error.
+//! The tokenizers crate takes an error of the regex engine for the end of the matches, so that the
+//! rest of a text becomes one piece and its tokens are wrong, in silence. An error is met easily:
+//! `\s+(?!\S)`, the end of nearly every byte-level pattern, keeps a state for each white-space
+//! character, and the engine has a limit of a million. So a pattern that ends like that is run
+//! without its look-ahead, which leaves an expression that a linear engine can run: `\s+` matches
+//! the whole run, of which the last character is given back unless the text ends there. Any other
+//! pattern on which the engine gives up is an error.
 
 use fancy_regex::Regex;
 use std::collections::HashSet;
@@ -17,14 +18,15 @@ use tokenizers::{
     PreTokenizerWrapper, Result, SplitDelimiterBehavior, Token,
 };
 
-/// Stands in a special token of a text to say that it is plain text: a noncharacter, which no text is made of.
+/// Stands in a special token of a text to say that it is plain text: a noncharacter, which no text
+/// is made of.
 pub(super) const MARK: char = '\u{FDD0}';
 
 /// What byte-level pre-tokenizers split by, where they split.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// Ends of patterns that mean: white space, but for the character before a word.
-const TAILS: [&str; 2] = [r"|\s+(?!\S)|\s+", r"|\s+(?!\S)|\s"];
+const TAILS: [&str; 2] = [r"\s+(?!\S)|\s+", r"\s+(?!\S)|\s"];
 
 /// Parts of a pattern for which the engine keeps states.
 const HARD: [&str; 10] = ["(?=", "(?!", "(?<", "(?>", "(?(", "++", "*+", "?+", "}+", r"\G"];
@@ -59,8 +61,9 @@ impl Pipeline {
         Ok(Pipeline { steps, replaced })
     }
 
-    /// The tokens of `text`, without what a post-processor adds. Where `special` is given, the marks of hidden special
-    /// tokens are taken out once added tokens are found, and no other piece becomes one of these ids.
+    /// The tokens of `text`, without what a post-processor adds. Where `special` is given, the
+    /// marks of hidden special tokens are taken out once added tokens are found, and no other piece
+    /// becomes one of these ids.
     pub fn encode(&self, tokenizer: &tokenizers::Tokenizer, text: &str, special: Option<&HashSet<u32>>) -> Result<Encoding> {
         for pattern in &self.replaced {
             pattern.find_iter(text).try_for_each(|found| found.map(drop)).map_err(|e| gives_up(pattern.as_str(), e))?;
@@ -147,9 +150,10 @@ struct Splitter {
 
 impl Splitter {
     fn new(pattern: &str) -> Result<Splitter> {
-        let head = TAILS.iter().find_map(|tail| pattern.strip_suffix(tail)).filter(|head| !head.is_empty());
+        let head = TAILS.iter().find_map(|tail| pattern.strip_suffix(tail));
+        let head = head.filter(|head| head.is_empty() || head.ends_with('|') && !head.ends_with(r"\|"));
         // The last group is the white space.
-        if let Some(regex) = head.and_then(|head| Regex::new(&format!(r"{head}|(\s+)")).ok()) {
+        if let Some(regex) = head.and_then(|head| Regex::new(&format!(r"{head}(\s+)")).ok()) {
             return Ok(Splitter { regex, gives_back: true });
         }
         Ok(Splitter { regex: Regex::new(pattern)?, gives_back: false })
@@ -204,7 +208,8 @@ fn gives_up(pattern: &str, error: fancy_regex::Error) -> tokenizers::Error {
     format!("the pattern {pattern:?} can not be followed through this text: {error}").into()
 }
 
-/// The tokens of a piece, none of which is `special`: where the model spells one, the piece is cut within it.
+/// The tokens of a piece, none of which is `special`: where the model spells one, the piece is cut
+/// within it.
 fn ordinary(model: &ModelWrapper, piece: &str, special: &HashSet<u32>) -> Result<Vec<Token>> {
     let mut tokens = model.tokenize(piece)?;
     let text = |token: &Token| piece.get(token.offsets.0..token.offsets.1);
@@ -222,8 +227,8 @@ fn ordinary(model: &ModelWrapper, piece: &str, special: &HashSet<u32>) -> Result
     Ok(tokens)
 }
 
-/// Where in `text` a special token begins, with the white space that it swallows left out. Those of one character are left
-/// out: there is no place in them.
+/// Where in `text` a special token begins, with the white space that it swallows left out. Those of
+/// one character are left out: there is no place in them.
 pub(super) fn special(tokenizer: &tokenizers::Tokenizer, text: &str, ids: &HashSet<u32>) -> Vec<usize> {
     let none: Option<&NormalizerWrapper> = None;
     let pieces = tokenizer.get_added_vocabulary().extract_and_normalize(none, text);
@@ -245,7 +250,8 @@ mod tests {
     /// Every pattern that a GGUF file can name, and some of others.
     fn patterns() -> Vec<String> {
         let named = pre::names().flat_map(|name| pre::find(Some(name)).unwrap().split.iter().copied());
-        let others = [GPT2, r"\s+(?!\S)|\s+", r"\s*", r"\p{L}*|\s+(?!\S)|\s+", r"[^\s]++|\s++$|\s+(?!\S)|\s", r"(\d)|\s+(?!\S)|\s+"];
+        let others =
+            [GPT2, r"\s+(?!\S)|\s+", r"\s*", r"\p{L}*|\s+(?!\S)|\s+", r"[^\s]++|\s++$|\s+(?!\S)|\s", r"(\d)|\s+(?!\S)|\s+"];
         let mut all: Vec<String> = named.chain(others).map(str::to_owned).collect();
         all.sort();
         all.dedup();
@@ -255,8 +261,8 @@ mod tests {
     #[test]
     fn patterns_match_what_the_engine_matches_with_their_look_ahead() {
         let parts = [
-            " ", "  ", "\n", "\r\n", "\t", "\u{3000}", "\u{A0}", "a", "Word", "'s", "'LL", "é", "e\u{301}", "日本", "1", "234", "٣", ".",
-            "--", "!?", "🙂", "_", "\u{2028}", "/",
+            " ", "  ", "\n", "\r\n", "\t", "\u{3000}", "\u{A0}", "a", "Word", "'s", "'LL", "é", "e\u{301}", "日本", "1", "234",
+            "٣", ".", "--", "!?", "🙂", "_", "\u{2028}", "/",
         ];
         let mut state = 88_172_645_463_325_252u64;
         let mut below = |n: usize| {
@@ -280,7 +286,8 @@ mod tests {
         for pattern in patterns() {
             let splitter = Splitter::new(&pattern).unwrap();
             for (space, end) in [(" ", "x"), (" ", ""), ("\n", "x"), (" ", "\nx")] {
-                // Where the run's length does not decide, the splits are those of a short run with its middle drawn out.
+                // Where the run's length does not decide, the splits are those of a short run with
+                // its middle drawn out.
                 let Ok(short) = (&splitter).find_matches(&format!("a{}{end}", space.repeat(9))) else { continue };
                 let found = (&splitter).find_matches(&format!("a{}{end}", space.repeat(LONG)));
                 let found = found.unwrap_or_else(|error| panic!("{pattern} {space:?} {end:?}: {error}"));
