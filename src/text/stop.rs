@@ -1,13 +1,13 @@
 //! Stop strings in a stream: text that may become one is held back until it is decided.
 //!
-//! A stop string is looked for in the text with its special tokens written out, as `stop_strings`
-//! of transformers does it: a token that prints nothing can end a text, alone or between what is
-//! printed.
+//! A stop string is looked for in the text with its special tokens written out, as `stop_strings` of
+//! transformers does it: a token that prints nothing can end a text, alone or between what is
+//! printed. It is looked for in what is printed as well, so that no text that is shown has one.
 //!
 //! The result does not depend on how the text is cut into pieces: the stop string that is complete
 //! first wins, and of two that are complete at the same character the one that began first. What is
-//! held back is never longer than the longest stop string, so a step costs the length of what
-//! arrives.
+//! held back, silent tokens aside, is never longer than the longest stop string, so a step costs the
+//! length of what arrives.
 
 use std::ops::Range;
 
@@ -68,18 +68,36 @@ impl Stops {
 
     /// Looks for a stop string, and gives what no longer can become a part of one.
     fn decide(&mut self) -> String {
-        let matches = self.stops.iter().enumerate().filter_map(|(which, stop)| {
-            let start = self.held.find(stop.as_str())?;
-            Some((start + stop.len(), start, which))
-        });
-        if let Some((_, start, which)) = matches.min() {
+        let written = found(&self.stops, &self.held);
+        let printed = (!self.silent.is_empty()).then(|| self.printed()).unwrap_or_default();
+        let read =
+            found(&self.stops, &printed).map(|(end, start, which)| (self.place(end, true), self.place(start, false), which));
+        if let Some((_, start, which)) = written.into_iter().chain(read).min() {
             self.hit = Some(which);
             let shown = self.take(start);
             (self.held, self.silent) = Default::default();
             return shown;
         }
-        let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
-        self.take(self.held.len() - keep)
+        let kept = |text: &str| self.stops.iter().map(|stop| overlap(text, stop)).max().unwrap_or(0);
+        let written = self.held.len() - kept(&self.held);
+        let read = match kept(&printed) {
+            0 => self.held.len(),
+            kept => self.place(printed.len() - kept, false),
+        };
+        self.take(written.min(read))
+    }
+
+    /// What is held without its silent parts.
+    fn printed(&self) -> String {
+        let mut text = self.held.clone();
+        self.silent.iter().rev().for_each(|part| text.replace_range(part.clone(), ""));
+        text
+    }
+
+    /// Where a place in [`Stops::printed`] is in what is held: in front of a silent part there if it is an end, else behind it.
+    fn place(&self, at: usize, is_end: bool) -> usize {
+        let before = |part: &&Range<usize>, at: usize| if is_end { part.start < at } else { part.start <= at };
+        self.silent.iter().fold(at, |at, part| if before(&part, at) { at + part.len() } else { at })
     }
 
     /// Gives what was held back and did not become a stop string.
@@ -100,6 +118,15 @@ impl Stops {
         }
         shown
     }
+}
+
+/// The stop string of which `text` has the end first: where it ends, where it begins, which it is.
+fn found(stops: &[String], text: &str) -> Option<(usize, usize, usize)> {
+    let matches = stops.iter().enumerate().filter_map(|(which, stop)| {
+        let start = text.find(stop.as_str())?;
+        Some((start + stop.len(), start, which))
+    });
+    matches.min()
 }
 
 /// The length of the longest end of `text` with which `stop` begins.
@@ -159,6 +186,16 @@ mod tests {
         let mut stops = Stops::new(vec!["<|stop|>".into()]);
         assert_eq!(stops.push("x".into()) + &stops.push_silent("<|end|>") + &stops.push("<|".into()), "x");
         assert_eq!((stops.push_silent("<|stop|>").as_str(), stops.hit()), ("<|", Some("<|stop|>")));
+    }
+
+    #[test]
+    fn what_is_printed_holds_no_stop_string_even_where_silent_tokens_are_between() {
+        let mut stops = Stops::new(vec!["ab".into()]);
+        let shown = stops.push("xa".into()) + &stops.push_silent("<|1|>") + &stops.push_silent("<|2|>");
+        assert_eq!((shown.as_str(), stops.push("bc".into()).as_str(), stops.hit()), ("x", "", Some("ab")));
+        let mut stops = Stops::new(vec!["ab".into()]);
+        let shown = stops.push("xa".into()) + &stops.push_silent("<|1|>") + &stops.push("cab".into());
+        assert_eq!((shown.as_str(), stops.hit()), ("xac", Some("ab")));
     }
 
     #[test]
