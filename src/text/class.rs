@@ -15,6 +15,9 @@ pub(super) enum Class {
     Gpt2,
     Qwen2,
     Llama,
+    /// Llama's tokens, without its `add_prefix_space`: where no file names the class, and for
+    /// Mistral's families whatever they name.
+    Mistral,
     Gemma,
     /// `PreTrainedTokenizerFast` and all others.
     #[default]
@@ -59,9 +62,9 @@ const FAMILIES: &[(&str, Class)] = &[
     ("qwen2", Class::Qwen2),
     ("qwen3", Class::Qwen2),
     ("qwen3_moe", Class::Qwen2),
-    ("llama", Class::Llama),
-    ("mistral", Class::Llama),
-    ("mixtral", Class::Llama),
+    ("llama", Class::Mistral),
+    ("mistral", Class::Mistral),
+    ("mixtral", Class::Mistral),
     ("gemma", Class::Gemma),
     ("gemma2", Class::Gemma),
     ("gemma3", Class::Gemma),
@@ -77,7 +80,13 @@ impl Class {
             Some(name) => find(NAMES, name.strip_suffix("Fast").unwrap_or(name)),
             None => find(FAMILIES, family),
         };
-        class.filter(|class| !(byte_level && matches!(class, Class::Llama | Class::Gemma))).unwrap_or(Class::Plain)
+        let class = match class {
+            Some(Class::Llama) if matches!(family, "mistral" | "mixtral") => Some(Class::Mistral),
+            other => other,
+        };
+        class
+            .filter(|class| !(byte_level && matches!(class, Class::Llama | Class::Mistral | Class::Gemma)))
+            .unwrap_or(Class::Plain)
     }
 
     /// Whether `do_lower_case`, `strip_accents` and `tokenize_chinese_chars` count.
@@ -111,7 +120,7 @@ impl Class {
             ],
             Class::Gpt2 => &[("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")],
             Class::Qwen2 => &[("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")],
-            Class::Llama => &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")],
+            Class::Llama | Class::Mistral => &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")],
             Class::Gemma => &[("bos_token", "<bos>"), ("eos_token", "<eos>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")],
             Class::Plain => &[],
         };

@@ -69,7 +69,7 @@ impl Stops {
     /// Looks for a stop string, and gives what no longer can become a part of one.
     fn decide(&mut self) -> String {
         let written = found(&self.stops, &self.held);
-        let printed = (!self.silent.is_empty()).then(|| self.printed()).unwrap_or_default();
+        let printed = if self.silent.is_empty() { String::new() } else { self.printed() };
         let read =
             found(&self.stops, &printed).map(|(end, start, which)| (self.place(end, true), self.place(start, false), which));
         if let Some((_, start, which)) = written.into_iter().chain(read).min() {
