@@ -46,6 +46,19 @@ impl NamedFiles {
         })
     }
 
+    /// Where a model's `config.json`, weights and tokenizer are: here, or in the folder that `modules.json` of
+    /// sentence-transformers names for the transformer, as its versions 1 and 2 saved it (`0_Transformer`).
+    pub fn transformer(&self) -> NamedFiles {
+        let inner = || {
+            let modules = crate::json::parse(&self.read("modules.json").ok()??).ok()?;
+            let first = modules.as_array()?.first()?;
+            let inner = first["path"].as_str()?;
+            let is_below = Path::new(inner).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            (is_below && first["type"].as_str()?.ends_with("Transformer")).then(|| self.within(inner))
+        };
+        inner().unwrap_or_else(|| self.clone())
+    }
+
     /// The folder on the disk; `None` in memory.
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {

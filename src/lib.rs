@@ -41,6 +41,7 @@ mod error;
 mod files;
 #[doc(hidden)]
 pub mod hparams;
+mod json;
 #[doc(hidden)]
 pub mod model;
 mod options;

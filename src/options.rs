@@ -278,7 +278,8 @@ pub struct EmbedOptions {
     pub pooling: Option<Pooling>,
     /// Whether vectors are divided by their length.
     pub normalise: Option<bool>,
-    /// Keep that many of the first dimensions (Matryoshka embeddings), before vectors are normalised.
+    /// Keep that many of the first dimensions (Matryoshka embeddings). What the model itself normalises is normalised before,
+    /// as sentence-transformers does it; with `normalise: Some(true)` what is kept is.
     pub dimensions: Option<usize>,
     /// What is written before each text.
     pub prompt: Prompt,
@@ -287,6 +288,8 @@ pub struct EmbedOptions {
     pub max_tokens: Option<usize>,
     /// Whether a longer text is cut (which is counted, and a warning in the log); else it is [`Error::TextTooLong`].
     pub truncate: bool,
+    /// Special tokens in a text are plain text.
+    pub plain: bool,
     /// The most tokens that are read in one forward, which bounds the memory. A single text may have more. On a CPU more than
     /// about a thousand leave its caches, and are slower.
     pub batch_tokens: usize,
@@ -304,6 +307,7 @@ impl Default for EmbedOptions {
             prompt: Prompt::Default,
             max_tokens: None,
             truncate: true,
+            plain: false,
             batch_tokens: 512,
             cancel: None,
         }

@@ -7,10 +7,11 @@ use source::{Module, Names, Source};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Layers from the bottom up; a module imports only from lower ones (or itself).
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("error", 0),
     ("bytes", 1),
     ("cancel", 1),
+    ("json", 1),
     ("files", 2),
     ("spec", 2),
     ("quant", 2),

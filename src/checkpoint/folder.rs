@@ -15,7 +15,7 @@ pub(super) fn text_file(folder: &NamedFiles, name: &str) -> Result<Option<String
 pub(super) fn json(folder: &NamedFiles, name: &str) -> Result<Option<Json>> {
     let Some(bytes) = folder.read(name)? else { return Ok(None) };
     let value =
-        serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(folder.label(name), format!("is not valid JSON: {e}")))?;
+        crate::json::parse(&bytes).map_err(|e| Error::corrupt(folder.label(name), format!("is not valid JSON: {e}")))?;
     Ok(Some(value))
 }
 

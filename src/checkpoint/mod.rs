@@ -31,7 +31,9 @@ use crate::options::{GenerateOptions, LoadOptions};
 use crate::spec::{Mlp, Position, RopeScaling, Spec};
 use crate::store::{FilesKind, ModelFiles};
 use crate::tensors::{Gguf, Requantise, Weights, safetensors, vocab};
-use crate::text::{ChatTemplate, EndSources, Message, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
+use crate::text::{
+    ChatTemplate, EndSources, Message, SpecialTokens, TemplateFiles, Tokenizer, TokenizerFiles, end_ids, template_source,
+};
 use serde_json::Value as Json;
 use std::path::Path;
 
@@ -189,6 +191,11 @@ impl Checkpoint {
         self.vectors.read()
     }
 
+    /// What to say of a head that makes classes or scores of texts, where the model has one: vectors are made without it.
+    pub fn unused_head(&self) -> Option<String> {
+        self.vectors.head(&self.info)
+    }
+
     /// What it takes to run it.
     pub fn cost(&self) -> Cost {
         Cost::new(&self.spec, &self.info)
@@ -230,15 +237,22 @@ impl Checkpoint {
         Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, defaults, info, vectors)
     }
 
-    fn folder(files: &NamedFiles) -> Result<Checkpoint> {
+    fn folder(root: &NamedFiles) -> Result<Checkpoint> {
+        let files = &root.transformer();
         let Outline { config, weights, spec, mut info } = safetensors_outline(files)?;
         let bytes = files.read("tokenizer.json")?.ok_or_else(|| {
             Error::unsupported(format!("{}: a model without tokenizer.json", files.root()), "folders that have one")
         })?;
         let tokenizer_config = text_file(files, "tokenizer_config.json")?;
-        let tokens_map = text_file(files, "special_tokens_map.json")?;
-        let tokens = SpecialTokens::from_json(tokenizer_config.as_deref(), tokens_map.as_deref())?;
-        let tokenizer = Tokenizer::from_json(&bytes, &files.label("tokenizer.json"))?.with_special_tokens(&tokens);
+        let (tokenizer, tokens) = Tokenizer::from_files(&TokenizerFiles {
+            file: &files.label("tokenizer.json"),
+            tokenizer: &bytes,
+            config: tokenizer_config.as_deref(),
+            special_tokens_map: text_file(files, "special_tokens_map.json")?.as_deref(),
+            added_tokens: text_file(files, "added_tokens.json")?.as_deref(),
+            class: config.get("tokenizer_class").and_then(Json::as_str),
+            family: config.get("model_type").and_then(Json::as_str).unwrap_or_default(),
+        })?;
         let template = template_source(&TemplateFiles {
             jinja: text_file(files, "chat_template.jinja")?.as_deref(),
             json: text_file(files, "chat_template.json")?.as_deref(),
@@ -257,7 +271,7 @@ impl Checkpoint {
         info.template = template;
         info.license = license(files);
         info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
-        let vectors = sentence::Sources::Folder(files.clone());
+        let vectors = sentence::Sources::Folder(root.clone());
         Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, defaults, info, vectors)
     }
 

@@ -91,13 +91,19 @@ impl Embedder {
     /// Those of [`Embedder::at`].
     pub fn from_checkpoint(checkpoint: Checkpoint, load: &LoadOptions, options: &EmbedOptions) -> Result<Embedder> {
         let spec = checkpoint.embed_spec()?;
+        if let Some(head) = checkpoint.unused_head() {
+            log::warn!("{head}");
+        }
         // Nothing is kept between texts, so the memory for a long context is not asked for.
         let context = load.context.or(Some(checkpoint.spec().context.min(512)));
         let loaded = checkpoint.load(&LoadOptions { context, ..load.clone() })?;
         Embedder::around(loaded, spec, load.context, options)
     }
 
-    fn around(loaded: Loaded, spec: EmbedSpec, context: Option<usize>, options: &EmbedOptions) -> Result<Embedder> {
+    fn around(mut loaded: Loaded, spec: EmbedSpec, context: Option<usize>, options: &EmbedOptions) -> Result<Embedder> {
+        if spec.lower_case {
+            loaded.tokenizer = loaded.tokenizer.lowercased()?;
+        }
         let network = loaded.network.spec();
         let mut width = network.dim;
         for dense in &spec.dense {
@@ -231,7 +237,7 @@ impl Embedder {
 
     /// Whether vectors are normalised.
     pub fn normalises(&self) -> bool {
-        self.recipe.normalise
+        self.recipe.norm.is_some()
     }
 
     /// The model's prompts: names and texts.

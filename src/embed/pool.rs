@@ -3,7 +3,7 @@
 //! Sums are made in f64, token after token, so that a mean over many tokens is as exact as its terms. A vector of zeros stays
 //! what it is, as in sentence-transformers, which divides by no less than 1e-12.
 
-use super::recipe::Recipe;
+use super::recipe::{Norm, Recipe};
 use crate::checkpoint::DenseLayer;
 use crate::cpu::Kernels;
 use crate::error::Result;
@@ -91,11 +91,15 @@ fn apply(dense: &DenseLayer, x: &[f32], out: &mut Vec<f32>) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the first dimensions, and divides them by their length where that is wanted.
+/// Keeps the first dimensions, and divides them by a length where that is wanted.
 fn finish(recipe: &Recipe, x: &[f32], out: &mut [f32]) {
     out.copy_from_slice(&x[..out.len()]);
-    if recipe.normalise {
-        let length = out.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt().max(1e-12);
+    if let Some(norm) = recipe.norm {
+        let counted = match norm {
+            Norm::Whole => x,
+            Norm::Kept => &x[..out.len()],
+        };
+        let length = counted.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt().max(1e-12);
         out.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
     }
 }

@@ -35,11 +35,20 @@ pub struct Truncated {
     pub tokens: usize,
 }
 
+/// Which values make the length that a vector is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Norm {
+    /// All that the model gives, before only the first are kept.
+    Whole,
+    /// Those that are kept.
+    Kept,
+}
+
 /// The options of a call, with what the model says in place of what they leave open.
 pub(super) struct Recipe {
     pub options: EmbedOptions,
     pub pooling: Pooling,
-    pub normalise: bool,
+    pub norm: Option<Norm>,
     /// Values in a vector.
     pub dim: usize,
     /// Values in a vector before it is cut to `dim`.
@@ -73,7 +82,7 @@ impl Recipe {
             Some(dim) => return Err(Error::Input(format!("{dim} dimensions: the model's vectors have 1 to {width}"))),
         };
         let limit = match options.max_tokens {
-            None => spec.max_tokens.map_or(model.positions, |limit| limit.min(model.positions)),
+            None => spec.limit(&options.prompt).map_or(model.positions, |limit| limit.min(model.positions)),
             Some(limit) if limit <= model.positions => limit,
             Some(limit) => {
                 let positions = model.positions;
@@ -92,14 +101,17 @@ impl Recipe {
             true => 0,
             false => {
                 // As many as the prompt has by itself, without what the tokenizer writes at the end.
-                let read = if spec.lower_case { lower(&prompt) } else { prompt.clone() };
-                let tokens = tokenizer.encode(&read, true)?;
+                let tokens = tokenizer.encode(&prompt, true)?;
                 tokens.len() - usize::from(tokens.last().is_some_and(|last| tokenizer.is_special(*last)))
             }
         };
-        // The vectors of tokens are the network's own, unless they are asked to be normalised.
-        let normalise = options.normalise.unwrap_or(spec.normalise && pooling != Pooling::None);
-        Ok(Recipe { options: options.clone(), pooling, normalise, dim, width, prompt, skip, limit })
+        let norm = match options.normalise {
+            Some(false) => None,
+            Some(true) => Some(Norm::Kept),
+            // The vectors of tokens are the network's own, unless they are asked to be normalised.
+            None => (spec.normalise && pooling != Pooling::None).then_some(Norm::Whole),
+        };
+        Ok(Recipe { options: options.clone(), pooling, norm, dim, width, prompt, skip, limit })
     }
 
     /// Says that texts were cut.
@@ -140,9 +152,4 @@ fn prompt(model: &EmbedModel, prompt: &Prompt) -> Result<String> {
         let has = if names.is_empty() { "it states none".to_owned() } else { format!("it has {}", names.join(", ")) };
         Error::Input(format!("{} has no prompt {name:?}: {has}; a prompt can also be given as text", model.loaded.info.name))
     })
-}
-
-/// Character by character, as the tokenizers' own lower-casing.
-pub(super) fn lower(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
 }

@@ -52,6 +52,7 @@ fn spec(pooling: Pooling) -> EmbedSpec {
         prompts: vec![("query".into(), "query: ".into()), ("passage".into(), "passage: ".into())],
         default_prompt: None,
         max_tokens: None,
+        prompt_tokens: Vec::new(),
         lower_case: false,
         similarity: Similarity::Cosine,
     }

@@ -1,6 +1,6 @@
 //! Texts to tokens, on several threads: for short texts this takes a good share of the time.
 
-use super::recipe::{EmbedModel, Recipe, Truncated, lower};
+use super::recipe::{EmbedModel, Recipe, Truncated};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,10 +74,7 @@ fn encode_one(model: &EmbedModel, recipe: &Recipe, text: &str) -> Result<(Vec<u3
     if !recipe.prompt.is_empty() {
         text = Cow::Owned(format!("{}{text}", recipe.prompt));
     }
-    if model.spec.lower_case {
-        text = Cow::Owned(lower(&text));
-    }
-    model.loaded.tokenizer.encode_within(&text, recipe.limit)
+    model.loaded.tokenizer.encode_within(&text, recipe.limit, recipe.options.plain)
 }
 
 fn beginning(text: &str) -> String {

@@ -50,12 +50,6 @@ pub struct Model {
     inner: Arc<Loaded>,
 }
 
-impl std::fmt::Debug for Model {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model").field("name", &self.info().name).field("context", &self.context()).finish_non_exhaustive()
-    }
-}
-
 impl Model {
     /// Loads a model with default options: a `.gguf` file, a folder in Hugging Face layout, a name of the catalogue
     /// (`smollm2`, `llama3.2:1b`) or of the Hub (`org/repo`, `org/repo:Q4_K_M`). What is not on this machine is fetched

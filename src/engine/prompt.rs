@@ -41,7 +41,8 @@ pub(super) enum Ending {
 pub(super) fn encode(model: &Model, text: &str, special: bool, options: &GenerateOptions) -> Result<Vec<u32>> {
     let tokenizer = model.tokenizer();
     match options.parse_special {
-        true => tokenizer.encode(text, special),
+        true if special => tokenizer.encode_prompt(text),
+        true => tokenizer.encode(text, false),
         false => tokenizer.encode_hidden(&tokenizer.hide_special(text), special),
     }
 }

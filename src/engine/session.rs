@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// Continues the text with `prompt`, as it stands: no chat template. The first prompt of a session gets the tokenizer's
-    /// own special tokens (BOS). Dropping the iterator ends the generation; what was generated stays in the session.
+    /// own special tokens (BOS), but for a BOS that it begins with itself. Dropping the iterator ends the generation; what was generated stays in the session.
     ///
     /// # Errors
     /// [`Error::Input`] for options out of range and for a session that would still hold no token,

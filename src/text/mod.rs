@@ -2,9 +2,10 @@
 //!
 //! The layer knows neither tensors nor the network. A caller reads files (or a GGUF's metadata) and hands over bytes or a
 //! [`Vocab`]; what comes back is [`Tokenizer`], [`Detokeniser`] and [`ChatTemplate`], each `Send + Sync`. The `tokenizers`
-//! crate is wrapped in `tokenizer.rs` and minijinja in `template.rs`; nothing else names them.
+//! crate is wrapped in `tokenizer.rs` and its folder, and minijinja in `template.rs`; nothing else names them.
 
 mod charsmap;
+mod class;
 mod detokenise;
 mod end;
 mod message;
@@ -12,6 +13,7 @@ mod pieces;
 mod pre;
 mod python;
 mod scores;
+mod settings;
 mod special;
 mod stop;
 mod template;
@@ -21,6 +23,7 @@ mod vocab;
 pub use detokenise::{Detokeniser, Start};
 pub use end::{EndSources, end_ids};
 pub use message::Message;
+pub use settings::TokenizerFiles;
 pub use special::{SpecialTokens, TemplateFiles, template_source};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;

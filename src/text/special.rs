@@ -51,6 +51,8 @@ pub struct SpecialTokens {
     pub class: Option<String>,
     /// Stands for a hidden word.
     pub mask: Option<String>,
+    /// Tokens that `tokenizer_config.json` names otherwise (`image_token`, ...): names and texts.
+    pub named: Vec<(String, String)>,
     /// `add_bos_token`. The rule that counts is in `tokenizer.json`; this is what the config claims.
     pub add_bos: Option<bool>,
     /// `add_eos_token`.
@@ -58,27 +60,9 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// From the contents of `tokenizer_config.json` and `special_tokens_map.json`, of which the first counts more.
-    pub fn from_json(tokenizer_config: Option<&str>, special_tokens_map: Option<&str>) -> Result<Self> {
-        let config = tokenizer_config.map(|text| json(text, "tokenizer_config.json")).transpose()?.unwrap_or_default();
-        let map = special_tokens_map.map(|text| json(text, "special_tokens_map.json")).transpose()?.unwrap_or_default();
-        let text = |key: &str| token(&config[key]).or_else(|| token(&map[key]));
-        Ok(SpecialTokens {
-            bos: text("bos_token"),
-            eos: text("eos_token"),
-            unknown: text("unk_token"),
-            padding: text("pad_token"),
-            separator: text("sep_token"),
-            class: text("cls_token"),
-            mask: text("mask_token"),
-            add_bos: config["add_bos_token"].as_bool(),
-            add_eos: config["add_eos_token"].as_bool(),
-        })
-    }
-
     /// Names and texts of the tokens that exist.
-    pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let all = [
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let roles = [
             ("bos_token", &self.bos),
             ("eos_token", &self.eos),
             ("unk_token", &self.unknown),
@@ -87,13 +71,9 @@ impl SpecialTokens {
             ("cls_token", &self.class),
             ("mask_token", &self.mask),
         ];
-        all.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)))
+        let roles = roles.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
+        roles.chain(self.named.iter().map(|(name, text)| (name.as_str(), text.as_str())))
     }
-}
-
-/// A token is spelt as a string, or as an object with its settings.
-fn token(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
 }
 
 /// The places where a chat template may be, as the contents of the files that exist.
@@ -135,25 +115,12 @@ fn named(value: &Value, file: &str) -> Result<Option<String>> {
 }
 
 fn json(text: &str, file: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|e| Error::corrupt(file, e.to_string()))
+    crate::json::parse(text.as_bytes()).map_err(|e| Error::corrupt(file, e))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tokens_are_strings_or_objects_and_the_config_counts_more() {
-        let config = r#"{"bos_token": {"content": "<s>", "lstrip": false}, "pad_token": null, "add_bos_token": true}"#;
-        let map = r#"{"bos_token": "<no>", "eos_token": "</s>", "pad_token": {"content": "<pad>"}}"#;
-        let tokens = SpecialTokens::from_json(Some(config), Some(map)).unwrap();
-        assert_eq!(tokens.bos.as_deref(), Some("<s>"));
-        assert_eq!(tokens.eos.as_deref(), Some("</s>"));
-        assert_eq!(tokens.padding.as_deref(), Some("<pad>"));
-        assert_eq!((tokens.unknown, tokens.add_bos), (None, Some(true)));
-        let broken = SpecialTokens::from_json(Some("{"), None).unwrap_err().to_string();
-        assert!(broken.starts_with("tokenizer_config.json: "), "{broken}");
-    }
 
     #[test]
     fn the_first_place_that_has_a_template_counts() {

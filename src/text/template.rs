@@ -42,7 +42,7 @@ const NAME: &str = "chat template";
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    tokens: BTreeMap<&'static str, Value>,
+    tokens: BTreeMap<String, Value>,
 }
 
 impl ChatTemplate {
@@ -73,7 +73,7 @@ impl ChatTemplate {
             environment.add_template_owned(NAME, prepare(source)).map_err(|e| failed(&e))?;
             Ok(environment)
         })?;
-        let tokens = tokens.variables().map(|(name, text)| (name, Value::from(text))).collect();
+        let tokens = tokens.variables().map(|(name, text)| (name.to_owned(), Value::from(text))).collect();
         Ok(ChatTemplate { environment, tokens }.with_clock(None))
     }
 
@@ -111,10 +111,10 @@ impl ChatTemplate {
 
     fn render_value(&self, messages: Value, count: usize, add_generation_prompt: bool) -> Result<String> {
         let mut context = self.tokens.clone();
-        context.insert("messages", messages);
-        context.insert("tools", Value::from(()));
-        context.insert("documents", Value::from(()));
-        context.insert("add_generation_prompt", Value::from(add_generation_prompt));
+        context.insert("messages".to_owned(), messages);
+        context.insert("tools".to_owned(), Value::from(()));
+        context.insert("documents".to_owned(), Value::from(()));
+        context.insert("add_generation_prompt".to_owned(), Value::from(add_generation_prompt));
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * count as u64));
         apart(move || {

@@ -73,6 +73,9 @@ pub struct Args {
     /// Cut texts after that many tokens [default: as the model says; at most its positions]
     #[arg(long, alias = "max_tokens", value_name = "N", allow_negative_numbers = true)]
     max_tokens: Option<usize>,
+    /// Special tokens in a text are plain text
+    #[arg(long, alias = "no_parse_special")]
+    no_parse_special: bool,
     /// Tokens that are read in one forward
     #[arg(long, alias = "batch_tokens", value_name = "N", allow_negative_numbers = true, default_value_t = EmbedOptions::default().batch_tokens)]
     batch_tokens: usize,
@@ -133,6 +136,7 @@ impl Args {
             prompt,
             max_tokens: self.max_tokens,
             truncate: self.truncate,
+            plain: self.no_parse_special,
             batch_tokens: self.batch_tokens,
             cancel: None,
         }

@@ -31,6 +31,9 @@ pub struct Args {
     /// Token ids to read in place of a text: 1,2,3
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
     tokens: Option<Tokens>,
+    /// Special tokens in the text are plain text
+    #[arg(long, alias = "no_parse_special", conflicts_with = "tokens")]
+    no_parse_special: bool,
     /// Every position, not the last one only
     #[arg(long)]
     all: bool,
@@ -55,7 +58,8 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let model = args.network.load(&args.model, &options, detail)?;
     let tokens = match (args.tokens, args.prompt) {
         (Some(Tokens(tokens)), _) => tokens,
-        (None, prompt) => model.tokenizer().encode(&prompt.unwrap_or_default(), true)?,
+        (None, prompt) if args.no_parse_special => model.tokenizer().encode_plain(&prompt.unwrap_or_default(), true)?,
+        (None, prompt) => model.tokenizer().encode_prompt(&prompt.unwrap_or_default())?,
     };
     let values = model.logits(&tokens, args.all)?;
     let vocab = model.spec().vocab;

@@ -47,6 +47,9 @@ pub struct Args {
     /// Continue the prompt as it stands, without the chat template
     #[arg(long)]
     raw: bool,
+    /// Special tokens in a --raw prompt are plain text
+    #[arg(long, alias = "no_parse_special", requires = "raw")]
+    no_parse_special: bool,
     /// Go on after an end token
     #[arg(long, alias = "ignore_eos")]
     ignore_eos: bool,
@@ -204,6 +207,10 @@ fn begin<'s>(args: &Args, session: &'s mut Session, prompt: &str, options: &Gene
         if !args.raw {
             log::warn!("the model has no chat template; the prompt is continued as it stands, as with --raw");
             warn_of_opening(session.model());
+        }
+        if args.no_parse_special {
+            let tokens = session.model().tokenizer().encode_plain(prompt, true)?;
+            return Ok(session.generate_tokens(&tokens, options)?);
         }
         return Ok(session.generate(prompt, options)?);
     }

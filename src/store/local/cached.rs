@@ -50,7 +50,7 @@ fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<LocalMod
         })
         .collect();
     let has = |test: fn(&str) -> bool| revision.files.iter().any(|file| test(&file.path));
-    if has(|path| path == "config.json") && has(|path| path.ends_with(".safetensors")) {
+    if has(|path| matches!(path, "config.json" | "0_Transformer/config.json")) && has(|path| path.ends_with(".safetensors")) {
         let own: Vec<&CachedFile> = revision.files.iter().filter(|file| !file.path.ends_with(".gguf")).collect();
         found.push(LocalModel {
             name: called(None).unwrap_or_else(|| format!("{written}{at}")),
