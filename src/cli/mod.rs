@@ -114,7 +114,7 @@ enum Detail {
 
 /// Parses the arguments, runs the command, and turns what went wrong into lines on stderr and an exit code.
 pub fn main() -> ExitCode {
-    CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
+    CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).shells(complete::SHELLS).complete();
     let args = bench::with_llama_bench_flags(std::env::args_os());
     let cli = parsed(Cli::command().color(color::asked(&args)), args).unwrap_or_else(|error| error.exit());
     let detail = match (cli.quiet, cli.verbose) {
