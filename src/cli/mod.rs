@@ -17,7 +17,7 @@ use commands::{
 };
 use std::ffi::OsString;
 use std::process::ExitCode;
-use ui::{color, complete, failure, logger};
+use ui::{color, complete, failure, logger, output};
 
 /// The model that is used where none is named.
 const DEFAULT_MODEL: &str = "smollm2";
@@ -58,6 +58,9 @@ struct Cli {
     /// When help, usage errors and the chat's prompt are coloured; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
+    /// Let control characters in names, metadata and answers through to a terminal; they are shown as ^[ otherwise
+    #[arg(long, global = true, alias = "control_characters")]
+    control_characters: bool,
 }
 
 #[derive(Subcommand)]
@@ -123,6 +126,9 @@ pub fn main() -> ExitCode {
         (false, false) => Detail::Normal,
     };
     logger::start(detail);
+    if cli.control_characters {
+        output::allow_control_characters();
+    }
     match command(cli.command, detail, cli.color) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
