@@ -222,10 +222,10 @@ pub fn run(mut args: Args, detail: Detail) -> anyhow::Result<()> {
     }
     let mut sink = match (&args.to, args.resume) {
         (Some(path), true) => Sink::new(format, resume::open(path, &mut records, &embedder)?, alone),
-        (Some(path), false) => Sink::new(format, write::create(path)?, alone),
+        (Some(path), false) => Sink::new(format, write::create(path, Some(format))?, alone),
         (None, _) => Sink::new(format, write::stdout(), alone),
     };
-    // Ctrl-C ends the stream, so that the output is whole for what it has.
+    // Ctrl-C ends the stream: what stdout has becomes whole, and of a file the rows are kept.
     interrupt::set(interrupt::Target::Answer(cancel));
     let input = records.name().to_owned();
     let (mut progress, mut cut) = (Progress::new(detail, counted), Cut::default());

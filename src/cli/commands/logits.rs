@@ -5,12 +5,11 @@
 use crate::cli::Detail;
 use crate::cli::args::fetch::Network;
 use crate::cli::args::shared::{Device, Tokens};
+use crate::cli::ui::file::NewFile;
 use crate::cli::ui::{complete, npy, output};
 use anyhow::Context;
 use clap_complete::ArgValueCompleter;
 use serde::Serialize;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tallow::{CacheType, LoadOptions, Model};
 
@@ -85,11 +84,11 @@ struct Report<'a> {
 
 fn save(path: &Path, values: &[f32], vocab: usize) -> anyhow::Result<()> {
     let write = || {
-        let mut out = BufWriter::new(File::create(path)?);
-        npy::write(&mut out, values, values.len() / vocab, vocab)?;
-        out.flush()
+        let mut file = NewFile::create(path)?;
+        file.put(|out| npy::write(out, values, values.len() / vocab, vocab))?;
+        file.finish()
     };
-    write().map_err(|e| tallow::Error::io(path, e)).context("can not write the logits")
+    write().context("can not write the logits")
 }
 
 /// The likeliest tokens after each position.
