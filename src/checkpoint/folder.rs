@@ -20,6 +20,22 @@ pub(super) fn text_file(folder: &Path, name: &str) -> Result<Option<String>> {
     Ok(Some(text))
 }
 
+/// `additional_chat_templates/NAME.jinja`: names and contents, in order.
+pub(super) fn additional_templates(folder: &Path) -> Result<Vec<(String, String)>> {
+    let folder = folder.join("additional_chat_templates");
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(Vec::new()) };
+    let files = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<_> = files.filter_map(|file| file.strip_suffix(".jinja").map(str::to_owned)).collect();
+    names.sort();
+    let mut templates = Vec::new();
+    for name in names {
+        if let Some(text) = text_file(&folder, &format!("{name}.jinja"))? {
+            templates.push((name, text));
+        }
+    }
+    Ok(templates)
+}
+
 pub(super) fn json(folder: &Path, name: &str) -> Result<Option<Json>> {
     let Some(bytes) = read(folder, name)? else { return Ok(None) };
     let value = serde_json::from_slice(&bytes)

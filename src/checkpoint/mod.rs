@@ -34,7 +34,7 @@ pub use ensure::not_here;
 pub(crate) use ensure::ready;
 #[cfg(feature = "hub")]
 pub use ensure::{Prepared, prepare};
-use folder::{ids, json, license, read, text_file};
+use folder::{additional_templates, ids, json, license, read, text_file};
 pub use info::ModelInfo;
 pub use sentence::{Dense, EmbedSpec, Similarity};
 pub use summary::{ModelSummary, summary};
@@ -59,13 +59,18 @@ pub struct Checkpoint {
 #[derive(Default)]
 pub(crate) struct Template(Option<Result<ChatTemplate, String>>);
 
+/// Why there is no template, without the error's own prefix.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Template(why) => why,
+        other => other.to_string(),
+    }
+}
+
 impl Template {
     fn new(source: Option<&str>, tokens: &SpecialTokens) -> Template {
         Template(source.map(|source| {
-            ChatTemplate::new(source, tokens).map_err(|error| match error {
-                Error::Template(why) => why,
-                other => other.to_string(),
-            })
+            ChatTemplate::new(source, tokens).map_err(reason)
         }))
     }
 
@@ -174,7 +179,8 @@ impl Checkpoint {
         let arch = metadata.string("general.architecture")?.unwrap_or_default();
         let pooling = metadata.u64(&format!("{arch}.pooling_type"))?;
         let vectors = sentence::Sources::Gguf(metadata.file().to_owned(), pooling);
-        info.template = metadata.string("tokenizer.chat_template")?.map(str::to_owned);
+        let template = metadata.string("tokenizer.chat_template")?;
+        info.template = template_source(&TemplateFiles { gguf: template, ..TemplateFiles::default() })?;
         info.license = metadata.string("general.license")?.map(str::to_owned);
         info.metadata = metadata.iter().map(|(key, value)| (key.to_owned(), info::shown(value))).collect();
         let tokenizer = Tokenizer::from_vocab(vocab(&mut metadata)?)?;
@@ -196,10 +202,11 @@ impl Checkpoint {
         let tokenizer = Tokenizer::from_json(&bytes, &tokenizer_file.display().to_string())?.with_special_tokens(&tokens);
         let template = template_source(&TemplateFiles {
             jinja: text_file(path, "chat_template.jinja")?.as_deref(),
+            additional: &additional_templates(path)?,
             json: text_file(path, "chat_template.json")?.as_deref(),
             tokenizer_config: tokenizer_config.as_deref(),
             gguf: None,
-        })?;
+        });
         let generation = json(path, "generation_config.json")?;
         let ends = |config: &Json| ids(config.get("eos_token_id")).filter(|ids| !ids.is_empty());
         let (generation_config, config_ids) = (generation.as_ref().and_then(ends), ends(&config));
@@ -207,11 +214,16 @@ impl Checkpoint {
             EndSources { generation_config: generation_config.as_deref(), config: config_ids.as_deref(), turn_end: None };
         let end_ids = end_ids(&tokenizer, &sources);
         let sampling = generation.as_ref().map(sampling::of_config).unwrap_or_default();
-        info.template = template;
+        info.template = template.as_ref().ok().cloned().flatten();
         info.license = license(path);
         info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
         let vectors = sentence::Sources::Folder(path.to_owned());
-        Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
+        let mut checkpoint = Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)?;
+        if let Err(why) = template {
+            // Which template counts matters only to those who chat.
+            checkpoint.template = Template(Some(Err(reason(why))));
+        }
+        Ok(checkpoint)
     }
 
     fn finish(

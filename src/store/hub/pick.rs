@@ -101,10 +101,11 @@ fn folder(model: &str, paths: &[&str], weights: Vec<String>) -> Result<Choice> {
     present(model, paths, &weights)?;
     let is_single = weights.iter().any(|file| file == SINGLE);
     let companion = |path: &str| match path.split_once('/') {
-        // sentence-transformers: 1_Pooling/config.json, 2_Dense/config.json and model.safetensors.
+        // sentence-transformers: 1_Pooling/config.json, 2_Dense/config.json and model.safetensors; named chat templates.
         Some((module, file)) => {
             module.contains("_Pooling") && file == "config.json"
                 || module.contains("_Dense") && (file == "config.json" || file == SINGLE)
+                || module == "additional_chat_templates" && file.ends_with(".jinja")
         }
         None if path == INDEX => !is_single,
         None if VOCABULARIES.contains(&path) => !paths.contains(&TOKENIZER),
