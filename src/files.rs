@@ -83,6 +83,22 @@ impl NamedFiles {
         }
     }
 
+    /// The names of the files right here, in order; none where they can not be listed.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = match &self.0 {
+            Place::Disk(folder) => {
+                let entries = std::fs::read_dir(folder).into_iter().flatten();
+                entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+            }
+            Place::Memory { below, files, .. } => {
+                files.keys().filter_map(|name| name.strip_prefix(below.as_str())).map(str::to_owned).collect()
+            }
+        };
+        names.retain(|name| !name.contains('/'));
+        names.sort();
+        names
+    }
+
     /// Whether there is such a file.
     pub fn has(&self, name: &str) -> bool {
         match &self.0 {

@@ -41,7 +41,7 @@ pub use cost::{BeyondWindow, Cost};
 #[cfg(feature = "hub")]
 pub use download::Download;
 pub use ensure::ensure;
-use folder::{ids, json, license, text_file};
+use folder::{additional_templates, ids, json, license, text_file};
 pub use info::ModelInfo;
 use modelfile::Opening;
 pub use sentence::{DenseLayer, EmbedSpec, Similarity};
@@ -68,14 +68,17 @@ pub struct Checkpoint {
 #[derive(Default)]
 pub(crate) struct Template(Option<Result<ChatTemplate, String>>);
 
+/// Why there is no template, without the error's own prefix.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Template(why) => why,
+        other => other.to_string(),
+    }
+}
+
 impl Template {
     fn new(source: Option<&str>, tokens: &SpecialTokens) -> Template {
-        Template(source.map(|source| {
-            ChatTemplate::new(source, tokens).map_err(|error| match error {
-                Error::Template(why) => why,
-                other => other.to_string(),
-            })
-        }))
+        Template(source.map(|source| ChatTemplate::new(source, tokens).map_err(reason)))
     }
 
     /// The compiled template.
@@ -218,9 +221,8 @@ impl Checkpoint {
         let arch = metadata.string("general.architecture")?.unwrap_or_default();
         let pooling = metadata.u64(&format!("{arch}.pooling_type"))?;
         let vectors = sentence::Sources::Gguf(metadata.file().to_owned(), pooling);
-        // An empty template is none, as in llama.cpp.
-        let template = metadata.string("tokenizer.chat_template")?.filter(|source| !source.trim().is_empty());
-        info.template = template.map(str::to_owned);
+        let template = metadata.string("tokenizer.chat_template")?;
+        info.template = template_source(&TemplateFiles { gguf: template, ..TemplateFiles::default() })?;
         info.license = metadata.string("general.license")?.map(str::to_owned);
         info.metadata = metadata.iter().map(|(key, value)| (key.to_owned(), info::shown(value))).collect();
         // Ollama's own conversions list the end tokens where there are several.
@@ -255,10 +257,11 @@ impl Checkpoint {
         })?;
         let template = template_source(&TemplateFiles {
             jinja: text_file(files, "chat_template.jinja")?.as_deref(),
+            additional: &additional_templates(files)?,
             json: text_file(files, "chat_template.json")?.as_deref(),
             tokenizer_config: tokenizer_config.as_deref(),
             gguf: None,
-        })?;
+        });
         let generation = json(files, "generation_config.json")?;
         let ends = |config: &Json| ids(config.get("eos_token_id")).filter(|ids| !ids.is_empty());
         let (generation_config, config_ids) = (generation.as_ref().and_then(ends), ends(&config));
@@ -268,11 +271,16 @@ impl Checkpoint {
         let file = files.label("generation_config.json");
         let defaults = generation.as_ref().map(|generation| sampling::of_config(generation, &file, spec.vocab));
         let defaults = defaults.transpose()?.unwrap_or_default();
-        info.template = template;
+        info.template = template.as_ref().ok().cloned().flatten();
         info.license = license(files);
         info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
         let vectors = sentence::Sources::Folder(root.clone());
-        Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, defaults, info, vectors)
+        let mut checkpoint = Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, defaults, info, vectors)?;
+        if let Err(why) = template {
+            // Which template counts matters only to those who chat.
+            checkpoint.template = Template(Some(Err(reason(why))));
+        }
+        Ok(checkpoint)
     }
 
     fn finish(

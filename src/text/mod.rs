@@ -2,16 +2,16 @@
 //!
 //! The layer knows neither tensors nor the network. A caller reads files (or a GGUF's metadata) and hands over bytes or a
 //! [`Vocab`]; what comes back is [`Tokenizer`], [`Detokeniser`] and [`ChatTemplate`], each `Send + Sync`. The `tokenizers`
-//! crate is wrapped in `tokenizer.rs` and its folder, and minijinja in `template.rs`; nothing else names them.
+//! crate is wrapped in `tokenizer.rs` and its folder; nothing else names it.
 
 mod charsmap;
 mod class;
 mod detokenise;
 mod end;
+mod jinja;
 mod message;
 mod pieces;
 mod pre;
-mod python;
 mod scores;
 mod settings;
 mod special;
