@@ -27,6 +27,9 @@ pub struct Transformer<C: Backend> {
     pub(super) head: Option<C::Linear>,
 }
 
+/// The rotations of a batch's rows, one for each way of rotating.
+type Ropes<C> = [Option<<C as Backend>::Rope>; 2];
+
 pub(super) struct Block<C: Backend> {
     pub(super) attention_norms: SublayerNorms<C>,
     pub(super) qkv: C::Linear,
@@ -140,7 +143,7 @@ impl<C: Backend> Transformer<C> {
     }
 
     /// The rows that the first block reads, and the rotations of their positions.
-    fn embedded(&self, batch: &Batch, caches: &[&mut KvCache]) -> Result<(C::Tensor, [Option<C::Rope>; 2])> {
+    fn embedded(&self, batch: &Batch, caches: &[&mut KvCache]) -> Result<(C::Tensor, Ropes<C>)> {
         let c = &self.compute;
         let mut positions = Positions::new(batch, caches, |len| self.rope_set(len));
         let rope = |i: usize| self.ropes.get(i).map(|frequencies| c.rope(frequencies, positions.as_slice())).transpose();

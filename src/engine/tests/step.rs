@@ -51,7 +51,7 @@ impl Forward for Logged {
 fn logged(context: usize) -> (Model, Arc<Log>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama-gqa-tied");
     let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
-    let real = load::Checkpoint::open(folder.to_str().unwrap()).unwrap().load(&options).unwrap();
+    let real = crate::Checkpoint::open(folder.to_str().unwrap()).unwrap().load(&options).unwrap();
     let log = Arc::new(Log::default());
     let network = Logged { spec: real.network.spec().clone(), log: log.clone() };
     (Model::from_inner(Loaded { network: Box::new(network), context, end_ids: vec![400], ..real }), log)

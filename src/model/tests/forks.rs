@@ -65,7 +65,7 @@ fn forks_of_a_long_text_take_the_memory_of_what_they_write() {
         assert_eq!(KvCache::bytes_of(&forks), text.bytes(), "what nobody has written to is there once");
         for i in 0..8 {
             let tokens: Vec<u32> = (0..40).map(|fork| 3 + fork * 8 + i).collect();
-            let batch = Batch { tokens, starts: (0..40).collect(), outputs: Vec::new() };
+            let batch = Batch { tokens, starts: (0..40).collect(), outputs: Vec::new(), ..Batch::default() };
             let mut caches: Vec<_> = forks.iter_mut().collect();
             network.logits(&batch, &mut caches, &mut Vec::new()).unwrap();
         }

@@ -189,7 +189,7 @@ fn unusable(paths: &[&str]) -> Option<(String, &'static str)> {
     const WHOLE: &str = "safetensors with config.json, and GGUF; look for a repository with them (people publish conversions as \
                          NAME-GGUF)";
     let first = |test: &dyn Fn(&str) -> bool| paths.iter().copied().find(|path| test(path));
-    let named = |names: &'static [&'static str]| first(&|path| names.iter().any(|name| path == *name));
+    let named = |names: &'static [&'static str]| first(&|path| names.contains(&path));
     let ends = |ends: &'static [&'static str]| first(&|path| ends.iter().any(|end| path.ends_with(end)));
     if let Some(file) = named(&["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"]) {
         return Some((
