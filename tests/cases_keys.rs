@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use tallow::ModelFiles;
 use tallow::spec::{Head, Layers, Norm, Position, Spec};
-use tallow::store::local::Found;
 use tallow::{Bytes, Checkpoint, EmbedOptions, Embedder, Error, GenerateOptions, LoadOptions, Model, SampleOptions};
 
 // ---------------------------------------------------------------------------------------------------------------- support
@@ -82,8 +82,8 @@ fn llama() -> Edited {
     golden(FILES[0])
 }
 
-fn found(file: &Edited) -> Found {
-    Found::Bytes { bytes: Bytes::from(file.bytes()), name: "model.gguf".into() }
+fn found(file: &Edited) -> ModelFiles {
+    ModelFiles::from_gguf_bytes(Bytes::from(file.bytes())).named("model.gguf")
 }
 
 fn options() -> LoadOptions {

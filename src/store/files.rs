@@ -68,7 +68,12 @@ impl ModelFiles {
 
     /// The same files under another name for messages and [`ModelInfo::name`](crate::ModelInfo).
     pub fn named(self, name: impl Into<String>) -> ModelFiles {
-        ModelFiles { name: Some(name.into()), ..self }
+        let name = name.into();
+        let kind = match self.kind {
+            FilesKind::GgufBytes(bytes, _) => FilesKind::GgufBytes(bytes, name.clone()),
+            kind => kind,
+        };
+        ModelFiles { kind, name: Some(name) }
     }
 
     /// The same files with what a Modelfile says beside them.
