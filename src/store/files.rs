@@ -73,7 +73,7 @@ impl ModelFiles {
             FilesKind::GgufBytes(bytes, _) => FilesKind::GgufBytes(bytes, name.clone()),
             kind => kind,
         };
-        ModelFiles { kind, name: Some(name) }
+        ModelFiles { kind, name: Some(name), modelfile: self.modelfile }
     }
 
     /// The same files with what a Modelfile says beside them.
