@@ -69,9 +69,7 @@ fn reason(error: Error) -> String {
 
 impl Template {
     fn new(source: Option<&str>, tokens: &SpecialTokens) -> Template {
-        Template(source.map(|source| {
-            ChatTemplate::new(source, tokens).map_err(reason)
-        }))
+        Template(source.map(|source| ChatTemplate::new(source, tokens).map_err(reason)))
     }
 
     /// The compiled template.

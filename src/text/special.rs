@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn templates_by_name_need_a_default_and_an_empty_one_of_a_gguf_is_none() {
-        let source = |config: &str| template_source(&TemplateFiles { tokenizer_config: Some(config), ..TemplateFiles::default() });
+        let source =
+            |config: &str| template_source(&TemplateFiles { tokenizer_config: Some(config), ..TemplateFiles::default() });
         let object = r#"{"chat_template": {"tool_use": "T", "default": "D"}}"#;
         assert_eq!(source(object).unwrap().as_deref(), Some("D"));
         let without = r#"{"chat_template": [{"name": "rag", "template": "R"}]}"#;
