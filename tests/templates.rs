@@ -63,9 +63,9 @@ fn real_templates_render_what_transformers_renders() {
     assert!(differ.is_empty(), "{} of {count} differ:\n{}", differ.len(), differ.join("\n"));
 }
 
-#[test]
-fn random_templates_render_what_transformers_renders_or_raise_where_it_raises() {
-    let all = text("random.jsonl");
+/// Runs the cases of a file, of which there are at least `least`.
+fn compare(file: &str, least: usize) {
+    let all = text(file);
     let mut lines = all.lines();
     let chats: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
     let mut differ = Vec::new();
@@ -87,6 +87,17 @@ fn random_templates_render_what_transformers_renders_or_raise_where_it_raises() 
         }
         count += 1;
     }
-    assert!(count >= 500, "only {count} cases were found");
+    assert!(count >= least, "only {count} cases were found");
     assert!(differ.is_empty(), "{} of {count} differ:\n{}", differ.len(), differ.join("\n"));
+}
+
+#[test]
+fn random_templates_render_what_transformers_renders_or_raise_where_it_raises() {
+    compare("random.jsonl", 500);
+}
+
+/// Every filter, test, method and operator at its edges, one line each: tests/templates/edges.txt.
+#[test]
+fn the_corners_of_the_language_are_those_of_jinja() {
+    compare("edges.jsonl", 480);
 }

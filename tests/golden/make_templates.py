@@ -1,6 +1,9 @@
 """Random chat templates with what transformers renders for them, or that it raises: tests/templates/random.jsonl.
 
     python3 make_templates.py --seed 19 --count 500 > ../templates/random.jsonl
+    python3 make_templates.py --lines ../templates/edges.txt > ../templates/edges.jsonl
+
+With --lines the templates are those of a file, one a line, each for the first two chats.
 
 Each line is {"template", "chat", "text"} or {"template", "chat", "raises"}; `chat` is a number of CHATS, which stand in the
 first line. Renderings that differ from run to run (addresses of objects) or that need integers of more than 127 bits, which
@@ -445,10 +448,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=19)
     parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--lines")
     args = parser.parse_args()
     print(f"seed {args.seed}, transformers {transformers.__version__}, jinja2 {jinja2.__version__}", file=sys.stderr)
     dump = lambda value: json.dumps(value, ensure_ascii=False)
     print(dump(CHATS))
+    if args.lines:
+        for template in open(args.lines, encoding="utf-8"):
+            template = template.removesuffix("\n")
+            for chat in (0, 1):
+                kind, result = rendered(template, CHATS[chat])
+                assert not unstable(result), template
+                print(dump({"template": template, "chat": chat, kind: result}))
+        return
     counts = {"text": 0, "raises": 0, "left out": 0}
     number = 0
     while counts["text"] + counts["raises"] < args.count:

@@ -130,8 +130,12 @@ impl<'s> Lexer<'s> {
         }
     }
 
+    /// A comment; as in Jinja, one that begins at the very end needs no end.
     fn comment(&mut self, opening: usize) -> Result<()> {
         self.advance(opening);
+        if self.rest().is_empty() {
+            return Ok(());
+        }
         let Some(end) = self.rest().find("#}") else { return self.fail("a comment does not end: `#}` is missing") };
         let sign = self.rest()[..end].chars().next_back().filter(|c| matches!(c, '-' | '+'));
         self.advance(end);
@@ -139,9 +143,13 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
+    /// Raw text, of which the same holds.
     fn raw(&mut self, opening: usize) -> Result<()> {
         self.advance(opening);
         let rest = self.rest();
+        if rest.is_empty() {
+            return Ok(());
+        }
         let found = rest.match_indices("{%").find_map(|(at, _)| raw_end(&rest[at..]).map(|end| (at, end)));
         let Some((at, (before, after, len))) = found else {
             return self.fail("raw text does not end: `{% endraw %}` is missing");

@@ -231,7 +231,7 @@ impl<'t> Machine<'t> {
                 let value = self.eval(inner, record)?;
                 match operator {
                     Unary::Not => Ok(Value::Bool(!self.truth(&value)?)),
-                    Unary::Neg | Unary::Pos => super::ops::sign(*operator, &value),
+                    Unary::Neg | Unary::Pos => super::arithmetic::sign(*operator, &value),
                 }
             }
             Node::Binary(operator, left, right) => {
@@ -262,6 +262,13 @@ impl<'t> Machine<'t> {
                 let values = self.eval_all(items, record)?;
                 self.concat(&values)
             }
+            _ => self.operation(expr, record),
+        }
+    }
+
+    /// The nodes that reach into values or call something.
+    fn operation(&mut self, expr: &Expr, record: &Rc<Record>) -> Result<Value> {
+        match &expr.node {
             Node::Cond(test, then, otherwise) => {
                 let test = self.eval(test, record)?;
                 match (self.truth(&test)?, otherwise) {
@@ -293,8 +300,6 @@ impl<'t> Machine<'t> {
                 let index = self.eval(index, record)?;
                 self.item(&value, &index)
             }
-            Node::Slice(_) => type_error("a slice stands in brackets"),
-            Node::Folded(inner, printed) => self.folded(inner, *printed, record),
             Node::Call(callee, args) => {
                 let callee = self.eval(callee, record)?;
                 let args = self.args(args, record)?;
@@ -313,6 +318,8 @@ impl<'t> Machine<'t> {
                 let args = self.args(args, record)?;
                 self.test(name, value, args)
             }
+            Node::Folded(inner, printed) => self.folded(inner, *printed, record),
+            _ => type_error("a slice stands in brackets"),
         }
     }
 

@@ -11,6 +11,7 @@
 
 mod access;
 mod args;
+mod arithmetic;
 mod ast;
 mod calls;
 mod escapes;
@@ -34,6 +35,7 @@ mod repr;
 mod scope;
 mod statements;
 mod strings;
+mod suffixes;
 mod symbols;
 mod text;
 mod time;
@@ -44,7 +46,7 @@ pub(super) use fault::{Fault, Kind};
 pub(super) use machine::Limits;
 pub(super) use time::Moment;
 
-use ast::{Block, Scope, Stmt, StmtKind};
+use ast::{Block, Place, Stmt, StmtKind};
 use fault::Result;
 use machine::{Context, Machine, Record};
 use serde_json::Value as Json;
@@ -55,8 +57,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(super) struct Template {
     body: Arc<Vec<Stmt>>,
-    scope: Arc<Scope>,
-    slots: u16,
+    top: Arc<scope::Top>,
     blocks: Arc<HashMap<Arc<str>, Arc<Block>>>,
 }
 
@@ -64,10 +65,10 @@ impl Template {
     /// Compiles `source`.
     pub(super) fn new(source: &str) -> Result<Template> {
         let mut body = parser::parse(lexer::tokens(source)?)?;
-        let (scope, slots) = scope::resolve(&mut body)?;
+        let top = scope::resolve(&mut body)?;
         let mut blocks = HashMap::new();
         find_blocks(&body, &mut blocks);
-        Ok(Template { body: Arc::new(body), scope: Arc::new(scope), slots, blocks: Arc::new(blocks) })
+        Ok(Template { body: Arc::new(body), top: Arc::new(top), blocks: Arc::new(blocks) })
     }
 
     /// Renders with these variables.
@@ -79,10 +80,14 @@ impl Template {
         }
         let context = Context::new(given);
         machine.root = Some(context.clone());
-        let record = Record::new(self.slots, None, context);
+        let (scope, slots, own) = &*self.top;
+        let record = Record::new(*slots, None, context);
+        if let Some(slot) = own {
+            record.put(Place { hops: 0, slot: *slot }, Some(value::Value::Blocks));
+        }
         machine.keep_record(&record);
         let mut out = String::new();
-        let result = machine.enter(&self.scope, &record).and_then(|()| machine.run(&self.body, &record, &mut out));
+        let result = machine.enter(scope, &record).and_then(|()| machine.run(&self.body, &record, &mut out));
         machine.finish();
         result.map(|_| out)
     }
@@ -90,24 +95,10 @@ impl Template {
 
 fn find_blocks(body: &[Stmt], found: &mut HashMap<Arc<str>, Arc<Block>>) {
     for stmt in body {
-        match &stmt.kind {
-            StmtKind::If(branches) => branches.iter().for_each(|(_, body)| find_blocks(body, found)),
-            StmtKind::For(node) => {
-                find_blocks(&node.body, found);
-                node.otherwise.iter().for_each(|(body, _)| find_blocks(body, found));
-            }
-            StmtKind::SetBlock(set) => find_blocks(&set.body, found),
-            StmtKind::With(_, body, _) | StmtKind::Autoescape(_, body, _) | StmtKind::FilterBlock(_, body, _) => {
-                find_blocks(body, found);
-            }
-            StmtKind::Macro(node, ..) | StmtKind::CallBlock(_, node) | StmtKind::Generation(node) => {
-                find_blocks(&node.body, found);
-            }
-            StmtKind::Block(name, block) => {
-                find_blocks(&block.body, found);
-                found.insert(name.clone(), block.clone());
-            }
-            _ => {}
+        if let StmtKind::Block(name, block) = &stmt.kind {
+            find_blocks(&block.body, found);
+            found.insert(name.clone(), block.clone());
         }
+        symbols::bodies(stmt).into_iter().for_each(|body| find_blocks(body, found));
     }
 }

@@ -8,7 +8,7 @@
 
 use super::ast::{Block, CallArgs, Const, Expr, For, Load, Macro, Node, Place, Scope, Stmt, StmtKind, Target};
 use super::fault::{Fault, Kind, Result};
-use super::symbols::{Symbols, is_folded, uses};
+use super::symbols::{Symbols, bodies, fails_to_fold, has_scoped_block, is_folded, uses};
 use super::{filters, predicates};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,15 +40,19 @@ struct Resolver {
     slots: Vec<u16>,
 }
 
-/// Resolves all names of a template: the scope of its top level and the number of its slots.
-pub(super) fn resolve(body: &mut [Stmt]) -> Result<(Scope, u16)> {
+/// The scope of a template's top level, the number of its slots, and that of `self` where it is used.
+pub(super) type Top = (Scope, u16, Option<u16>);
+
+/// Resolves all names of a template.
+pub(super) fn resolve(body: &mut [Stmt]) -> Result<Top> {
     let mut resolver = Resolver { frames: Vec::new(), slots: vec![0] };
     resolver.open();
+    let own = (!uses(body, &["self"]).is_empty()).then(|| resolver.declare(&"self".into())).and_then(|()| resolver.own("self"));
     let slots = &mut resolver.slots[0];
     resolver.frames[0].symbols.statements(body, slots, None);
     resolver.statements(body, Around { toplevel: true, ..Around::default() })?;
     let scope = resolver.close();
-    Ok((scope, resolver.slots[0]))
+    Ok((scope, resolver.slots[0], own))
 }
 
 impl Resolver {
@@ -218,7 +222,9 @@ impl Resolver {
         if node.recursive.is_some() {
             self.slots.push(0);
         }
-        let extended = node.recursive.is_some() || !uses(&node.body, &["loop"]).is_empty();
+        let otherwise = node.otherwise.iter().any(|(body, _)| has_scoped_block(body));
+        let blocks = otherwise || has_scoped_block(&node.body);
+        let extended = node.recursive.is_some() || blocks || !uses(&node.body, &["loop"]).is_empty();
         self.open();
         if extended {
             self.declare(&"loop".into());
@@ -312,6 +318,9 @@ impl Resolver {
         let line = expr.line;
         let operation =
             !matches!(expr.node, Node::Tuple(_) | Node::List(_) | Node::Dict(_) | Node::Slice(_) | Node::Folded(..));
+        if operation && fails_to_fold(expr) {
+            return Err(Fault::new(Kind::Syntax, "a list or dictionary can not be a key").at(line));
+        }
         if operation && is_folded(expr) {
             fold(expr, false);
         }
@@ -385,21 +394,21 @@ pub(super) fn names(target: &Target) -> Vec<Arc<str>> {
 
 /// Whether a loop, or what is inside of it, assigns the name `loop`.
 fn assigns_loop(node: &For) -> bool {
-    fn inside(body: &[Stmt]) -> bool {
-        let is_loop = |target: &Target| names(target).iter().any(|name| &**name == "loop");
-        body.iter().any(|stmt| match &stmt.kind {
-            StmtKind::Set(target, ..) => is_loop(target),
-            StmtKind::SetBlock(set) => is_loop(&set.target) || inside(&set.body),
-            StmtKind::For(node) => assigns_loop(node),
-            StmtKind::If(branches) => branches.iter().any(|(_, body)| inside(body)),
-            StmtKind::With(_, body, _) | StmtKind::Autoescape(_, body, _) | StmtKind::FilterBlock(_, body, _) => inside(body),
-            StmtKind::Macro(node, ..) | StmtKind::CallBlock(_, node) | StmtKind::Generation(node) => inside(&node.body),
-            StmtKind::Block(_, block) => inside(&block.body),
-            _ => false,
+    let is_loop = |target: &Target| names(target).iter().any(|name| &**name == "loop");
+    fn inside(body: &[Stmt], is_loop: &dyn Fn(&Target) -> bool) -> bool {
+        body.iter().any(|stmt| {
+            let here = match &stmt.kind {
+                StmtKind::Set(target, ..) => is_loop(target),
+                StmtKind::SetBlock(set) => is_loop(&set.target),
+                StmtKind::For(node) => is_loop(&node.target),
+                StmtKind::Block(_, block) => inside(&block.body, is_loop),
+                _ => false,
+            };
+            here || bodies(stmt).into_iter().any(|body| inside(body, is_loop))
         })
     }
-    let otherwise = node.otherwise.iter().any(|(body, _)| inside(body));
-    names(&node.target).iter().any(|name| &**name == "loop") || inside(&node.body) || otherwise
+    let otherwise = node.otherwise.iter().any(|(body, _)| inside(body, &is_loop));
+    is_loop(&node.target) || inside(&node.body, &is_loop) || otherwise
 }
 
 impl Symbols {

@@ -59,6 +59,39 @@ impl Machine<'_> {
                 let value = self.eval(value, record)?;
                 self.assign(target, value, record, *toplevel)?;
             }
+            StmtKind::SetBlock(_) | StmtKind::With(..) | StmtKind::Autoescape(..) | StmtKind::FilterBlock(..) => {
+                return self.scoped(&stmt.kind, record, out);
+            }
+            StmtKind::Macro(node, place, toplevel) => {
+                let value = self.macro_value(node, record);
+                if *toplevel && let Some(name) = &node.name {
+                    record.context.set.borrow_mut().insert(name.clone(), value.clone());
+                }
+                record.put(*place, Some(value));
+            }
+            StmtKind::CallBlock(call, node) => {
+                let caller = self.macro_value(node, record);
+                self.call_with(call, caller, record, out)?;
+            }
+            StmtKind::Generation(node) => {
+                let body = self.macro_value(node, record);
+                let text = self.call(&body, Args::default())?;
+                self.print(&text, out)?;
+            }
+            StmtKind::Block(_, block) => self.block(block, record, out)?,
+            StmtKind::Foreign(template) => {
+                self.eval(template, record)?;
+                return type_error("no loader for this environment specified: a chat template stands alone");
+            }
+            StmtKind::Break => return Ok(Flow::Break),
+            StmtKind::Continue => return Ok(Flow::Continue),
+        }
+        Ok(Flow::Next)
+    }
+
+    /// The statements that have a scope of their own.
+    fn scoped(&mut self, kind: &StmtKind, record: &Rc<Record>, out: &mut String) -> Result<Flow> {
+        match kind {
             StmtKind::SetBlock(set) => {
                 let mut text = String::new();
                 self.enter(&set.scope, record)?;
@@ -104,29 +137,7 @@ impl Machine<'_> {
                 self.print(&value, out)?;
                 self.leave(scope, record);
             }
-            StmtKind::Macro(node, place, toplevel) => {
-                let value = self.macro_value(node, record);
-                if *toplevel && let Some(name) = &node.name {
-                    record.context.set.borrow_mut().insert(name.clone(), value.clone());
-                }
-                record.put(*place, Some(value));
-            }
-            StmtKind::CallBlock(call, node) => {
-                let caller = self.macro_value(node, record);
-                self.call_with(call, caller, record, out)?;
-            }
-            StmtKind::Generation(node) => {
-                let body = self.macro_value(node, record);
-                let text = self.call(&body, Args::default())?;
-                self.print(&text, out)?;
-            }
-            StmtKind::Block(_, block) => self.block(block, record, out)?,
-            StmtKind::Foreign(template) => {
-                self.eval(template, record)?;
-                return type_error("no loader for this environment specified: a chat template stands alone");
-            }
-            StmtKind::Break => return Ok(Flow::Break),
-            StmtKind::Continue => return Ok(Flow::Continue),
+            _ => {}
         }
         Ok(Flow::Next)
     }

@@ -180,12 +180,44 @@ pub(super) fn is_folded(expr: &Expr) -> bool {
     any(expr, |node| matches!(node, Node::Slice(_))) && !any(expr, runs)
 }
 
+/// Whether Jinja fails while it compiles an operation: on a dictionary in it, constant as far as a key that can be none.
+pub(super) fn fails_to_fold(expr: &Expr) -> bool {
+    let constant = |expr: &Expr| !any(expr, |node| matches!(node, Node::Name(..) | Node::Call(..)));
+    let failing = |items: &Vec<(Expr, Expr)>| {
+        let known = items.iter().take_while(|(key, value)| constant(key) && constant(value));
+        known.into_iter().any(|(key, _)| matches!(key.node, Node::List(_) | Node::Dict(_)))
+    };
+    matches!(&expr.node, Node::Dict(items) if failing(items)) || parts(expr).into_iter().any(fails_to_fold)
+}
+
 /// Calls `see` for each name that `expr` reads.
 fn walk(expr: &Expr, see: &mut impl FnMut(&Arc<str>)) {
     if let Node::Name(name, _) = &expr.node {
         see(name);
     }
     parts(expr).into_iter().for_each(|part| walk(part, see));
+}
+
+/// Whether a block among the statements, at any depth, sees the variables around it.
+pub(super) fn has_scoped_block(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match &stmt.kind {
+        StmtKind::Block(_, block) => block.scoped || has_scoped_block(&block.body),
+        _ => bodies(stmt).into_iter().any(|body| has_scoped_block(body)),
+    })
+}
+
+/// The statements inside of a statement, other than a block.
+pub(super) fn bodies(stmt: &Stmt) -> Vec<&[Stmt]> {
+    match &stmt.kind {
+        StmtKind::If(branches) => branches.iter().map(|(_, body)| &body[..]).collect(),
+        StmtKind::For(node) => {
+            std::iter::once(&node.body).chain(node.otherwise.iter().map(|(b, _)| b)).map(|b| &b[..]).collect()
+        }
+        StmtKind::SetBlock(set) => vec![&set.body],
+        StmtKind::With(_, body, _) | StmtKind::Autoescape(_, body, _) | StmtKind::FilterBlock(_, body, _) => vec![body],
+        StmtKind::Macro(node, ..) | StmtKind::CallBlock(_, node) | StmtKind::Generation(node) => vec![&node.body],
+        _ => Vec::new(),
+    }
 }
 
 /// Which of `wanted` the statements read, at any depth, before they assign them; blocks are left out.

@@ -1,6 +1,6 @@
 //! Filters on sequences and dictionaries.
 
-use super::super::args::{Args, truth_or};
+use super::super::args::{Args, int_or, truth_or};
 use super::super::ast::Compare;
 use super::super::fault::{Result, runtime, type_error};
 use super::super::iter::{Deferred, Iter};
@@ -173,7 +173,7 @@ impl Machine<'_> {
                     let key = paths.iter().map(|path| self.key(path, item, &case_sensitive)).collect::<Result<_>>()?;
                     keys.push(Value::list(key)?);
                 }
-                Value::list(self.sorted(items, &keys, truth_or(reverse, false))?)
+                Value::list(self.sorted(items, &keys, int_or(reverse, 0, "sort")? != 0)?)
             }
             "min" | "max" => self.extreme(name, &value, args),
             "groupby" => self.group_by(&value, args),
@@ -266,7 +266,7 @@ impl Machine<'_> {
             let by = if by_value { value } else { key }.clone();
             keys.push(if truth_or(case_sensitive.clone(), false) { by } else { ignore_case(by) });
         }
-        Value::list(self.sorted(items, &keys, truth_or(reverse, false))?)
+        Value::list(self.sorted(items, &keys, int_or(reverse, 0, "sort")? != 0)?)
     }
 
     fn join(&mut self, value: &Value, args: Args) -> Result<Value> {
