@@ -166,6 +166,9 @@ pub struct GenerateOptions {
 
 impl GenerateOptions {
     /// Checks every option's range.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the option and its range.
     pub fn validate(&self) -> Result<()> {
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::Input("option stop: an empty string would end every text; leave it out".into()));
