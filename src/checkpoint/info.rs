@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// What is known about a model beside its numbers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ModelInfo {
     /// Name for people: the file's or folder's.
     pub name: String,

@@ -146,7 +146,8 @@ impl Names {
                 tree(&code[at + 4..], &[], &mut found);
                 for (path, name) in found {
                     let mut whole = absolute(module, &path);
-                    let is_child = |first: &String| modules.contains(&[module.as_slice(), &[first.clone()]].concat());
+                    let is_child =
+                        |first: &String| modules.contains(&[module.as_slice(), std::slice::from_ref(first)].concat());
                     let relative = matches!(path.first().map(String::as_str), Some("crate" | "super" | "self"));
                     if !relative && !path.first().is_some_and(is_child) {
                         whole = vec!["(another crate)".to_owned()];

@@ -115,6 +115,10 @@ pub fn run(mut args: Args, detail: Detail, color: ColorChoice) -> anyhow::Result
         Opened::Already(checkpoint) => Model::from_checkpoint(*checkpoint, &load)?,
     };
     drop(waiting);
+    if model.spec().is_encoder() {
+        let what = format!("generating text with {}, an encoder,", model.spec().family);
+        return Err(Error::unsupported(what, "making vectors of texts with it: `tallow embed`").into());
+    }
     let load_time = start.elapsed();
     let mut options = parameters.options(&model);
     options.ignore_eos = args.ignore_eos;

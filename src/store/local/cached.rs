@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// Every model in the cache. A model of the catalogue has its name there; a revision that is not `main` is named by its
 /// branch, tag or commit, because no shorter name finds it.
 /// `taken` has the names that mean something else on this machine.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) for a cache that can not be read.
 pub fn list(hub: &HubOptions, taken: &[&str]) -> Result<Vec<LocalModel>> {
     let mut found = Vec::new();
     for repo in hub::list(hub)? {
