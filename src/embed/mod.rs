@@ -220,6 +220,21 @@ impl Embedder {
         similarity::between(self.model.spec.similarity, a.into(), b.into())
     }
 
+    /// For each row of `queries` the `k` rows of `documents` that are nearest by the model's own measure: their numbers and
+    /// how alike they are, best first, the earlier one first among equals. All of them where there are no more than `k`. The
+    /// whole matrix of similarities is never held.
+    ///
+    /// # Panics
+    /// If the vectors of `queries` and `documents` have different widths.
+    pub fn top_k<'a, 'b>(
+        &self,
+        queries: impl Into<ArrayView2<'a, f32>>,
+        documents: impl Into<ArrayView2<'b, f32>>,
+        k: usize,
+    ) -> Vec<Vec<(usize, f32)>> {
+        similarity::top_k(self.model.spec.similarity, queries.into(), documents.into(), k)
+    }
+
     /// Values in a vector.
     pub fn dimensions(&self) -> usize {
         self.recipe.dim

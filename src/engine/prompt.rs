@@ -78,7 +78,7 @@ pub(super) fn of_messages(model: &Model, messages: &[Message], ending: Ending, o
     let template = model.template()?.ok_or_else(|| {
         Error::unsupported(
             format!("{}: the model has no chat template; chat", model.info().name),
-            "plain generation (`--raw`), or a template given with `--chat-template`",
+            "plain generation, or a template that is given (`LoadOptions::chat_template`)",
         )
     })?;
     options.validate()?;

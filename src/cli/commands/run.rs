@@ -47,8 +47,8 @@ pub struct Args {
     /// Continue the prompt as it stands, without the chat template
     #[arg(long)]
     raw: bool,
-    /// Special tokens in a --raw prompt are plain text
-    #[arg(long, alias = "no_parse_special", requires = "raw")]
+    /// Special tokens that the prompt spells are plain text
+    #[arg(long, alias = "no_parse_special")]
     no_parse_special: bool,
     /// Go on after an end token
     #[arg(long, alias = "ignore_eos")]
@@ -122,6 +122,7 @@ pub fn run(mut args: Args, detail: Detail, color: ColorChoice) -> anyhow::Result
     let load_time = start.elapsed();
     let mut options = parameters.options(&model);
     options.ignore_eos = args.ignore_eos;
+    options.parse_special = !args.no_parse_special;
     options.logprobs = args.logprobs;
     options.overflow = match args.overflow {
         Some(choice) => choice.into(),
@@ -211,10 +212,6 @@ fn begin<'s>(args: &Args, session: &'s mut Session, prompt: &str, options: &Gene
         if !args.raw {
             log::warn!("the model has no chat template; the prompt is continued as it stands, as with --raw");
             warn_of_opening(session.model());
-        }
-        if args.no_parse_special {
-            let tokens = session.model().tokenizer().encode_plain(prompt, true)?;
-            return Ok(session.generate_tokens(&tokens, options)?);
         }
         return Ok(session.generate(prompt, options)?);
     }
