@@ -19,6 +19,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A candle device with the type that activations are computed in.
+#[derive(Debug)]
 pub struct Candle {
     device: Device,
     dtype: DType,

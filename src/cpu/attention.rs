@@ -372,10 +372,10 @@ fn run(kernels: &Kernels, job: &AttentionJob, piece: &QueryPiece, segment: usize
         }
         let SoftmaxState { max, sum, sums } = state;
         let mut task = Softmax { scores, visible, max, sum, correction };
-        // SAFETY: as above.
+        // SAFETY: the CPU has the instructions; `reset` and the resizing above give every line its numbers.
         unsafe { (kernels.softmax)(&mut task) }
         let mut task = Weigh { weights: scores, visible, correction, values, padded, sums };
-        // SAFETY: as above.
+        // SAFETY: the CPU has the instructions; weights, corrections and sums have a line each, values what is visible.
         unsafe { (kernels.weigh)(&mut task) }
     }
 }

@@ -34,7 +34,7 @@ enum Memory {
 
 // SAFETY: a buffer's part of a chunk is its own, as a vector's would be.
 unsafe impl Send for AlignedBytes {}
-// SAFETY: as above.
+// SAFETY: a shared buffer is only read.
 unsafe impl Sync for AlignedBytes {}
 
 /// An anonymous mapping.

@@ -84,7 +84,7 @@ pub trait Lanes: Copy {
 #[inline(always)]
 pub unsafe fn products<L: Lanes, const N: usize, const M: usize>(task: &FloatTask) {
     const { assert!(N <= 4) };
-    // SAFETY: the caller's word.
+    // SAFETY: the arms differ in the type alone, which is the task's.
     unsafe {
         match task.dtype {
             Dtype::F16 => typed::<L, { Dtype::F16 as u8 }, N, M>(task),
@@ -98,7 +98,7 @@ pub unsafe fn products<L: Lanes, const N: usize, const M: usize>(task: &FloatTas
 /// As [`products`]; `TYPE` is the task's.
 #[inline(always)]
 unsafe fn typed<L: Lanes, const TYPE: u8, const N: usize, const M: usize>(task: &FloatTask) {
-    // SAFETY: the caller's word; panels and slices are within the task.
+    // SAFETY: panels and slices are within the task.
     unsafe {
         if task.cols == 0 {
             return biases(task);
@@ -145,7 +145,7 @@ pub struct WidenedSlice([f32; SCRATCH]);
 /// # Safety
 /// As `products` says.
 pub unsafe fn run(products: unsafe fn(&FloatTask), task: FloatTask) {
-    // SAFETY: the caller's word.
+    // SAFETY: the set of `products` and the task are the caller's, unchanged.
     unsafe { if task.rows < MANY { products(&task) } else { with_scratch(products, task) } }
 }
 
@@ -157,7 +157,7 @@ pub unsafe fn run(products: unsafe fn(&FloatTask), task: FloatTask) {
 unsafe fn with_scratch(products: unsafe fn(&FloatTask), mut task: FloatTask) {
     let mut scratch = MaybeUninit::<WidenedSlice>::uninit();
     task.scratch = NonNull::new(scratch.as_mut_ptr());
-    // SAFETY: the caller's word.
+    // SAFETY: as `run`; the scratch is this function's own until it returns.
     unsafe { products(&task) }
 }
 
@@ -314,7 +314,7 @@ unsafe fn column<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, c
 /// Pointers are valid for sixteen numbers.
 #[inline(always)]
 unsafe fn finish<L: Lanes>(mut sum: L, begins: bool, bias: Option<*const f32>, out: *mut f32) {
-    // SAFETY: the caller's word.
+    // SAFETY: `tile` hands in places of sixteen numbers: the task's, or its own for a last panel that has fewer.
     unsafe {
         if !begins {
             sum = L::load(out.cast_const().cast()).add(sum);
@@ -330,7 +330,7 @@ unsafe fn finish<L: Lanes>(mut sum: L, begins: bool, bias: Option<*const f32>, o
 /// `from` points to sixteen numbers of `TYPE`, at any alignment.
 #[inline(always)]
 unsafe fn load<L: Lanes, const TYPE: u8>(from: *const u8) -> L {
-    // SAFETY: the caller's word.
+    // SAFETY: the arms differ in the type alone, which is that of the numbers at `from`.
     unsafe {
         if TYPE == Dtype::F16 as u8 {
             L::load_f16(from)

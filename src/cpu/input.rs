@@ -110,7 +110,7 @@ pub fn scale(absmax: u32) -> (f32, f32) {
     }
 }
 
-/// The activations that [`matmul`](super::matmul) reads. Buffers are kept between calls.
+/// The activations that `matmul` reads. Buffers are kept between calls.
 #[derive(Default)]
 pub struct MatmulInput {
     pub(super) rows: usize,

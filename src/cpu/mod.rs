@@ -1,7 +1,7 @@
 //! The CPU's inner loops: slices in, slices out.
 //!
 //! A [`Kernels`] is one instruction set's table of functions, chosen once by [`Kernels::get`]. Weights become a [`Matrix`], activations
-//! a [`MatmulInput`], [`matmul`] multiplies them on a [`Pool`]; [`attention`] walks a cache of [`KvRows`]; what is done element by element
+//! a [`MatmulInput`], `matmul` multiplies them on a [`Pool`]; `attention` walks a cache of [`KvRows`]; what is done element by element
 //! are methods of [`Kernels`].
 //!
 //! **The property that everything here keeps:** for one set of kernels, an output element has the same bits whatever the number of

@@ -23,7 +23,7 @@ impl<'a, T> Parts<'a, T> {
     #[allow(clippy::mut_from_ref)]
     pub(super) unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.len, "part {range:?} of {}", self.len);
-        // SAFETY: inside the slice by the check above; alone by the caller's word.
+        // SAFETY: inside the slice by the check above; alone because ranges do not overlap, as asked above.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 

@@ -95,7 +95,7 @@ impl Stretch {
 // SAFETY: `job` is written only by the thread that holds `Pool::busy`, while the state is closed and nobody is inside; it is read
 // only by threads inside. The body is `Sync`.
 unsafe impl Sync for PoolShared {}
-// SAFETY: as above; the pointer in `job` is followed only while the caller of `run` keeps the body alive.
+// SAFETY: `job` is shared as said of `Sync`; the pointer in it is followed only while the caller of `run` keeps the body alive.
 unsafe impl Send for PoolShared {}
 
 impl std::fmt::Debug for Pool {

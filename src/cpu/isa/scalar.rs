@@ -126,7 +126,7 @@ fn multiply(format: &panel::PanelFormat, weights: &Expanded, record: &InputRecor
 /// # Safety
 /// As [`FloatTask`] says of its parts.
 pub unsafe fn floats(task: &FloatTask) {
-    // SAFETY: the caller's word.
+    // SAFETY: `matmul` made the task so; plain Rust needs no instructions.
     unsafe { products::<Sixteen, 1, 4>(task) }
 }
 
@@ -138,7 +138,7 @@ impl Lanes for Sixteen {
         Sixteen([0.0; ROWS])
     }
     unsafe fn splat(from: *const f32) -> Self {
-        // SAFETY: for this and all below: the caller's word.
+        // SAFETY: for this and all below: `Lanes` asks for one number here, for sixteen below.
         Sixteen([unsafe { *from }; ROWS])
     }
     unsafe fn load(from: *const u8) -> Self {
@@ -171,7 +171,7 @@ impl Lanes for Sixteen {
 /// `from` points to sixteen numbers of `dtype`.
 unsafe fn widened(dtype: Dtype, from: *const u8) -> [f32; ROWS] {
     let mut out = [0.0; ROWS];
-    // SAFETY: the caller's word.
+    // SAFETY: sixteen numbers are that many bytes.
     matrix::floats(dtype, unsafe { std::slice::from_raw_parts(from, ROWS * dtype.block_bytes()) }, &mut out);
     out
 }

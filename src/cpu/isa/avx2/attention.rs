@@ -54,7 +54,7 @@ pub unsafe fn softmax(task: &mut Softmax) {
             let some = start < (n + 1) * LANES && n * LANES < end;
             let weight = if some { exp(_mm256_sub_ps(*x, _mm256_set1_ps(reference))) } else { lowest };
             *x = _mm256_and_ps(weight, seen[n]);
-            // SAFETY: as above.
+            // SAFETY: a line has 64 scores.
             unsafe { _mm256_storeu_ps(scores.as_mut_ptr().add(n * LANES), *x) };
         }
         let pair = |n: usize| _mm256_add_ps(_mm256_add_ps(x[n], x[n + 1]), _mm256_add_ps(x[n + 2], x[n + 3]));

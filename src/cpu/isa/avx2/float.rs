@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 /// The CPU has the instructions of this folder; the task's parts are as [`FloatTask`] says.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn floats(task: &FloatTask) {
-    // SAFETY: the caller's word.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { products::<Two, 1, 6>(task) }
 }
 
@@ -18,7 +18,7 @@ pub struct Two([__m256; 2]);
 impl Lanes for Two {
     #[inline(always)]
     unsafe fn zero() -> Self {
-        // SAFETY: for this and all below: the caller's word.
+        // SAFETY: for this and all below: what `Lanes` asks of callers, instructions and sixteen numbers at a pointer, is all that is used.
         unsafe { Two([_mm256_setzero_ps(); 2]) }
     }
     #[inline(always)]

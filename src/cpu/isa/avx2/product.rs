@@ -59,7 +59,7 @@ macro_rules! tiles {
 /// The CPU has the instructions of this folder, and AVX-VNNI if `VNNI`; the task's parts are as [`PanelTask`] says.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn panels<const VNNI: bool>(task: &PanelTask) {
-    // SAFETY: the caller's word, which is passed on.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { known!(task.format, K => run::<Variant<VNNI, K>>(task)) }
 }
 
@@ -108,7 +108,7 @@ trait KernelParams: StaticFormat {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn run<K: KernelParams>(task: &PanelTask) {
     let panels = task.outputs.div_ceil(ROWS);
-    // SAFETY: the caller's word.
+    // SAFETY: the task is the one of `panels`, unchanged, and `K` its format.
     unsafe {
         if task.cols == 0 {
             for row in 0..task.rows {
@@ -512,7 +512,7 @@ unsafe fn scales<K: StaticFormat>(head: *const u8, block: usize) -> ([Avx2Wide; 
         [_mm256_mul_ps(d[0], _mm256_cvtepi32_ps(x[0])), _mm256_mul_ps(d[1], _mm256_cvtepi32_ps(x[1]))]
     };
     let negative = |x: Avx2Wide| x.map(|x| _mm256_xor_ps(x, minus));
-    // SAFETY: as above.
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     unsafe {
         match K::FORMAT.head {
             PanelHead::Scales => ([half(head), zero], [zero, zero]),

@@ -148,7 +148,7 @@ pub unsafe fn softmax(task: &mut Softmax) {
             // SAFETY: a line has 64 scores.
             let score = unsafe { _mm512_maskz_loadu_ps(mask, scores.as_ptr().add(n * LANES)) };
             *x = if mask == 0 { _mm512_setzero_ps() } else { _mm512_maskz_mov_ps(mask, exp(_mm512_sub_ps(score, reference))) };
-            // SAFETY: as above.
+            // SAFETY: a line has 64 scores.
             unsafe { _mm512_storeu_ps(scores.as_mut_ptr().add(n * LANES), *x) };
         }
         let block = total(_mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3])));

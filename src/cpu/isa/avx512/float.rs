@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 /// The CPU has the instructions of this folder; the task's parts are as [`FloatTask`] says.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 pub unsafe fn floats(task: &FloatTask) {
-    // SAFETY: the caller's word.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { products::<__m512, 4, 6>(task) }
 }
 
@@ -15,7 +15,7 @@ pub unsafe fn floats(task: &FloatTask) {
 impl Lanes for __m512 {
     #[inline(always)]
     unsafe fn zero() -> Self {
-        // SAFETY: for this and all below: the caller's word.
+        // SAFETY: for this and all below: what `Lanes` asks of callers, instructions and sixteen numbers at a pointer, is all that is used.
         unsafe { _mm512_setzero_ps() }
     }
     #[inline(always)]

@@ -30,7 +30,7 @@ const TILE: usize = 4;
 /// The CPU has the instructions of this folder; the task's parts are as [`PanelTask`] says.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 pub unsafe fn panels(task: &PanelTask) {
-    // SAFETY: the caller's word, which is passed on.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { known!(task.format, K => run::<K>(task)) }
 }
 
@@ -39,13 +39,13 @@ pub unsafe fn panels(task: &PanelTask) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 unsafe fn run<K: StaticFormat>(task: &PanelTask) {
     if task.rows > FEW && task.cols > 0 {
-        // SAFETY: the caller's word.
+        // SAFETY: the task is the one of `panels`, unchanged.
         return unsafe { unfolded::<K>(task) };
     }
     for panel in 0..task.outputs.div_ceil(ROWS) {
         // One turn, but where there are no columns.
         for first in (0..task.rows).step_by(FEW) {
-            // SAFETY: the caller's word: the panels and rows are there.
+            // SAFETY: panels and rows below the task's numbers of both.
             unsafe {
                 match task.rows - first {
                     1 => direct::<K, 1>(task, panel, first),
@@ -138,7 +138,7 @@ impl Few {
         let record = |m: usize| rows[m];
         let mut integers = [biased_zero(); MR];
         let offset = offset(scale);
-        // SAFETY: the caller's word; fetching ahead is harmless.
+        // SAFETY: record and lines are those of a block of the task; fetching ahead is harmless.
         unsafe {
             for m in 0..MR {
                 if K::FORMAT.mins {
@@ -287,10 +287,10 @@ unsafe fn scales<K: StaticFormat>(head: *const u8, block: usize) -> ([__m512; 2]
     let zero = _mm512_setzero_ps();
     // SAFETY: the offsets are those of `panel::PanelHead`.
     let half = |at: *const u8| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) };
-    // SAFETY: as above.
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     let bytes = |at: *const u8| unsafe { _mm_loadu_si128(at.cast()) };
     let unsigned = |x: __m128i| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x));
-    // SAFETY: as above.
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     unsafe {
         match K::FORMAT.head {
             PanelHead::Scales => {
@@ -439,7 +439,7 @@ impl Avx512Slice<'_, '_> {
     /// As [`run`]; the scratch holds the slice of `panels` panels.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     unsafe fn rows<const HALVES: usize, const MINS: bool>(&self, panels: usize) {
-        // SAFETY: the caller's word.
+        // SAFETY: the rows are the task's, and the scratch holds `panels` panels, as asked above.
         unsafe {
             match panels {
                 1 => self.tiles::<HALVES, MINS, 1>(),

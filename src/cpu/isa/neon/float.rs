@@ -7,7 +7,7 @@ use std::arch::aarch64::*;
 /// The CPU has NEON; the task's parts are as [`FloatTask`] says.
 #[target_feature(enable = "neon")]
 pub unsafe fn floats(task: &FloatTask) {
-    // SAFETY: the caller's word.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { products::<Four, 1, 6>(task) }
 }
 
@@ -18,7 +18,7 @@ pub struct Four([float32x4_t; 4]);
 impl Lanes for Four {
     #[inline(always)]
     unsafe fn zero() -> Self {
-        // SAFETY: for this and all below: the caller's word.
+        // SAFETY: for this and all below: what `Lanes` asks of callers, instructions and sixteen numbers at a pointer, is all that is used.
         unsafe { Four([vdupq_n_f32(0.0); 4]) }
     }
     #[inline(always)]

@@ -31,7 +31,7 @@ type NeonLine = [int8x16_t; WIDTH];
 /// The CPU has dot products if `DOT`; the task's parts are as [`PanelTask`] says.
 #[target_feature(enable = "neon")]
 pub unsafe fn panels<const DOT: bool>(task: &PanelTask) {
-    // SAFETY: the caller's word, which is passed on.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { known!(task.format, K => run::<DOT, K>(task)) }
 }
 
@@ -189,7 +189,7 @@ unsafe fn line<const DOT: bool, const QUAD: i32, const MR: usize>(
 ) {
     for (sums, x) in sums.iter_mut().zip(x) {
         for (sum, weights) in sums.iter_mut().zip(weights) {
-            // SAFETY: the caller's word.
+            // SAFETY: the CPU has dot products where `DOT` is, as asked above.
             *sum = unsafe { dot::<DOT, QUAD>(*sum, *weights, *x) };
         }
     }
@@ -201,7 +201,7 @@ unsafe fn line<const DOT: bool, const QUAD: i32, const MR: usize>(
 /// `record` points to a record.
 #[inline(always)]
 unsafe fn rest(record: *const InputRecord, index: usize) -> f32 {
-    // SAFETY: the caller's word.
+    // SAFETY: a record has `rest` numbers behind its values, and the indices are constants below that.
     f32::from_bits(unsafe { (*record).rest[index] })
 }
 
@@ -280,7 +280,7 @@ unsafe fn scales<K: StaticFormat>(head: *const u8, block: usize, scales: &mut [N
         product
     };
     let negative = |x: NeonWide| x.map(|x| vnegq_f32(x));
-    // SAFETY: as above.
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     unsafe {
         match K::FORMAT.head {
             PanelHead::Scales => {
