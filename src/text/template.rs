@@ -20,7 +20,7 @@ const STEPS: u64 = 5_000_000;
 const STEPS_PER_MESSAGE: u64 = 20_000;
 /// Bytes that one rendering may make, kept or not, and how many times the size of the messages comes to them: a template
 /// that appends to its prompt copies it each time.
-const BYTES: u64 = 256 << 20;
+const BYTES: u64 = 128 << 20;
 const COPIES: u64 = 256;
 /// Bytes of stack, for as deep as templates and their calls may nest.
 const STACK: usize = 64 << 20;
@@ -95,7 +95,7 @@ impl ChatTemplate {
         let count = messages.as_array().map_or(0, Vec::len) as u64;
         let size = size(&messages) + variables.iter().map(|(_, value)| size(value)).sum::<u64>();
         let limits = Limits {
-            steps: STEPS + STEPS_PER_MESSAGE * count + size,
+            steps: STEPS + STEPS_PER_MESSAGE * count + COPIES / 32 * size,
             bytes: BYTES.saturating_add(COPIES.saturating_mul(size)),
         };
         let now = self.clock.map_or_else(Moment::now, Moment::utc);
@@ -298,6 +298,69 @@ mod tests {
         assert!(fails("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").contains("recursion"));
         let deep = format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000));
         assert!(render(&deep).is_err());
+    }
+
+    #[test]
+    fn one_instruction_can_not_take_all_memory_or_time() {
+        // A string, a list, a width, a precision and an indent of gigabytes, and what doubles or nests without an end.
+        let sources = [
+            "{{ 'a' * 10000000000 }}",
+            "{{ [1] * 10000000000 }}",
+            "{{ 'a'|center(99999999999) }}{{ 'a'.zfill(99999999999) }}",
+            "{{ '%2000000000d' % 1 }}",
+            "{{ '{:.2000000000f}'.format(1.5) }}",
+            "{{ [1]|tojson(indent=99999999999) }}",
+            "{{ 'a\nb'|indent(99999999999) }}",
+            "{{ [1]|batch(99999999999, 0)|list }}",
+            "{{ [1]|slice(99999999999)|list }}",
+            "{{ range(99999999999) }}",
+            "{{ 9 ** 9 ** 9 }}",
+            "{{ strftime_now('%99999999999d') }}",
+            "{% set x = 'a' * 1000000 %}{{ x|replace('a', x) }}",
+            "{% set x = 'a' * 1000000 %}{{ x.join(x) }}",
+            "{% set x = '\t' * 1000000 %}{{ x.expandtabs(1000000) }}",
+            "{% set ns = namespace(s='aa') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+            "{% set ns = namespace(s=[1]) %}{% for i in range(999) %}{% set ns.s = [ns.s] %}{% endfor %}",
+            "{% set ns = namespace(s=(1,)) %}{% for i in range(99) %}{% set ns.s = (ns.s, ns.s) %}{% endfor %}{{ {ns.s: 1} }}",
+            "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
+            "{% for x in [1] recursive %}{{ loop([x]) }}{% endfor %}",
+        ];
+        for source in sources {
+            let message = fails(source);
+            let known = ["too much text", "does not end", "deeper", "recursion", "127 bits", "100000 items", "10000 parts"];
+            assert!(known.iter().any(|part| message.contains(part)), "{source}: {message}");
+        }
+        for deep in ["(".repeat(60_000), "-".repeat(60_000), "not ".repeat(30_000), "1 + ".repeat(30_000)] {
+            assert!(fails(&format!("{{{{ {deep}1 }}}}")).contains("nests deeper"));
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_holds_itself_goes_with_the_rendering() {
+        gives("{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns.ns.ns is sameas ns }}", "True");
+        let chain = "{% set top = namespace(last=1) %}{% for i in range(20000) %}{% set next = namespace(last=top.last) %}\
+                     {% set top.last = next %}{% endfor %}{{ top.last.last is defined }}";
+        gives(chain, "True");
+    }
+
+    #[test]
+    fn numbers_of_messages_keep_all_digits() {
+        let template =
+            ChatTemplate::new("{{ messages[0].x }}|{{ messages[0].x | tojson }}", &SpecialTokens::default()).unwrap();
+        let messages: serde_json::Value =
+            serde_json::from_str(r#"[{"role": "user", "x": [148.35939396343053, 1e-07, 1e22, 18446744073709551615, -0.0]}]"#)
+                .unwrap();
+        let list = "[148.35939396343053, 1e-07, 1e+22, 18446744073709551615, -0.0]";
+        assert_eq!(template.render_json(&messages, false).unwrap(), format!("{list}|{list}"));
+    }
+
+    #[test]
+    fn templates_see_tools_and_what_else_they_are_given() {
+        let source = "{{ tools[0].name if tools else tools }}{{ enable_thinking is defined }}";
+        let template = ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
+        let variables = [("tools", json!([{"name": "f"}])), ("enable_thinking", json!(false))];
+        assert_eq!(template.render_json_with(&json!([]), &variables, true).unwrap(), "fTrue");
+        assert_eq!(template.render_json(&json!([]), true).unwrap(), "NoneFalse");
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Machine<'_> {
                 continue;
             }
             let name = key.str_arg("xmlattr")?;
-            if name.contains(|c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{B}' | '\u{C}' | '/' | '>' | '=')) {
+            if name.contains([' ', '\t', '\n', '\r', '\u{B}', '\u{C}', '/', '>', '=']) {
                 return value_error(format!("Invalid character in attribute name: {name:?}"));
             }
             items.push(format!("{}=\"{}\"", self.escape(key)?, self.escape(value)?));
@@ -134,7 +134,7 @@ pub(super) fn unescape(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let end = rest.find(';').filter(|&end| end < 12);
+        let end = rest.bytes().take(12).position(|b| b == b';');
         let found = end.and_then(|end| entity(&rest[1..end]).map(|c| (c, end + 1)));
         let (c, len) = found.unwrap_or(('&', 1));
         out.push(c);

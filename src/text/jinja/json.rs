@@ -22,7 +22,7 @@ struct Layout {
 
 impl Machine<'_> {
     /// `value|tojson(ensure_ascii, indent, separators, sort_keys)`.
-    pub(super) fn to_json(&mut self, value: &Value, args: Args) -> Result<Value> {
+    pub(super) fn json_text(&mut self, value: &Value, args: Args) -> Result<Value> {
         let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
         let [ascii, indent, separators, sort_keys] = args.bind("tojson", names, 0)?;
         let indent = match indent {

@@ -112,7 +112,7 @@ fn is_address(text: &str) -> bool {
         if let Some((six, tail)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             let groups: Vec<_> = six.split(':').collect();
             let hex = |group: &&str| group.len() <= 4 && group.bytes().all(|b| b.is_ascii_hexdigit());
-            if (3..=8).contains(&groups.len()) && groups.iter().all(|group| hex(group)) && is_tail(tail) {
+            if (3..=8).contains(&groups.len()) && groups.iter().all(hex) && is_tail(tail) {
                 return true;
             }
         }

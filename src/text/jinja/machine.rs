@@ -122,7 +122,7 @@ impl<'t> Machine<'t> {
         match self.limits.bytes.checked_sub(bytes) {
             Some(left) => {
                 self.limits.bytes = left;
-                self.spend(bytes / 64)
+                self.spend(bytes / 32)
             }
             None => Fault::kind(Kind::Limit, "it makes too much text: stopped before the memory was full"),
         }

@@ -70,7 +70,7 @@ impl Machine<'_> {
             Value::Bytes(bytes) => bytes_method(bytes, name, args),
             Value::List(_) | Value::Tuple(_) | Value::Range(_) => self.sequence_method(value, name, args),
             Value::Dict(dict) => self.dict_method(dict, name, args),
-            Value::Function(_) => self.from_keys(args),
+            Value::Function(_) => self.dict_of_keys(args),
             Value::View(..) => {
                 let other = args.one(name)?;
                 for item in self.collect(&other)? {
@@ -132,7 +132,7 @@ impl Machine<'_> {
                 let found = dict.get(&key.unwrap_or(Value::None))?.cloned();
                 found.or(default).unwrap_or(Value::None)
             }
-            "fromkeys" => return self.from_keys(args),
+            "fromkeys" => return self.dict_of_keys(args),
             _ => {
                 args.none(name)?;
                 match name {
@@ -146,7 +146,7 @@ impl Machine<'_> {
     }
 
     /// `dict.fromkeys`.
-    fn from_keys(&mut self, args: Args) -> Result<Value> {
+    fn dict_of_keys(&mut self, args: Args) -> Result<Value> {
         let [keys, value] = args.bind("fromkeys", ["", ""], 1)?;
         let mut dict = Dict::default();
         for key in self.collect(&keys.unwrap_or(Value::None))? {

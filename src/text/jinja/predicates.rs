@@ -84,15 +84,12 @@ impl Machine<'_> {
             "true" => matches!(value, Value::Bool(true)),
             "integer" => matches!(value, Value::Int(_)),
             "float" => matches!(value, Value::Float(_)),
-            "lower" | "upper" => super::text::all_cased(&*self.str(&value)?, name == "upper"),
+            "lower" | "upper" => super::text::all_cased(&self.str(&value)?, name == "upper"),
             "string" => value.as_str().is_some(),
             "mapping" => matches!(value, Value::Dict(_)),
             "number" => value.as_float().is_some(),
             "sequence" => value.is_undefined() || (value.len().is_ok() && !matches!(value, Value::View(..))),
-            "iterable" => match self.iter(&value) {
-                Err(fault) if fault.kind == Kind::Type => false,
-                _ => true,
-            },
+            "iterable" => !matches!(self.iter(&value), Err(fault) if fault.kind == Kind::Type),
             "callable" => matches!(
                 value,
                 Value::Macro(_)

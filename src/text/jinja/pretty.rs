@@ -19,7 +19,7 @@ impl Machine<'_> {
 
     /// The same with the keys of all dictionaries in order.
     fn in_order(&mut self, value: &Value) -> Result<Value> {
-        self.spend(1)?;
+        self.take(256)?;
         match value {
             Value::List(seq) => Value::list(seq.items.iter().map(|item| self.in_order(item)).collect::<Result<_>>()?),
             Value::Tuple(seq) => Value::tuple(seq.items.iter().map(|item| self.in_order(item)).collect::<Result<_>>()?),

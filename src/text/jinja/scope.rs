@@ -8,20 +8,13 @@
 
 use super::ast::{Block, CallArgs, Const, Expr, For, Load, Macro, Node, Place, Scope, Stmt, StmtKind, Target};
 use super::fault::{Fault, Kind, Result};
-use super::symbols::{Symbols, bodies, fails_to_fold, has_scoped_block, is_folded, uses};
+use super::symbols::{Frame, Slots, Symbols, bodies, fails_to_fold, has_scoped_block, has_slice, is_folded, uses};
 use super::{filters, predicates};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Python nests at most so many loops.
 const LOOPS: u16 = 20;
-
-/// A scope while its statements are resolved.
-struct Frame {
-    symbols: Symbols,
-    /// How many functions are around it.
-    function: u16,
-}
 
 /// What holds for the statements around a place.
 #[derive(Clone, Copy, Default)]
@@ -34,10 +27,20 @@ struct Around {
     loops: u16,
 }
 
+/// What holds for a part of an expression.
+#[derive(Clone, Copy)]
+struct Inside {
+    soft: bool,
+    /// Whether there is a slice, without which it does not matter when a constant is evaluated.
+    folds: bool,
+    /// Whether it is part of an operation.
+    operation: bool,
+}
+
 struct Resolver {
     frames: Vec<Frame>,
     /// Slots of each function around the current place.
-    slots: Vec<u16>,
+    slots: Vec<Slots>,
 }
 
 /// The scope of a template's top level, the number of its slots, and that of `self` where it is used.
@@ -45,14 +48,13 @@ pub(super) type Top = (Scope, u16, Option<u16>);
 
 /// Resolves all names of a template.
 pub(super) fn resolve(body: &mut [Stmt]) -> Result<Top> {
-    let mut resolver = Resolver { frames: Vec::new(), slots: vec![0] };
+    let mut resolver = Resolver { frames: Vec::new(), slots: vec![Slots::new()] };
     resolver.open();
     let own = (!uses(body, &["self"]).is_empty()).then(|| resolver.declare(&"self".into())).and_then(|()| resolver.own("self"));
-    let slots = &mut resolver.slots[0];
-    resolver.frames[0].symbols.statements(body, slots, None);
+    resolver.symbols(|symbols, slots, outer| symbols.statements(body, slots, outer));
     resolver.statements(body, Around { toplevel: true, ..Around::default() })?;
     let scope = resolver.close();
-    Ok((scope, resolver.slots[0], own))
+    Ok((scope, resolver.function_end()?, own))
 }
 
 impl Resolver {
@@ -61,19 +63,22 @@ impl Resolver {
         self.frames.push(Frame { symbols: Symbols::default(), function });
     }
 
+    /// The number of slots of the function that ends.
+    fn function_end(&mut self) -> Result<u16> {
+        match self.slots.pop() {
+            Some(Slots { copies: 0, .. }) => Fault::kind(Kind::Syntax, "it has too many names and conditions"),
+            slots => Ok(slots.map_or(0, |slots| slots.next)),
+        }
+    }
+
     fn close(&mut self) -> Scope {
         self.frames.pop().map(|frame| frame.symbols.scope(frame.function)).unwrap_or_default()
     }
 
-    /// Runs `work` on the innermost scope's symbols, the slots of its function, and what the scopes around it know.
-    fn symbols(&mut self, work: impl FnOnce(&mut Symbols, &mut u16, Option<&HashMap<Arc<str>, (u16, u16)>>)) {
-        let Some((inner, outer)) = self.frames.split_last_mut() else { return };
-        let mut known = HashMap::new();
-        for frame in outer {
-            known.extend(frame.symbols.refs().map(|(name, slot)| (name.clone(), (frame.function, slot))));
-        }
-        if let Some(slots) = self.slots.last_mut() {
-            work(&mut inner.symbols, slots, Some(&known));
+    /// Runs `work` on the innermost scope's symbols, the slots of its function, and the scopes around it.
+    fn symbols(&mut self, work: impl FnOnce(&mut Symbols, &mut Slots, &[Frame])) {
+        if let (Some((inner, outer)), Some(slots)) = (self.frames.split_last_mut(), self.slots.last_mut()) {
+            work(&mut inner.symbols, slots, outer);
         }
     }
 
@@ -220,7 +225,7 @@ impl Resolver {
             *scope = self.close();
         }
         if node.recursive.is_some() {
-            self.slots.push(0);
+            self.slots.push(Slots::new());
         }
         let otherwise = node.otherwise.iter().any(|(body, _)| has_scoped_block(body));
         let blocks = otherwise || has_scoped_block(&node.body);
@@ -240,14 +245,14 @@ impl Resolver {
             *scope = self.inner(body, Around { loops: outside, ..Around::default() })?;
         }
         if node.recursive.is_some() {
-            node.recursive = self.slots.pop();
+            node.recursive = Some(self.function_end()?);
         }
         Ok(())
     }
 
     /// A macro or the body of a call block.
     fn function(&mut self, node: &mut Macro) -> Result<()> {
-        self.slots.push(0);
+        self.slots.push(Slots::new());
         self.open();
         for (name, _) in &node.args {
             self.declare(name);
@@ -274,7 +279,7 @@ impl Resolver {
         node.defaults.iter_mut().try_for_each(|default| self.expr(default, false))?;
         self.statements(&mut node.body, Around::default())?;
         node.scope = self.close();
-        node.slots = self.slots.pop().unwrap_or_default();
+        node.slots = self.function_end()?;
         Ok(())
     }
 
@@ -288,7 +293,7 @@ impl Resolver {
             block.visible = seen.into_keys().map(|name| Ok((name.clone(), self.place(&name, 0)?))).collect::<Result<_>>()?;
         }
         let frames = std::mem::take(&mut self.frames);
-        let slots = std::mem::replace(&mut self.slots, vec![0]);
+        let slots = std::mem::replace(&mut self.slots, vec![Slots::new()]);
         self.open();
         let used = uses(&block.body, &["self", "super"]);
         for name in ["self", "super"] {
@@ -297,10 +302,10 @@ impl Resolver {
             }
         }
         (block.own, block.parent) = (self.own("self"), self.own("super"));
-        self.symbols(|symbols, slots, _| symbols.statements(&block.body, slots, None));
+        self.symbols(|symbols, slots, _| symbols.statements(&block.body, slots, &[]));
         self.statements(&mut block.body, Around::default())?;
         block.scope = self.close();
-        block.slots = self.slots[0];
+        block.slots = self.function_end()?;
         self.frames = frames;
         self.slots = slots;
         Ok(())
@@ -315,66 +320,73 @@ impl Resolver {
     }
 
     fn expr(&self, expr: &mut Expr, soft: bool) -> Result<()> {
+        let folds = has_slice(expr);
+        self.part(expr, Inside { soft, folds, operation: false })
+    }
+
+    fn part(&self, expr: &mut Expr, inside: Inside) -> Result<()> {
         let line = expr.line;
         let operation =
             !matches!(expr.node, Node::Tuple(_) | Node::List(_) | Node::Dict(_) | Node::Slice(_) | Node::Folded(..));
-        if operation && fails_to_fold(expr) {
+        if operation && !inside.operation && fails_to_fold(expr) {
             return Err(Fault::new(Kind::Syntax, "a list or dictionary can not be a key").at(line));
         }
-        if operation && is_folded(expr) {
+        if operation && inside.folds && is_folded(expr) {
             fold(expr, false);
         }
+        let inside = Inside { operation: inside.operation || operation, ..inside };
+        let branch = Inside { soft: true, ..inside };
         match &mut expr.node {
             Node::Const(_) | Node::Folded(..) => {}
             Node::Name(name, place) => *place = self.place(name, line)?,
             Node::Tuple(items) | Node::List(items) | Node::Concat(items) => {
-                items.iter_mut().try_for_each(|item| self.expr(item, soft))?;
+                items.iter_mut().try_for_each(|item| self.part(item, inside))?;
             }
             Node::Dict(items) => items.iter_mut().try_for_each(|(key, value)| {
-                self.expr(key, soft)?;
-                self.expr(value, soft)
+                self.part(key, inside)?;
+                self.part(value, inside)
             })?,
-            Node::Unary(_, inner) | Node::Attribute(inner, _) => self.expr(inner, soft)?,
+            Node::Unary(_, inner) | Node::Attribute(inner, _) => self.part(inner, inside)?,
             Node::Binary(_, left, right) | Node::And(left, right) | Node::Or(left, right) | Node::Item(left, right) => {
-                self.expr(left, soft)?;
-                self.expr(right, soft)?;
+                self.part(left, inside)?;
+                self.part(right, inside)?;
             }
             Node::Compare(first, rest) => {
-                self.expr(first, soft)?;
-                rest.iter_mut().try_for_each(|(_, item)| self.expr(item, soft))?;
+                self.part(first, inside)?;
+                rest.iter_mut().try_for_each(|(_, item)| self.part(item, inside))?;
             }
             Node::Cond(test, then, otherwise) => {
-                self.expr(test, true)?;
-                self.expr(then, true)?;
-                otherwise.iter_mut().try_for_each(|other| self.expr(other, true))?;
+                self.part(test, branch)?;
+                self.part(then, branch)?;
+                otherwise.iter_mut().try_for_each(|other| self.part(other, branch))?;
             }
-            Node::Slice(parts) => parts.iter_mut().flatten().try_for_each(|part| self.expr(part, soft))?,
+            Node::Slice(parts) => parts.iter_mut().flatten().try_for_each(|part| self.part(part, inside))?,
             Node::Call(callee, args) => {
-                self.expr(callee, soft)?;
-                self.args(args, soft)?;
+                self.part(callee, inside)?;
+                self.args(args, inside)?;
             }
             Node::Filter(input, name, args) => {
-                if !soft && !filters::exists(name) {
+                if !inside.soft && !filters::exists(name) {
                     return Err(Fault::new(Kind::Syntax, format!("no filter is named '{name}'")).at(line));
                 }
-                input.iter_mut().try_for_each(|input| self.expr(input, soft))?;
-                self.args(args, soft)?;
+                input.iter_mut().try_for_each(|input| self.part(input, inside))?;
+                self.args(args, inside)?;
             }
             Node::Test(input, name, args) => {
-                if !soft && !predicates::exists(name) {
+                if !inside.soft && !predicates::exists(name) {
                     return Err(Fault::new(Kind::Syntax, format!("no test is named '{name}'")).at(line));
                 }
-                self.expr(input, soft)?;
-                self.args(args, soft)?;
+                self.part(input, inside)?;
+                self.args(args, inside)?;
             }
         }
         Ok(())
     }
 
-    fn args(&self, args: &mut CallArgs, soft: bool) -> Result<()> {
+    fn args(&self, args: &mut CallArgs, inside: Inside) -> Result<()> {
         let named = args.named.iter_mut().map(|(_, value)| value);
         let rest = args.rest.iter_mut().chain(&mut args.named_rest).map(|rest| &mut **rest);
-        args.positional.iter_mut().chain(named).chain(rest).try_for_each(|arg| self.expr(arg, soft))
+        args.positional.iter_mut().chain(named).chain(rest).try_for_each(|arg| self.part(arg, inside))
     }
 }
 

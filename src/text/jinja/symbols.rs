@@ -5,8 +5,35 @@ use super::scope::names;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// What the scopes around one know: function and slot of each name.
-type Outer<'o> = Option<&'o HashMap<Arc<str>, (u16, u16)>>;
+/// A scope while its statements are resolved.
+#[derive(Debug, Default)]
+pub(super) struct Frame {
+    pub symbols: Symbols,
+    /// How many functions are around it.
+    pub function: u16,
+}
+
+/// The scopes around one, the innermost last.
+type Outer<'o> = &'o [Frame];
+
+/// The slots of a function.
+#[derive(Debug)]
+pub(super) struct Slots {
+    pub next: u16,
+    /// Names that its conditions may still copy: each of their branches begins with all that came before.
+    pub copies: usize,
+}
+
+impl Slots {
+    pub(super) fn new() -> Slots {
+        Slots { next: 0, copies: 2_000_000 }
+    }
+}
+
+/// The outer variable of this name, as function and slot.
+fn around(outer: Outer<'_>, name: &str) -> Option<Place> {
+    outer.iter().rev().find_map(|frame| frame.symbols.find(name).map(|slot| Place { hops: frame.function, slot }))
+}
 
 /// A scope's names.
 #[derive(Debug, Clone, Default)]
@@ -23,10 +50,6 @@ impl Symbols {
         self.refs.get(name).copied()
     }
 
-    pub(super) fn refs(&self) -> impl Iterator<Item = (&Arc<str>, u16)> {
-        self.refs.iter().map(|(name, &slot)| (name, slot))
-    }
-
     pub(super) fn stores(&self) -> impl Iterator<Item = &Arc<str>> {
         self.stores.iter()
     }
@@ -35,39 +58,36 @@ impl Symbols {
         self.loads
     }
 
-    fn define(&mut self, name: &Arc<str>, load: Load, slots: &mut u16) {
+    fn define(&mut self, name: &Arc<str>, load: Load, slots: &mut Slots) {
         let slot = *self.own.entry(name.clone()).or_insert_with(|| {
-            *slots += 1;
-            *slots - 1
+            slots.next += 1;
+            slots.next - 1
         });
         self.refs.insert(name.clone(), slot);
         self.loads.insert(slot, load);
     }
 
     /// A variable that the caller sets.
-    pub(super) fn declare(&mut self, name: &Arc<str>, slots: &mut u16) {
+    pub(super) fn declare(&mut self, name: &Arc<str>, slots: &mut Slots) {
         self.stores.insert(name.clone());
         self.define(name, Load::Parameter, slots);
     }
 
-    fn load(&mut self, name: &Arc<str>, slots: &mut u16, outer: Outer<'_>) {
-        if !self.refs.contains_key(name) && !outer.is_some_and(|outer| outer.contains_key(name)) {
+    fn load(&mut self, name: &Arc<str>, slots: &mut Slots, outer: Outer<'_>) {
+        if !self.refs.contains_key(name) && around(outer, name).is_none() {
             self.define(name, Load::Resolve(name.clone()), slots);
         }
     }
 
-    fn store(&mut self, name: &Arc<str>, slots: &mut u16, outer: Outer<'_>) {
+    fn store(&mut self, name: &Arc<str>, slots: &mut Slots, outer: Outer<'_>) {
         self.stores.insert(name.clone());
         if !self.refs.contains_key(name) {
-            let load = match outer.and_then(|outer| outer.get(name)) {
-                Some(&(function, slot)) => Load::Alias(Place { hops: function, slot }),
-                None => Load::Missing,
-            };
+            let load = around(outer, name).map_or(Load::Missing, Load::Alias);
             self.define(name, load, slots);
         }
     }
 
-    fn target(&mut self, target: &Target, slots: &mut u16, outer: Outer<'_>) {
+    fn target(&mut self, target: &Target, slots: &mut Slots, outer: Outer<'_>) {
         match target {
             Target::Name(name, _) => self.store(name, slots, outer),
             Target::Tuple(items) => items.iter().for_each(|item| self.target(item, slots, outer)),
@@ -76,7 +96,7 @@ impl Symbols {
     }
 
     /// The names of statements that belong to this scope.
-    pub(super) fn statements(&mut self, body: &[Stmt], slots: &mut u16, outer: Outer<'_>) {
+    pub(super) fn statements(&mut self, body: &[Stmt], slots: &mut Slots, outer: Outer<'_>) {
         for stmt in body {
             match &stmt.kind {
                 StmtKind::Print(items) => items.iter().for_each(|item| self.expr(item, slots, outer)),
@@ -99,9 +119,13 @@ impl Symbols {
     }
 
     /// Branches see what came before them, not each other; what one of them assigns is the outer variable otherwise.
-    fn branches(&mut self, branches: &[(Option<Expr>, Vec<Stmt>)], slots: &mut u16, outer: Outer<'_>) {
+    fn branches(&mut self, branches: &[(Option<Expr>, Vec<Stmt>)], slots: &mut Slots, outer: Outer<'_>) {
         let Some(((test, body), rest)) = branches.split_first() else { return };
         test.iter().for_each(|test| self.expr(test, slots, outer));
+        slots.copies = slots.copies.saturating_sub(3 * self.own.len());
+        if slots.copies == 0 {
+            return;
+        }
         let elifs = rest.iter().take_while(|(test, _)| test.is_some()).count();
         let mut first = self.clone();
         first.statements(body, slots, outer);
@@ -124,16 +148,13 @@ impl Symbols {
             self.stores.extend(branch.stores);
         }
         for name in stores {
-            let load = match outer.and_then(|outer| outer.get(&name)) {
-                Some(&(function, slot)) => Load::Alias(Place { hops: function, slot }),
-                None => Load::Resolve(name.clone()),
-            };
+            let load = around(outer, &name).map_or_else(|| Load::Resolve(name.clone()), Load::Alias);
             self.define(&name, load, slots);
         }
     }
 
     /// The names that an expression reads.
-    pub(super) fn expr(&mut self, expr: &Expr, slots: &mut u16, outer: Outer<'_>) {
+    pub(super) fn expr(&mut self, expr: &Expr, slots: &mut Slots, outer: Outer<'_>) {
         walk(expr, &mut |name| self.load(name, slots, outer));
     }
 }
@@ -168,6 +189,10 @@ fn any(expr: &Expr, holds: fn(&Node) -> bool) -> bool {
     holds(&expr.node) || parts(expr).into_iter().any(|part| any(part, holds))
 }
 
+pub(super) fn has_slice(expr: &Expr) -> bool {
+    any(expr, |node| matches!(node, Node::Slice(_)))
+}
+
 /// Whether Jinja evaluates an expression while it compiles, and it matters: one without names and calls that has a slice.
 pub(super) fn is_folded(expr: &Expr) -> bool {
     let runs = |node: &Node| match node {
@@ -177,7 +202,7 @@ pub(super) fn is_folded(expr: &Expr) -> bool {
         }
         _ => false,
     };
-    any(expr, |node| matches!(node, Node::Slice(_))) && !any(expr, runs)
+    has_slice(expr) && !any(expr, runs)
 }
 
 /// Whether Jinja fails while it compiles an operation: on a dictionary in it, constant as far as a key that can be none.

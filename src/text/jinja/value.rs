@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// How deep lists, tuples and dictionaries may hold each other. Printing goes down by recursion.
 const DEPTH: u16 = 200;
 
+/// How many parts a tuple may have, at all levels, as a key of a dictionary.
+const KEY: u16 = 10_000;
+
 /// A value.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
@@ -253,6 +256,14 @@ impl Value {
 
     /// As a key of a dictionary.
     pub(super) fn key(&self) -> Result<Key> {
+        self.key_within(&mut KEY.into())
+    }
+
+    fn key_within(&self, parts: &mut usize) -> Result<Key> {
+        *parts = parts.saturating_sub(1);
+        if *parts == 0 {
+            return Fault::kind(Kind::Limit, format!("a key of a dictionary has more than {KEY} parts"));
+        }
         let itself = |pointer: *const ()| Ok(Key::Itself(pointer.addr()));
         Ok(match self {
             Value::Undefined(_) => Key::Undefined,
@@ -263,7 +274,7 @@ impl Value {
             Value::Float(x) => Key::Float(x.to_bits()),
             Value::Str(text) | Value::Markup(text) => Key::Str(text.clone()),
             Value::Bytes(bytes) => Key::Bytes(bytes.to_vec()),
-            Value::Tuple(seq) => Key::Tuple(seq.items.iter().map(Value::key).collect::<Result<_>>()?),
+            Value::Tuple(seq) => Key::Tuple(seq.items.iter().map(|item| item.key_within(parts)).collect::<Result<_>>()?),
             Value::Range(range) => {
                 let first = if range.len() > 0 { range.start } else { 0 };
                 Key::Tuple(vec![Key::Itself(0), Key::Int(range.len()), Key::Int(first), Key::Int(range.step)])

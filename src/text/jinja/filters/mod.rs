@@ -83,7 +83,7 @@ impl Machine<'_> {
                 let found = self.own_attribute(&value, &attribute)?;
                 Ok(found.unwrap_or_else(|| super::access::missing(&value, format!("'{attribute}'"))))
             }
-            "tojson" => self.to_json(&value, args),
+            "tojson" => self.json_text(&value, args),
             "safe" => {
                 args.none(name)?;
                 self.str(&value).map(Value::Markup)

@@ -101,9 +101,8 @@ impl Machine<'_> {
                 return value_error(format!("invalid width {width} (must be > 0)"));
             }
             let width = usize::try_from(width).unwrap_or(usize::MAX);
-            let chunks = chunks(line, hyphens);
-            self.spend(chunks.len() as u64 + line.len() as u64)?;
-            wrapped.push(fill(chunks, width, break_long, hyphens).join(&wrap));
+            self.spend(line.len() as u64)?;
+            wrapped.push(fill(chunks(line, hyphens), width, break_long, hyphens).join(&wrap));
         }
         self.take_product(wrapped.len() as u64 + text.len() as u64, wrap.len() as u64)?;
         Ok(Value::str(wrapped.join(&wrap)))
@@ -115,12 +114,16 @@ fn is_blank(c: char) -> bool {
 }
 
 /// Words and the white space between them, as Python's `textwrap` splits: also behind hyphens and around dashes.
-fn chunks(line: &str, hyphens: bool) -> Vec<String> {
-    let all: Vec<char> = line.chars().collect();
+fn chunks(line: &str, hyphens: bool) -> Vec<&str> {
+    let (places, all): (Vec<usize>, Vec<char>) = line.char_indices().unzip();
+    // How many dashes begin at each place.
+    let mut dashes = vec![0; all.len() + 1];
+    for at in (0..all.len()).rev() {
+        dashes[at] = if all[at] == '-' { dashes[at + 1] + 1 } else { 0 };
+    }
     let is_letter = |at: usize| all.get(at).is_some_and(|&c| is_word(c) && super::super::text::decimal(c).is_none());
     let punctuated = |at: usize| all.get(at).is_some_and(|&c| is_word(c) || "!\"'&.,?".contains(c));
-    let dashes = |at: usize| all[at..].iter().take_while(|&&c| c == '-').count();
-    let dash_ahead = |at: usize| at < all.len() && dashes(at) >= 2 && all.get(at + dashes(at)).is_some_and(|&c| is_word(c));
+    let dash_ahead = |at: usize| dashes[at] >= 2 && all.get(at + dashes[at]).is_some_and(|&c| is_word(c));
     let hyphen = |at: usize| {
         let before =
             at >= 2 && is_letter(at - 1) && (is_letter(at - 2) || (at >= 3 && all[at - 2] == '-' && is_letter(at - 3)));
@@ -136,7 +139,7 @@ fn chunks(line: &str, hyphens: bool) -> Vec<String> {
                 end += 1;
             }
         } else if hyphens && at > 0 && punctuated(at - 1) && dash_ahead(at) {
-            end = at + dashes(at);
+            end = at + dashes[at];
         } else {
             while end < all.len() && !is_blank(all[end]) {
                 if hyphens && hyphen(end) {
@@ -149,37 +152,42 @@ fn chunks(line: &str, hyphens: bool) -> Vec<String> {
                 end += 1;
             }
         }
-        parts.push(all[at..end].iter().collect());
+        let place = |at: usize| places.get(at).copied().unwrap_or(line.len());
+        parts.push(&line[place(at)..place(end)]);
         at = end;
     }
     parts
 }
 
+/// Where character number `width` begins, if there is one; looks no further.
+fn beyond(text: &str, width: usize) -> Option<usize> {
+    text.char_indices().nth(width).map(|(byte, _)| byte)
+}
+
 /// Lines of at most `width` characters.
-fn fill(chunks: Vec<String>, width: usize, break_long: bool, hyphens: bool) -> Vec<String> {
-    let blank = |chunk: &String| strip(chunk, None, super::super::text::Side::Both).is_empty();
-    let mut rest: std::collections::VecDeque<String> = chunks.into();
+fn fill(chunks: Vec<&str>, width: usize, break_long: bool, hyphens: bool) -> Vec<String> {
+    let blank = |chunk: &&str| strip(chunk, None, super::super::text::Side::Both).is_empty();
+    let mut rest: std::collections::VecDeque<&str> = chunks.into();
     let mut lines: Vec<String> = Vec::new();
     while !rest.is_empty() {
-        let mut line: Vec<String> = Vec::new();
-        let mut len = 0;
+        let mut line: Vec<&str> = Vec::new();
+        let mut left = width;
         if !lines.is_empty() && rest.front().is_some_and(blank) {
             rest.pop_front();
         }
-        while rest.front().is_some_and(|chunk| len + chars(chunk) <= width) {
-            let Some(chunk) = rest.pop_front() else { break };
-            len += chars(&chunk);
+        while let Some(chunk) = rest.front().copied().filter(|chunk| beyond(chunk, left).is_none()) {
+            rest.pop_front();
+            left -= chars(chunk);
             line.push(chunk);
         }
-        if let Some(chunk) = rest.front_mut().filter(|chunk| chars(chunk) > width) {
+        if let Some(chunk) = rest.front_mut().filter(|chunk| beyond(chunk, width).is_some()) {
             if break_long {
-                let left = width - len;
-                let mut end = byte_of(chunk, left);
+                let mut end = beyond(chunk, left).unwrap_or(chunk.len());
                 if hyphens && let Some(hyphen) = chunk[..end].rfind('-').filter(|&at| at > 0) {
                     end = if chunk[..hyphen].chars().any(|c| c != '-') { hyphen + 1 } else { end };
                 }
-                line.push(chunk[..end].to_owned());
-                *chunk = chunk[end..].to_owned();
+                line.push(&chunk[..end]);
+                *chunk = &chunk[end..];
             } else if line.is_empty() {
                 line.extend(rest.pop_front());
             }
