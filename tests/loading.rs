@@ -26,9 +26,10 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 fn a_model_is_loaded_by_paths_and_names_of_every_kind() {
     let path = golden("llama-mha");
     let text = path.to_str().unwrap();
+    let owned: String = text.into();
     let dims = [
         Model::load(text).unwrap().spec().dim,
-        Model::load(text.to_owned()).unwrap().spec().dim,
+        Model::load(owned).unwrap().spec().dim,
         Model::load(&path).unwrap().spec().dim,
         Model::load(path.as_path()).unwrap().spec().dim,
         Model::load_with(path.clone(), &LoadOptions::default()).unwrap().spec().dim,
