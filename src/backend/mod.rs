@@ -21,8 +21,8 @@ use crate::tensors::Stored;
 pub use cache::{CacheType, KvCache, KvLayer, WINDOW_SLACK};
 pub use input::{Input, InputRow};
 pub use mlp::FeedForward;
-pub use positions::{Positions, RowPosition};
-pub use rope::{Frequencies, RopeSet};
+pub use positions::Positions;
+pub use rope::{Frequencies, RopeSet, RowPosition};
 
 /// Several sequences laid end to end, without padding.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -2,17 +2,8 @@
 //!
 //! A list for every forward, in memory that the next one on the same thread uses again: a token allocates nothing.
 
-use super::{Batch, KvCache, RopeSet};
+use super::{Batch, KvCache, RopeSet, RowPosition};
 use std::cell::Cell;
-
-/// Where a row of a batch is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowPosition {
-    /// Its position in the text.
-    pub position: usize,
-    /// The frequencies that rotate its text.
-    pub rope: RopeSet,
-}
 
 /// The positions of a batch's rows, and the rows of a table that belong to them.
 #[derive(Default)]

@@ -3,7 +3,6 @@
 //! Computed like transformers' `modeling_rope_utils.py`: frequencies and angles in f32, step by step, so that long contexts round alike.
 //! There is no table over the whole context, which may be 131,072 positions long.
 
-use super::RowPosition;
 use crate::spec::{Pairing, Rope, RopeScaling};
 use std::f64::consts::TAU;
 
@@ -30,6 +29,15 @@ pub struct Frequencies {
     pub factor: f32,
     /// Which dimensions form a pair.
     pub pairing: Pairing,
+}
+
+/// Where a row of a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowPosition {
+    /// Its position in the text.
+    pub position: usize,
+    /// The frequencies that rotate its text.
+    pub rope: RopeSet,
 }
 
 impl Frequencies {

@@ -70,11 +70,11 @@ impl Checkpoint {
             Some(own) if *own == template => None,
             Some(_) => Some(format!(
                 "{name}: Ollama's template is in Go's language and is not used; the chat template of the model's file is \
-                 (--chat-template gives another)"
+                 (`LoadOptions::chat_template` gives another)"
             )),
             None => Some(format!(
                 "{name}: Ollama's template is in Go's language and can not be used, and the model's file has none: give one \
-                 with --chat-template"
+                 (`LoadOptions::chat_template`)"
             )),
         });
         self.opening = opening;

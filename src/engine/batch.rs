@@ -3,10 +3,12 @@
 //! A forward's price is mostly that of reading the weights, which is paid once for all. Each text keeps its session, its
 //! options and its seed, and comes out exactly as it would alone: results do not depend on what stands beside them.
 
-use super::generation::{DoneReason, Piece, Usage};
+use super::Model;
+use super::generation::Generation;
+use super::piece::{DoneReason, Piece, Usage};
 use super::prompt::{self, Prompt};
+use super::session::{JoinError, Session};
 use super::step::{self, Work};
-use super::{Generation, Model, Session};
 use crate::error::{Error, Result};
 use crate::options::GenerateOptions;
 use crate::text::Message;
@@ -43,38 +45,6 @@ struct Member {
     generation: Generation<'static>,
     /// Whether the step that is under way reads its prompt; `None` if it takes no part.
     on_prompt: Option<bool>,
-}
-
-/// Why a conversation does not take part in a batch, and its session, which holds what it held. Becomes the error alone by `?`.
-pub struct JoinError {
-    /// What went wrong.
-    pub error: Error,
-    /// The session that was to join.
-    pub session: Session,
-}
-
-impl std::fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JoinError").field("error", &self.error).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Display for JoinError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl std::error::Error for JoinError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
-    }
-}
-
-impl From<JoinError> for Error {
-    fn from(refused: JoinError) -> Error {
-        refused.error
-    }
 }
 
 impl GenerateBatch {

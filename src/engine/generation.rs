@@ -1,77 +1,16 @@
 //! A running generation of one text: the step with one turn, again and again.
 
-use super::prompt::Prompt;
-use super::step::{self, Turn, Work};
+use super::piece::{DoneReason, Piece, Usage};
+use super::prompt::{self, Prompt};
+use super::session::{JoinError, Session};
+use super::step::{self, Work};
+use super::turn::Turn;
 use super::writer::Writer;
-use super::{JoinError, Session};
+use crate::backend::Input;
 use crate::error::{Error, Result};
 use crate::options::GenerateOptions;
+use crate::text::Message;
 use std::time::{Duration, Instant};
-
-/// A part of the generated text.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Piece {
-    /// Text that became certain: whole characters, and nothing that may turn out to be part of a stop string. May be empty.
-    pub text: String,
-    /// The token that was generated; `None` for text that was held back and came free at the end.
-    pub token: Option<u32>,
-    /// The token's log-probability, if asked for.
-    pub logprobs: Option<Logprobs>,
-}
-
-/// Log-probabilities at one position: the model's own, before penalties, filters and temperature.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Logprobs {
-    /// Of the chosen token.
-    pub logprob: f32,
-    /// The likeliest tokens with theirs, best first.
-    pub top: Vec<(u32, f32)>,
-}
-
-/// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DoneReason {
-    /// The model ended its turn, or a stop string appeared.
-    Stop,
-    /// The token limit was reached or the context is full.
-    Length,
-    /// The caller's [`Cancel`](crate::Cancel) said so.
-    Cancelled,
-}
-
-impl DoneReason {
-    /// A word for it; Ollama's for the first two.
-    pub fn name(self) -> &'static str {
-        match self {
-            DoneReason::Stop => "stop",
-            DoneReason::Length => "length",
-            DoneReason::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// Counts and times of one generation.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[non_exhaustive]
-pub struct Usage {
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Those of them that were in the cache already.
-    pub cached_tokens: usize,
-    /// Tokens dropped from a prompt that was too long.
-    pub truncated_tokens: usize,
-    /// Messages dropped from a chat that was too long: the oldest but system messages.
-    pub truncated_messages: usize,
-    /// Time to read the prompt.
-    pub prompt_time: Duration,
-    /// Tokens generated, a final end token included.
-    pub tokens: usize,
-    /// Time to generate them.
-    pub time: Duration,
-}
 
 /// A running generation: an iterator of pieces. Dropping it ends the generation.
 ///
@@ -256,5 +195,81 @@ impl std::fmt::Debug for Generation<'_> {
             .field("usage", &self.usage())
             .field("done_reason", &self.done_reason())
             .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Continues the text with `prompt`, as it stands: no chat template. The first prompt of a session gets the tokenizer's
+    /// own special tokens (BOS), but for a BOS that it begins with itself. Dropping the iterator ends the generation; what was generated stays in the session.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for options out of range and for a session that would still hold no token,
+    /// [`Error::ContextOverflow`] for a prompt that does not fit, [`Error::Cancelled`].
+    pub fn generate(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'_>> {
+        let prompt = prompt::of_text(&self.model, self.inputs(), prompt, options)?;
+        Generation::begin(self, prompt, options)
+    }
+
+    /// Continues the text with these tokens.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate`], and [`Error::Input`] for a token outside the vocabulary.
+    pub fn generate_tokens(&mut self, new: &[u32], options: &GenerateOptions) -> Result<Generation<'_>> {
+        let new = new.iter().map(|token| Input::Token(*token));
+        let prompt = prompt::of_inputs(&self.model, self.inputs(), new, options)?;
+        Generation::begin(self, prompt, options)
+    }
+
+    /// Continues the text with tokens and with rows of numbers that stand in the place of a token's embedding.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate_tokens`], and [`Error::Input`] for a row of another width than the model's.
+    pub fn generate_inputs(&mut self, new: &[Input], options: &GenerateOptions) -> Result<Generation<'_>> {
+        let prompt = prompt::of_inputs(&self.model, self.inputs(), new.iter().cloned(), options)?;
+        Generation::begin(self, prompt, options)
+    }
+
+    /// Answers a conversation. Only what differs from the text so far is read: in the usual case the last message.
+    ///
+    /// A chat that is longer than the context is refused, or its oldest messages are left out: see
+    /// [`Overflow`](crate::Overflow).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the model has no chat template, [`Error::Template`] if it refuses the messages,
+    /// [`Error::MessageTooLong`] if not even the newest fits, and those of [`Session::generate`].
+    pub fn chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'_>> {
+        let prompt = prompt::of_chat(&self.model, messages, options)?;
+        Generation::begin(self, prompt, options)
+    }
+
+    /// A generation that owns the session and has not read its prompt.
+    #[cfg(test)]
+    pub(super) fn into_generate_tokens(mut self, new: &[u32], options: &GenerateOptions) -> Generation<'static> {
+        let new = new.iter().map(|token| Input::Token(*token));
+        let prompt = prompt::of_inputs(&self.model, self.inputs(), new, options).unwrap();
+        let writer = self.queue(prompt, options).unwrap();
+        Generation::queued(self, writer)
+    }
+
+    /// [`Session::generate`] as a value that owns the session: it fits into a struct, goes to another thread, and
+    /// [`Generation::into_session`] gives the session back.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate`], with the session.
+    // As large as a session, which is what it has to be.
+    #[allow(clippy::result_large_err)]
+    pub fn into_generate(self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'static>, JoinError> {
+        let prompt = prompt::of_text(&self.model, self.inputs(), prompt, options);
+        Generation::begin_own(self, prompt, options)
+    }
+
+    /// [`Session::chat`] as a value that owns the session.
+    ///
+    /// # Errors
+    /// Those of [`Session::chat`], with the session.
+    #[allow(clippy::result_large_err)]
+    pub fn into_chat(self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'static>, JoinError> {
+        let prompt = prompt::of_chat(&self.model, messages, options);
+        Generation::begin_own(self, prompt, options)
     }
 }

@@ -4,6 +4,7 @@ mod batch;
 mod generation;
 mod pace;
 mod perplexity;
+mod piece;
 mod prompt;
 mod score;
 mod session;
@@ -13,6 +14,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod text;
+mod turn;
 mod writer;
 
 use crate::Bytes;
@@ -24,12 +26,13 @@ use crate::options::{GenerateOptions, LoadOptions};
 use crate::spec::Spec;
 use crate::store::ModelFiles;
 use crate::text::{ChatTemplate, Message, Tokenizer};
-pub use batch::{GenerateBatch, JoinError};
-pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
+pub use batch::GenerateBatch;
+pub use generation::Generation;
 pub(crate) use pace::CHUNK;
 pub use perplexity::Perplexity;
+pub use piece::{DoneReason, Logprobs, Piece, Usage};
 pub use score::Score;
-pub use session::Session;
+pub use session::{JoinError, Session};
 use std::path::Path;
 use std::sync::Arc;
 #[cfg(feature = "async")]

@@ -4,7 +4,7 @@
 //! [`PATIENCE`]. If other texts are being written at the same time, the prompt's rows may take as long as the others' usual
 //! step, so that these wait about twice as long as without it. Times are measured as they go; results do not depend on them.
 
-use super::step::Turn;
+use super::turn::Turn;
 use std::time::Duration;
 
 /// Rows of a prompt in one forward at most.

@@ -2,8 +2,9 @@
 
 use super::prompt;
 use super::session::Session;
-use super::step::{Reader, Work, read_all};
+use super::step::{Work, read_all};
 use super::text::Text;
+use super::turn::Reader;
 use crate::backend::Input;
 use crate::error::{Error, Result};
 use crate::model::Forward;
@@ -81,19 +82,6 @@ fn scores(network: &dyn Forward, text: &mut Text, choices: &[Vec<u32>], cancel: 
         scores.push(score);
     }
     Ok(scores)
-}
-
-/// Wants no logits.
-pub(super) struct Silent;
-
-impl Reader for Silent {
-    fn wants(&self, _: usize, _: usize) -> bool {
-        false
-    }
-
-    fn take(&mut self, _: &mut Text, _: usize, _: &[f32]) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Keeps the logits from input `first` on, row after row.

@@ -1,11 +1,12 @@
 //! One conversation or text, which the next prompt continues.
 
+use super::Model;
+use super::piece::Usage;
 use super::prompt::{self, Ending, Prompt};
-use super::score::Silent;
 use super::step::{Work, read_all};
 use super::text::Text;
+use super::turn::Silent;
 use super::writer::Writer;
-use super::{Generation, JoinError, Model, Usage};
 use crate::backend::Input;
 use crate::error::{Error, Result};
 use crate::options::GenerateOptions;
@@ -72,58 +73,6 @@ impl Session {
         Ok(Session { model: self.model.clone(), text: self.text.fork()? })
     }
 
-    /// Continues the text with `prompt`, as it stands: no chat template. The first prompt of a session gets the tokenizer's
-    /// own special tokens (BOS), but for a BOS that it begins with itself. Dropping the iterator ends the generation; what was generated stays in the session.
-    ///
-    /// # Errors
-    /// [`Error::Input`] for options out of range and for a session that would still hold no token,
-    /// [`Error::ContextOverflow`] for a prompt that does not fit, [`Error::Cancelled`].
-    pub fn generate(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'_>> {
-        let prompt = prompt::of_text(&self.model, self.inputs(), prompt, options)?;
-        Generation::begin(self, prompt, options)
-    }
-
-    /// Continues the text with these tokens.
-    ///
-    /// # Errors
-    /// Those of [`Session::generate`], and [`Error::Input`] for a token outside the vocabulary.
-    pub fn generate_tokens(&mut self, new: &[u32], options: &GenerateOptions) -> Result<Generation<'_>> {
-        let new = new.iter().map(|token| Input::Token(*token));
-        let prompt = prompt::of_inputs(&self.model, self.inputs(), new, options)?;
-        Generation::begin(self, prompt, options)
-    }
-
-    /// Continues the text with tokens and with rows of numbers that stand in the place of a token's embedding.
-    ///
-    /// # Errors
-    /// Those of [`Session::generate_tokens`], and [`Error::Input`] for a row of another width than the model's.
-    pub fn generate_inputs(&mut self, new: &[Input], options: &GenerateOptions) -> Result<Generation<'_>> {
-        let prompt = prompt::of_inputs(&self.model, self.inputs(), new.iter().cloned(), options)?;
-        Generation::begin(self, prompt, options)
-    }
-
-    /// Answers a conversation. Only what differs from the text so far is read: in the usual case the last message.
-    ///
-    /// A chat that is longer than the context is refused, or its oldest messages are left out: see
-    /// [`Overflow`](crate::Overflow).
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] if the model has no chat template, [`Error::Template`] if it refuses the messages,
-    /// [`Error::MessageTooLong`] if not even the newest fits, and those of [`Session::generate`].
-    pub fn chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'_>> {
-        let prompt = prompt::of_chat(&self.model, messages, options)?;
-        Generation::begin(self, prompt, options)
-    }
-
-    /// A generation that owns the session and has not read its prompt.
-    #[cfg(test)]
-    pub(super) fn into_generate_tokens(mut self, new: &[u32], options: &GenerateOptions) -> Generation<'static> {
-        let new = new.iter().map(|token| Input::Token(*token));
-        let prompt = prompt::of_inputs(&self.model, self.inputs(), new, options).unwrap();
-        let writer = self.queue(prompt, options).unwrap();
-        Generation::queued(self, writer)
-    }
-
     /// Makes this the text of `inputs`, of which nothing more is read yet.
     #[cfg(test)]
     pub(super) fn reset_to(&mut self, inputs: &[Input]) {
@@ -160,28 +109,6 @@ impl Session {
         Ok(usage)
     }
 
-    /// [`Session::generate`] as a value that owns the session: it fits into a struct, goes to another thread, and
-    /// [`Generation::into_session`] gives the session back.
-    ///
-    /// # Errors
-    /// Those of [`Session::generate`], with the session.
-    // As large as a session, which is what it has to be.
-    #[allow(clippy::result_large_err)]
-    pub fn into_generate(self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'static>, JoinError> {
-        let prompt = prompt::of_text(&self.model, self.inputs(), prompt, options);
-        Generation::begin_own(self, prompt, options)
-    }
-
-    /// [`Session::chat`] as a value that owns the session.
-    ///
-    /// # Errors
-    /// Those of [`Session::chat`], with the session.
-    #[allow(clippy::result_large_err)]
-    pub fn into_chat(self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'static>, JoinError> {
-        let prompt = prompt::of_chat(&self.model, messages, options);
-        Generation::begin_own(self, prompt, options)
-    }
-
     /// Makes this the text of `prompt`, as far as it is not, and returns what writes the text after it. Nothing is read yet,
     /// and if it fails nothing has changed.
     pub(super) fn queue(&mut self, prompt: Prompt, options: &GenerateOptions) -> Result<Writer> {
@@ -199,5 +126,37 @@ impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (read, len) = (self.text.read(), self.text.len());
         f.debug_struct("Session").field("model", &self.model.info().name).field("inputs", &len).field("read", &read).finish()
+    }
+}
+
+/// Why a conversation does not take part in a batch, and its session, which holds what it held. Becomes the error alone by `?`.
+pub struct JoinError {
+    /// What went wrong.
+    pub error: Error,
+    /// The session that was to join.
+    pub session: Session,
+}
+
+impl std::fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinError").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Display for JoinError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<JoinError> for Error {
+    fn from(refused: JoinError) -> Error {
+        refused.error
     }
 }

@@ -6,40 +6,11 @@
 
 use super::pace::Pace;
 use super::text::Text;
+use super::turn::{Reader, Turn};
 use crate::backend::{Batch, KvCache};
 use crate::error::{Error, Result};
 use crate::model::Forward;
 use crate::options::Cancel;
-
-/// What the logits of a text are for.
-pub(super) trait Reader {
-    /// Whether the logits after input number `at` are wanted; the queue ends before number `end`.
-    fn wants(&self, at: usize, end: usize) -> bool;
-
-    /// Takes them, in order. It may cut the text back to just behind `at`, and queue what comes next.
-    fn take(&mut self, text: &mut Text, at: usize, logits: &[f32]) -> Result<()>;
-}
-
-/// A text's part in a step.
-pub(super) struct Turn<'a> {
-    pub text: &'a mut Text,
-    pub reader: &'a mut dyn Reader,
-    /// Whether its next token is waited for: then it reads all that it has, which is little.
-    pub is_due: bool,
-    /// Whether somebody may cancel it, and wants an answer soon.
-    pub may_cancel: bool,
-    /// What the reader took offence at, from then on no more is handed to it.
-    pub error: &'a mut Option<Error>,
-    /// How many inputs it reads in this step.
-    pub rows: usize,
-}
-
-impl<'a> Turn<'a> {
-    /// A turn of a text that nobody waits for.
-    pub fn new(text: &'a mut Text, reader: &'a mut dyn Reader, error: &'a mut Option<Error>) -> Turn<'a> {
-        Turn { text, reader, is_due: false, may_cancel: false, error, rows: 0 }
-    }
-}
 
 /// What a step needs beside the texts; the next one uses its memory.
 #[derive(Default)]

@@ -4,11 +4,11 @@
 //! sampler as ever, from the logits before it. While choice and proposal agree the reading was worth its while; where they
 //! part, the text is cut back and the choice counts. So proposals, good or bad, never change a text.
 
-use super::generation::{DoneReason, Logprobs, Piece, Usage};
 use super::pace::MOST_DUE;
+use super::piece::{DoneReason, Logprobs, Piece, Usage};
 use super::prompt::Prompt;
-use super::step::{Reader, Turn};
 use super::text::Text;
+use super::turn::{Reader, Turn};
 use crate::backend::Input;
 use crate::error::{Error, Result};
 use crate::model::Forward;

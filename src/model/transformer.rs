@@ -196,7 +196,7 @@ impl<C: Backend> Transformer<C> {
                  no tensor lm_head.weight)"
             ),
         };
-        Error::unsupported(what, "making vectors of texts with it: `tallow embed`, `Embedder`")
+        Error::unsupported(what, "making vectors of texts with it (`Embedder`)")
     }
 }
 

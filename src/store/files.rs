@@ -4,7 +4,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::files::NamedFiles;
 use crate::store::hub;
-use crate::store::local::Modelfile;
+use crate::store::modelfile::Modelfile;
 use std::path::{Path, PathBuf};
 
 /// The files of a model, on the disk or in memory, and what messages call it.

@@ -10,6 +10,7 @@ mod find;
 pub mod hub;
 pub mod hub_ref;
 pub mod local;
+mod modelfile;
 
 pub(crate) use files::FilesKind;
 pub use files::ModelFiles;
@@ -17,4 +18,4 @@ pub use files::ModelFiles;
 pub(crate) use find::cached;
 pub(crate) use find::not_local;
 pub use find::{Found, find, find_here, find_with, reference_of};
-pub(crate) use local::Modelfile;
+pub(crate) use modelfile::Modelfile;

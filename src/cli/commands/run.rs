@@ -211,7 +211,7 @@ fn begin<'s>(args: &Args, session: &'s mut Session, prompt: &str, options: &Gene
         }
         if !args.raw {
             log::warn!("the model has no chat template; the prompt is continued as it stands, as with --raw");
-            warn_of_opening(session.model());
+            chat::warn_of_opening(session.model());
         }
         return Ok(session.generate(prompt, options)?);
     }
@@ -220,13 +220,6 @@ fn begin<'s>(args: &Args, session: &'s mut Session, prompt: &str, options: &Gene
     let mut messages: Vec<Message> = system.into_iter().chain(model.history().iter().cloned()).collect();
     messages.push(Message::user(prompt));
     Ok(session.chat(&messages, options)?)
-}
-
-/// Tells of a beginning that the model has and that no template can show it.
-pub fn warn_of_opening(model: &Model) {
-    if model.system().is_some() || !model.history().is_empty() {
-        log::warn!("the model's own system message and first messages need a chat template too, and are left out");
-    }
 }
 
 /// Prints the text as it comes, and ends its last line.

@@ -6,13 +6,11 @@
 mod cached;
 mod folders;
 mod lm_studio;
-mod modelfile;
 mod ollama;
 
 pub use cached::list as cached;
 pub use folders::{DEFAULT_FILE, DEFAULT_NAMES, find as in_model_folders, model_folders};
 pub use lm_studio::{find as in_lm_studio, folders as lm_studio_folders};
-pub(crate) use modelfile::Modelfile;
 pub use ollama::{find as in_ollama, stores as ollama_stores};
 
 #[cfg(feature = "bundled")]

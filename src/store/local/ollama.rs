@@ -5,9 +5,9 @@
 //! beside it. Nothing here is ever written: Ollama frees a blob when no manifest of its own names it. Source: <https://github.com/ollama/ollama>, `manifest/` and `types/model/name.go`.
 
 use super::LocalModel;
-use super::modelfile::{Layer, Modelfile};
 use crate::error::{Error, Result};
 use crate::store::files::ModelFiles;
+use crate::store::modelfile::{Layer, Modelfile};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 

@@ -61,7 +61,7 @@ impl Machine<'_> {
             return Ok(namespace.borrow().get_str(name).cloned());
         }
         if methods::is_hidden(value, name) {
-            return Ok(Some(Value::Undefined(Rc::new(Missing::Unsafe(value.type_name(), name.to_string())))));
+            return Ok(Some(Value::Undefined(Rc::new(Missing::Forbidden(value.type_name(), name.to_string())))));
         }
         if let Some(method) = methods::named(value, name) {
             return Ok(Some(Value::Method(Rc::new((value.clone(), method)))));

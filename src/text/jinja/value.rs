@@ -76,7 +76,7 @@ pub(super) enum Missing {
     /// The type of a value, and what it does not have.
     Item(&'static str, String),
     /// What the sandbox does not let a template see.
-    Unsafe(&'static str, String),
+    Forbidden(&'static str, String),
     Hint(String),
 }
 
@@ -352,7 +352,7 @@ impl Missing {
                 let kind = if *kind == "NoneType" { "None".to_owned() } else { format!("'{kind} object'") };
                 format!("{kind} has no attribute {name}")
             }
-            Missing::Unsafe(kind, name) => format!("access to attribute '{name}' of '{kind}' object is unsafe."),
+            Missing::Forbidden(kind, name) => format!("access to attribute '{name}' of '{kind}' object is not allowed"),
             Missing::Hint(hint) => hint.clone(),
         }
     }

@@ -55,6 +55,13 @@ struct Chat<'m> {
     attached: Option<String>,
 }
 
+/// Tells of a beginning that the model has and that no template can show it.
+pub fn warn_of_opening(model: &Model) {
+    if model.system().is_some() || !model.history().is_empty() {
+        log::warn!("the model's own system message and first messages need a chat template too, and are left out");
+    }
+}
+
 /// Chats until the user leaves.
 pub fn run(setup: Setup, model: &Model) -> anyhow::Result<()> {
     let templated = !setup.raw && model.template()?.is_some();
@@ -65,7 +72,7 @@ pub fn run(setup: Setup, model: &Model) -> anyhow::Result<()> {
     options.validate()?;
     if !templated && !raw {
         log::warn!("the model has no chat template; what you write is continued as it stands, as with --raw");
-        crate::cli::commands::run::warn_of_opening(model);
+        warn_of_opening(model);
     }
     if detail == Detail::Verbose {
         parameters::report(&options, model);
