@@ -313,7 +313,7 @@ fn a_pull_that_replaces_a_shared_file_leaves_it_to_others_and_frees_it_after_the
 /// Whether what `read_hub.py` said is of a version before 1.32.
 fn knows_no_store(said: &Value) -> bool {
     let parts: Vec<u32> = said["version"].as_str().unwrap().split('.').filter_map(|part| part.parse().ok()).collect();
-    parts[..2] < [1, 32]
+    parts[..2] < [1, 32][..]
 }
 
 /// The same caches, one emptied by Python and one by tallow, end up equal.
