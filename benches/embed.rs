@@ -80,7 +80,7 @@ fn main() {
     let (f32, int8) = (load(None), load(Some(Dtype::Q8_0)));
     let texts = texts();
     let mut tokens: Vec<Vec<u32>> =
-        texts.iter().map(|text| f32.tokenizer().encode_within(text, f32.max_tokens()).expect("a text").0).collect();
+        texts.iter().map(|text| f32.tokenizer().encode_within(text, f32.max_tokens(), false).expect("a text").0).collect();
     tokens.sort_by_key(Vec::len);
     let count: usize = tokens.iter().map(Vec::len).sum();
     println!("{TEXTS} texts, {count} tokens, {threads} threads, kernels {}", f32.info().kernels);

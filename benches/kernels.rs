@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::slice::from_ref;
 use std::time::Duration;
 use tallow::bench::Roofline;
-use tallow::cpu::{AttentionJob, Input, Kernels, Matrix, Pool, Precision, Rows, attention, matmul};
+use tallow::cpu::{AttentionJob, Heads, Kernels, KvRows, MatmulInput, Matrix, Pool, Precision, attention, matmul};
 use tallow::quant::Dtype;
 use tallow::spec::Activation;
 
@@ -64,9 +64,9 @@ fn products(c: &mut Criterion) {
                         let mut out = vec![0.0; rows * outputs];
                         group.bench_function(BenchmarkId::new(format!("{outputs}x{cols}"), rows), |bencher| {
                             if weights.is_empty() {
-                                weights = matrices(kernels, &pool, dtype, outputs, cols, (COLD / bytes).clamp(1, 64));
+                                weights = matrices(&pool, dtype, outputs, cols, (COLD / bytes).clamp(1, 64));
                             }
-                            let mut input = Input::new();
+                            let mut input = MatmulInput::new();
                             input.prepare(kernels, &pool, &x, rows, cols, from_ref(&weights[0]));
                             let mut turn = 0;
                             bencher.iter(|| {
@@ -81,11 +81,11 @@ fn products(c: &mut Criterion) {
     }
 }
 
-fn matrices(kernels: &'static Kernels, pool: &Pool, dtype: Dtype, outputs: usize, cols: usize, count: usize) -> Vec<Matrix> {
+fn matrices(pool: &Pool, dtype: Dtype, outputs: usize, cols: usize, count: usize) -> Vec<Matrix> {
     let bytes = dtype.bytes(outputs * cols).expect("whole blocks");
     // Such bytes are ordinary numbers in every format: subnormal ones would cost an assist each.
     let stored: Vec<u8> = (0..bytes).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] & 7 | 0x38).collect();
-    let matrix = |_| Matrix::new(kernels, pool, dtype, outputs, cols, &stored.clone().into()).expect("the bytes fit");
+    let matrix = |_| Matrix::new(pool, dtype, outputs, cols, &stored.clone().into()).expect("the bytes fit");
     (0..count).map(matrix).collect()
 }
 
@@ -97,7 +97,7 @@ fn attentions(c: &mut Criterion) {
                 for precision in [Precision::F16, Precision::F32, Precision::Q8_0] {
                     for (rows, depth) in [(1, 512), (1, 4096), (512, 512), (512, 4096)] {
                         let numbers: Vec<f32> = (0..depth * dim).map(|i| (i as f32 * 0.3).cos()).collect();
-                        let cache = |make: fn(usize, Precision) -> Rows| -> Vec<Rows> {
+                        let cache = |make: fn(usize, Precision) -> KvRows| -> Vec<KvRows> {
                             let one = |_| {
                                 let mut rows = make(dim, precision);
                                 rows.append(kernels, &numbers, dim, depth);
@@ -105,7 +105,7 @@ fn attentions(c: &mut Criterion) {
                             };
                             (0..kv_heads).map(one).collect()
                         };
-                        let (keys, values) = (cache(Rows::keys), cache(Rows::values));
+                        let (keys, values) = (cache(KvRows::keys), cache(KvRows::values));
                         let width = heads * dim;
                         let q: Vec<f32> = (0..rows * width).map(|i| (i as f32 * 0.1).sin()).collect();
                         let mut out = vec![0.0; rows * width];
@@ -114,6 +114,8 @@ fn attentions(c: &mut Criterion) {
                             elements: 4 * (seen * width) as u64,
                             bytes: keys.iter().chain(&values).map(|rows| rows.bytes() as u64).sum(),
                         });
+                        let (scale, cap, causal, window) = (0.125, None, true, None);
+                        let shape = Heads { heads, kv_heads, head_dim: dim, scale, cap, causal, window };
                         let name =
                             BenchmarkId::new(format!("{heads}-{kv_heads}x{dim} {precision:?}"), format!("{rows} at {depth}"));
                         group.bench_function(name, |bencher| {
@@ -122,14 +124,8 @@ fn attentions(c: &mut Criterion) {
                                     q: &q,
                                     q_stride: width,
                                     rows,
-                                    heads,
-                                    kv_heads,
-                                    head_dim: dim,
-                                    scale: 0.125,
-                                    cap: None,
+                                    heads: shape,
                                     first: depth - rows,
-                                    causal: true,
-                                    window: None,
                                     keys: &keys,
                                     values: &values,
                                     cache_start: 0,
@@ -165,7 +161,7 @@ fn elements(c: &mut Criterion) {
         for act in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
             row(&format!("gated {act:?}"), &mut |out| kernels.gated(act, &x, &x, out));
         }
-        for make in [Rows::keys, Rows::values] {
+        for make in [KvRows::keys, KvRows::values] {
             let numbers = vec![0.5; 512 * 64];
             let mut rows = make(64, Precision::F16);
             group.throughput(Throughput::Elements(numbers.len() as u64));

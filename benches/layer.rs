@@ -15,7 +15,7 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/SmolLM2-135M-Ins
 fn microseconds(network: &dyn Forward, rows: usize, depth: usize) -> Result<f64> {
     let mut cache = network.cache(4096)?;
     let mut out = Vec::new();
-    let batch = |n: usize| Batch { tokens: (0..n as u32).collect(), starts: vec![0], outputs: Vec::new() };
+    let batch = |n: usize| Batch { tokens: (0..n as u32).collect(), starts: vec![0], outputs: Vec::new(), ..Batch::default() };
     if depth > 0 {
         network.hidden(&batch(depth), &mut [&mut cache], &mut out)?;
     }

@@ -29,11 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         paragraphs.extend(text.split("\n\n").filter(|p| !p.trim().is_empty()).map(|p| (path.clone(), p.trim().to_owned())));
     }
     let vectors = embedder.embed(&paragraphs.iter().map(|(_, text)| text).collect::<Vec<_>>())?;
-    let scores = embedder.similarity(&embedder.embed(&[question])?, &vectors).into_raw_vec_and_offset().0;
-    let mut best: Vec<usize> = (0..paragraphs.len()).collect();
-    best.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-    for i in best.into_iter().take(5) {
-        println!("{:.3}  {}\n{}\n", scores[i], paragraphs[i].0.display(), paragraphs[i].1);
+    for (i, score) in embedder.top_k(&embedder.embed(&[question])?, &vectors, 5).remove(0) {
+        println!("{score:.3}  {}\n{}\n", paragraphs[i].0.display(), paragraphs[i].1);
     }
     Ok(())
 }

@@ -6,13 +6,10 @@
 //! has what is here) summarises better. No socket is opened. Notes that are longer than a part are read in parts, and the
 //! summaries of the parts are summarised.
 
-use tallow::text::{Detokeniser, Start};
 use tallow::{Error, GenerateOptions, LoadOptions, Message, Model, SampleOptions};
 
 /// Tokens that are read at once; the rest of the context is for instructions and answer.
 const PART: usize = 1200;
-/// The most tokens of an answer.
-const ANSWER: usize = 160;
 
 /// Summarises one part.
 fn summary(model: &Model, text: &str) -> Result<String, Error> {
@@ -21,35 +18,22 @@ fn summary(model: &Model, text: &str) -> Result<String, Error> {
         Message::user(format!("Summarise these notes in a few sentences:\n\n{text}")),
     ];
     // Always the likeliest word: a summary shall be the same tomorrow.
-    let options = GenerateOptions { max_tokens: Some(ANSWER), sampling: SampleOptions::greedy(), ..model.defaults() };
-    let mut session = model.session()?;
-    session.chat(&talk, &options)?.text()
+    let options = GenerateOptions { max_tokens: Some(160), sampling: SampleOptions::greedy(), ..model.defaults() };
+    Ok(model.session()?.chat(&talk, &options)?.text()?.trim().to_owned())
 }
 
-/// Paragraphs, put together into parts that are short enough. One that is too long by itself is divided between its tokens, where
-/// a character ends.
+/// The text in parts that are short enough: cut behind a paragraph where one ends late in a part, else behind a word.
 fn parts(model: &Model, text: &str) -> Result<Vec<String>, Error> {
-    let tokenizer = model.tokenizer();
     let (mut parts, mut used) = (vec![String::new()], 0);
-    for paragraph in text.split_inclusive("\n\n") {
-        let tokens = tokenizer.encode(paragraph, false)?;
-        let mut text = Detokeniser::new(tokenizer, Start::Text).keep_special();
-        if used + tokens.len() > PART {
-            used = PART;
+    for word in text.split_inclusive(char::is_whitespace) {
+        let tokens = model.tokenizer().encode(word, false)?.len();
+        let last = &parts[parts.len() - 1];
+        if used + tokens > PART || used > PART * 3 / 4 && last.ends_with("\n\n") {
+            parts.push(String::new());
+            used = 0;
         }
-        for token in tokens {
-            if used == PART {
-                parts.push(String::new());
-                used = 0;
-            }
-            used += 1;
-            if let Some(piece) = text.push(token) {
-                parts.last_mut().expect("there is always one").push_str(&piece);
-            }
-        }
-        if let Some(rest) = text.finish() {
-            parts.last_mut().expect("there is always one").push_str(&rest);
-        }
+        used += tokens;
+        parts.last_mut().expect("there is always one").push_str(word);
     }
     parts.retain(|part| !part.trim().is_empty());
     Ok(parts)
@@ -63,17 +47,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Model::load_with(&name, &LoadOptions { offline: true, context: Some(2048), ..LoadOptions::default() })?;
     loop {
         let parts = parts(&model, &text)?;
-        if parts.is_empty() {
-            return Err(format!("{file} has no text").into());
-        }
-        let mut summaries = Vec::new();
-        for (i, part) in parts.iter().enumerate() {
-            eprintln!("reading part {} of {}", i + 1, parts.len());
-            summaries.push(summary(&model, part)?.trim().to_owned());
-        }
-        let last = parts.len() == 1;
+        let summaries = parts.iter().map(|part| summary(&model, part)).collect::<Result<Vec<_>, _>>()?;
         let shorter = summaries.join("\n\n");
-        if last || shorter.len() >= text.len() {
+        if parts.len() <= 1 || shorter.len() >= text.len() {
             println!("{shorter}");
             return Ok(());
         }

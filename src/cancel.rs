@@ -9,7 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// Clones are the same switch.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Switch>);
+
+#[derive(Debug, Default)]
+struct Switch {
+    is_on: AtomicBool,
+    /// Another that ends the work as well.
+    parent: Option<Cancel>,
+}
 
 impl PartialEq for Cancel {
     /// Whether both are the same switch.
@@ -21,17 +28,23 @@ impl PartialEq for Cancel {
 impl Cancel {
     /// Ends what runs with this switch.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_on.store(true, Ordering::Relaxed);
     }
 
     /// Makes the switch ready for the next generation.
     pub fn reset(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.is_on.store(false, Ordering::Relaxed);
     }
 
     /// Whether the work is to end.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_on.load(Ordering::Relaxed) || self.0.parent.as_ref().is_some_and(Cancel::is_cancelled)
+    }
+
+    /// A switch that is on when it or `parent` is.
+    #[cfg(feature = "async")]
+    pub(crate) fn below(parent: Option<Cancel>) -> Cancel {
+        Cancel(Arc::new(Switch { is_on: AtomicBool::new(false), parent }))
     }
 
     /// [`Error::Cancelled`] if the work is to end.

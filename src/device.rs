@@ -78,7 +78,7 @@ impl DeviceChoice {
             DeviceChoice::Cuda(_) | DeviceChoice::Metal if !self.is_built() => {
                 let feature = if self == DeviceChoice::Metal { "metal" } else { "cuda" };
                 Err(Error::unsupported(
-                    format!("--device {self}: this build lacks the feature `{feature}`, which"),
+                    format!("the device {self}: this build lacks the feature `{feature}`, which"),
                     format!("cpu; or build with `cargo build --release --features {feature}`"),
                 ))
             }

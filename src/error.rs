@@ -1,6 +1,6 @@
 //! The library's one error type: a variant for each thing the user can act on.
 //!
-//! Messages name the file, tensor, key or flag, what was expected and what to do. The command line maps variants to exit
+//! Messages name the file, tensor, key or option, what was expected and what to do. The command line maps variants to exit
 //! codes; nothing else should need to match on text.
 
 use std::path::{Path, PathBuf};
@@ -150,16 +150,22 @@ pub enum Error {
     #[error("{0}")]
     Input(String),
     /// The operating system refused a file operation.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system said. It is part of the message, and so no `source`, which would say it again.
+        cause: std::io::Error,
     },
     /// candle or a device driver failed.
     #[error("device: {0}")]
-    Device(#[from] candle_core::Error),
+    Device(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Error::Device(error)
+    }
 }
 
 /// Why a model that is not on this machine was not fetched.
@@ -201,8 +207,8 @@ fn told(token_sent: bool) -> &'static str {
 
 impl Error {
     /// An [`Error::Io`] for `path`.
-    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
-        Error::Io { path: path.as_ref().to_owned(), source }
+    pub fn io(path: impl AsRef<Path>, cause: std::io::Error) -> Self {
+        Error::Io { path: path.as_ref().to_owned(), cause }
     }
 
     /// An [`Error::Corrupt`] for `file`.
@@ -213,5 +219,21 @@ impl Error {
     /// An [`Error::Unsupported`].
     pub fn unsupported(what: impl Into<String>, supported: impl Into<String>) -> Self {
         Error::Unsupported { what: what.into(), supported: supported.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let io = Error::io("a.gguf", std::io::Error::other("the disk is full"));
+        let device: Error = candle_core::Error::Msg("no driver".into()).into();
+        for (error, text) in [(io, "a.gguf: the disk is full"), (device, "device: no driver")] {
+            assert_eq!(error.to_string(), text);
+            assert!(error.source().is_none(), "the message has it already");
+        }
     }
 }

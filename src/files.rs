@@ -46,6 +46,19 @@ impl NamedFiles {
         })
     }
 
+    /// Where a model's `config.json`, weights and tokenizer are: here, or in the folder that `modules.json` of
+    /// sentence-transformers names for the transformer, as its versions 1 and 2 saved it (`0_Transformer`).
+    pub fn transformer(&self) -> NamedFiles {
+        let inner = || {
+            let modules = crate::json::parse(&self.read("modules.json").ok()??).ok()?;
+            let first = modules.as_array()?.first()?;
+            let inner = first["path"].as_str()?;
+            let is_below = Path::new(inner).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            (is_below && first["type"].as_str()?.ends_with("Transformer")).then(|| self.within(inner))
+        };
+        inner().unwrap_or_else(|| self.clone())
+    }
+
     /// The folder on the disk; `None` in memory.
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
@@ -68,6 +81,22 @@ impl NamedFiles {
             Place::Disk(folder) => folder.join(name).display().to_string(),
             Place::Memory { root, below, .. } => format!("{root}/{below}{name}"),
         }
+    }
+
+    /// The names of the files right here, in order; none where they can not be listed.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = match &self.0 {
+            Place::Disk(folder) => {
+                let entries = std::fs::read_dir(folder).into_iter().flatten();
+                entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+            }
+            Place::Memory { below, files, .. } => {
+                files.keys().filter_map(|name| name.strip_prefix(below.as_str())).map(str::to_owned).collect()
+            }
+        };
+        names.retain(|name| !name.contains('/'));
+        names.sort();
+        names
     }
 
     /// Whether there is such a file.

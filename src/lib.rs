@@ -20,34 +20,42 @@
 //! text's own, and is written to. Errors are one type,
 //! [`Error`], with a variant for each thing a caller can act on. Progress and warnings go to the `log` facade.
 //!
-//! The modules below are the layers it is built from, lowest first: [`spec`] and [`quant`] (plain definitions), [`sample`]
-//! and [`text`], [`cpu`] (inner loops), [`device`], [`tensors`] (files), [`hparams`] (what they say of a network),
-//! [`backend`] (steps of a forward), [`arch`] (families), [`model`] (the forward), [`store`] (from names to files), [`mod@bench`] (measuring). They are public for benches and experiments; most
-//! programs need only what is re-exported here.
+//! [`text`], [`sample`], [`store`] and [`device`] hold what the types here are made of. The other public modules are for
+//! benches and experiments, hidden from this documentation, and not covered by semantic versioning.
 
+#[doc(hidden)]
 pub mod arch;
+#[doc(hidden)]
 pub mod backend;
+#[doc(hidden)]
 pub mod bench;
 mod bytes;
 mod cancel;
 mod checkpoint;
+#[doc(hidden)]
 pub mod cpu;
 pub mod device;
 mod embed;
 mod engine;
 mod error;
 mod files;
+#[doc(hidden)]
 pub mod hparams;
+mod json;
+#[doc(hidden)]
 pub mod model;
 mod options;
+#[doc(hidden)]
 pub mod quant;
 pub mod sample;
+#[doc(hidden)]
 pub mod spec;
 pub mod store;
+#[doc(hidden)]
 pub mod tensors;
 pub mod text;
 
-pub use backend::CacheType;
+pub use backend::{CacheType, Input, InputRow};
 pub use bytes::Bytes;
 #[cfg(feature = "hub")]
 pub use checkpoint::Download;
@@ -56,12 +64,16 @@ pub use checkpoint::{
 };
 pub use device::DeviceChoice;
 pub use embed::{EmbedIter, Embedder, Embedding, Embeddings, Truncated};
-pub use engine::{DoneReason, GenerateBatch, Generation, JoinError, Logprobs, Model, Perplexity, Piece, Session, Usage};
+#[cfg(feature = "async")]
+pub use engine::PieceStream;
+pub use engine::{DoneReason, GenerateBatch, Generation, JoinError, Logprobs, Model, Perplexity, Piece, Score, Session, Usage};
 pub use error::{Error, NotFetched, Result};
 /// The crate of [`Embedder`]'s arrays.
 pub use ndarray;
 pub use options::{Cancel, EmbedOptions, GenerateOptions, LoadOptions, Overflow, Pooling, Prompt};
-pub use sample::SampleOptions;
+pub use quant::Dtype;
+pub use sample::{LogitsHook, NextToken, SampleOptions};
+pub use spec::Spec;
 pub use store::hub_ref::HubRef;
 pub use store::local::model_folders;
 pub use store::{Found, ModelFiles, find, find_here, find_with, reference_of};

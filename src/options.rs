@@ -5,8 +5,9 @@ pub use crate::cancel::Cancel;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::quant::Dtype;
-use crate::sample::SampleOptions;
+use crate::sample::{LogitsHook, SampleOptions};
 use crate::store::hub::{HubOptions, Progress};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -126,7 +127,9 @@ mod by_name {
 }
 
 /// What happens when a prompt is longer than the context, that is when it leaves no room for one new token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Overflow {
     /// [`Error::ContextOverflow`].
     #[default]
@@ -145,7 +148,11 @@ pub enum Overflow {
 }
 
 /// How text is generated. [`Model::defaults`](crate::Model::defaults) has the model's own.
-#[derive(Debug, Clone, Default)]
+///
+/// More fields may come: fill in what you mean and take the rest from [`Model::defaults`](crate::Model::defaults) or from
+/// `GenerateOptions::default()`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GenerateOptions {
     /// Filters, penalties and temperature.
     pub sampling: SampleOptions,
@@ -153,8 +160,19 @@ pub struct GenerateOptions {
     pub seed: Option<u64>,
     /// Most tokens to generate; `None`: until the model ends or the context is full.
     pub max_tokens: Option<usize>,
-    /// Strings that end the text, beside the model's own end tokens. They are not part of it.
+    /// Strings that end the text, beside the model's own end tokens. They are not part of it, unless `keep_stop` says so.
     pub stop: Vec<String>,
+    /// Whether the stop string that ends a text is its end, rather than left out of it.
+    pub keep_stop: bool,
+    /// Whether special tokens that a prompt or a message spells out (`<|im_end|>`) are these tokens, as in transformers. Without
+    /// it they are plain text, so that what users write can not end their turn; those that a chat template writes are always
+    /// tokens.
+    pub parse_special: bool,
+    /// In a chat: the last message is an answer that was begun, and is continued. As in transformers the prompt ends with it.
+    pub continue_final_message: bool,
+    /// Sees the logits of every token, and may change them or choose.
+    #[serde(skip)]
+    pub hook: Option<LogitsHook>,
     /// Go on after an end token as if it were any other.
     pub ignore_eos: bool,
     /// Report each token's log-probability, with that many of the likeliest alternatives.
@@ -163,11 +181,34 @@ pub struct GenerateOptions {
     pub overflow: Overflow,
     /// Ends the generation early: [`Error::Cancelled`] while the prompt is read (what was read stays in the session),
     /// [`DoneReason::Cancelled`](crate::DoneReason) after that.
+    #[serde(skip)]
     pub cancel: Option<Cancel>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        GenerateOptions {
+            sampling: SampleOptions::default(),
+            seed: None,
+            max_tokens: None,
+            stop: Vec::new(),
+            keep_stop: false,
+            parse_special: true,
+            continue_final_message: false,
+            hook: None,
+            ignore_eos: false,
+            logprobs: None,
+            overflow: Overflow::default(),
+            cancel: None,
+        }
+    }
 }
 
 impl GenerateOptions {
     /// Checks every option's range.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the name of the option and what was expected.
     pub fn validate(&self) -> Result<()> {
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::Input("option stop: an empty string would end every text; leave it out".into()));
@@ -177,7 +218,8 @@ impl GenerateOptions {
 }
 
 /// How the hidden states of a text's tokens become its vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Pooling {
     /// Their mean.
@@ -212,8 +254,9 @@ impl std::fmt::Display for Pooling {
 }
 
 /// What is written before each text that is embedded. Models for search often want one for queries and another for documents.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Prompt {
     /// The model's default prompt, which few models have.
     #[default]
@@ -227,7 +270,7 @@ pub enum Prompt {
 }
 
 /// How texts become vectors. What is `None` is as the model says.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EmbedOptions {
     /// How the hidden states of tokens become one vector.
@@ -235,7 +278,8 @@ pub struct EmbedOptions {
     pub pooling: Option<Pooling>,
     /// Whether vectors are divided by their length.
     pub normalise: Option<bool>,
-    /// Keep that many of the first dimensions (Matryoshka embeddings), before vectors are normalised.
+    /// Keep that many of the first dimensions (Matryoshka embeddings). What the model itself normalises is normalised before,
+    /// as sentence-transformers does it; with `normalise: Some(true)` what is kept is.
     pub dimensions: Option<usize>,
     /// What is written before each text.
     pub prompt: Prompt,
@@ -244,6 +288,8 @@ pub struct EmbedOptions {
     pub max_tokens: Option<usize>,
     /// Whether a longer text is cut (which is counted, and a warning in the log); else it is [`Error::TextTooLong`].
     pub truncate: bool,
+    /// Special tokens in a text are plain text.
+    pub plain: bool,
     /// The most tokens that are read in one forward, which bounds the memory. A single text may have more. On a CPU more than
     /// about a thousand leave its caches, and are slower.
     pub batch_tokens: usize,
@@ -261,6 +307,7 @@ impl Default for EmbedOptions {
             prompt: Prompt::Default,
             max_tokens: None,
             truncate: true,
+            plain: false,
             batch_tokens: 512,
             cancel: None,
         }

@@ -1,11 +1,10 @@
 //! What a token allocates once a text is under way: nothing but its text, which the caller keeps.
 //!
-//! The allocator of this binary counts. What it counts are windows of tokens, after others that have warmed things up, and
-//! between the steps of 256 positions by which a cache grows: growing is what a step is for. The best of several windows
-//! counts, for now and then one of a text's two lists of tokens doubles, the test harness has a thread of its own that may
-//! print, and on a busy machine a thread of the pool starts, which allocates, when the first tokens are long written; what
-//! a token costs is in every window. To tell the forward, the sampler and the loop from the text, a bias makes the model
-//! write special tokens, which have no text.
+//! The allocator of this binary counts in windows of tokens, after others that have warmed things up. The best of several
+//! windows counts, for a cache grows by pages of 64 positions, one of a text's two lists of tokens doubles now and then, the
+//! test harness has a thread of its own that may print, and on a busy machine a thread of the pool starts, which allocates,
+//! when the first tokens are long written; what a token costs is in every window. To tell the forward, the sampler and the
+//! loop from the text, a bias makes the model write special tokens, which have no text.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -79,7 +78,7 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Tokens of a window, and of what comes before the first.
 const WINDOW: usize = 12;
 const WARM: usize = 24;
-/// Windows at most: so few that no context here is full, and no cache grows.
+/// Windows at most: so few that no context here is full. A page begins in one of them at most.
 const WINDOWS: usize = 5;
 
 /// The allocations of the best window of tokens, and where the first of them was. No window is tried behind one that keeps

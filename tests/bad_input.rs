@@ -94,20 +94,18 @@ fn absurd_config_values_are_refused_by_key() {
 }
 
 #[test]
-fn a_decoder_that_sees_the_whole_text_is_refused_by_key() {
-    for (test, key, value) in [("causal", "is_causal", false), ("both-ways", "use_bidirectional_attention", true)] {
-        let error = with_config(test, |c| c[key] = json!(value));
-        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
-        assert_says(&error, &["config.json", key]);
-        assert!(
-            load(&{
-                let folder = copy("llama-mha", &format!("not-{test}"));
-                edit(&folder.join("config.json"), |c| c[key] = json!(!value));
-                folder
-            })
-            .is_ok()
-        );
-    }
+fn a_decoder_that_sees_the_whole_text_is_an_encoder_or_refused_by_key() {
+    let error = with_config("both-ways", |c| c["use_bidirectional_attention"] = json!(true));
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    assert_says(&error, &["config.json", "use_bidirectional_attention"]);
+    let is_encoder = |test: &str, change: fn(&mut Value)| {
+        let folder = copy("llama-mha", test);
+        edit(&folder.join("config.json"), change);
+        load(&folder).unwrap().spec().is_encoder()
+    };
+    assert!(is_encoder("causal", |c| c["is_causal"] = json!(false)));
+    assert!(!is_encoder("not-causal", |c| c["is_causal"] = json!(true)));
+    assert!(!is_encoder("not-both-ways", |c| c["use_bidirectional_attention"] = json!(false)));
 }
 
 #[test]
@@ -313,7 +311,11 @@ fn rope_settings_that_are_not_understood_are_refused_and_the_newer_spelling_wins
         ("rope_scaling", json!("yarn"), ["rope_scaling", "expected an object"]),
         ("rope_parameters", json!({"rope_type": 5}), ["rope_type", "expected a name"]),
         ("rope_parameters", json!({"full_attention": {"rope_type": "warp"}}), ["rope scaling", "warp"]),
-        ("rope_parameters", json!({"partial_rotary_factor": 1.5}), ["partial_rotary_factor", "above 0"]),
+        (
+            "rope_parameters",
+            json!({"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 1.5}),
+            ["partial_rotary_factor", "above 0"],
+        ),
     ]
     .into_iter()
     .enumerate()

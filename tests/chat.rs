@@ -124,6 +124,16 @@ fn golden(case: &str) -> String {
 }
 
 #[test]
+fn a_chat_opens_its_model_once() {
+    let Some(mut chat) = Terminal::run_with("opens-once", &[("TALLOW_LOG", "debug")], &["-n", "2"]) else { return };
+    let before = chat.expect(PROMPT);
+    let answer = chat.enter("Hi");
+    assert_eq!((before.matches("debug: opening ").count(), answer.matches("debug: opening ").count()), (1, 0), "{before}");
+    chat.press(CTRL_D);
+    assert_eq!(chat.code(), 0);
+}
+
+#[test]
 fn a_chat_of_two_turns_reads_only_what_is_new_and_ends_with_success() {
     let Some(mut chat) = Terminal::run("two-turns", &["--temp", "0", "-n", "8"]) else { return };
     chat.expect(PROMPT);

@@ -460,6 +460,31 @@ fn commands_that_need_a_server_say_in_one_line_why_there_are_none() {
     }
 }
 
+#[test]
+fn every_command_opens_its_model_once() {
+    let (model, bert) = (folder("llama-gqa-tied"), folder("bert-mean"));
+    let (model, bert) = (model.to_str().unwrap(), bert.to_str().unwrap());
+    let text = scratch("opened.txt");
+    std::fs::write(&text, "The lamp is lit at dusk. ".repeat(40)).unwrap();
+    for args in [
+        &["run", model, "Hi", "-n", "1", "--raw"][..],
+        &["logits", model, "Hi"],
+        &["tokenize", model, "Hi"],
+        &["detokenize", model, "--tokens", "1"],
+        &["perplexity", model, "-f", text.to_str().unwrap(), "-c", "16"],
+        &["show", model],
+        &["show", model, "--json"],
+        &["embed", bert, "Hi"],
+        &["bench", "-m", model, "-p", "2", "-n", "1", "-r", "1", "--no-warmup"],
+        &["bench", "--embed", "-m", bert, "-p", "2", "--texts", "1", "-r", "1", "--no-warmup"],
+    ] {
+        let output = tallow(args).env("TALLOW_LOG", "debug").output().unwrap();
+        let told = self::text(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {told}");
+        assert_eq!(told.matches("debug: opening ").count(), 1, "{args:?}: {told}");
+    }
+}
+
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_device_that_is_not_in_the_build_is_named_with_the_way_to_build_it() {

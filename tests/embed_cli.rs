@@ -152,7 +152,8 @@ fn texts_before_one_that_must_not_be_cut_are_written_and_it_is_named() {
         let (code, _, stderr) = run(&args[..if resume { 5 } else { 4 }]);
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains("in.jsonl, line 2 (id \"x\")") && stderr.contains("--truncate true"), "{stderr}");
-        assert_eq!(folder.read("out.jsonl"), format!("{}\n", whole.1.lines().next().unwrap()));
+        assert_eq!(folder.read("out.jsonl.partial"), format!("{}\n", whole.1.lines().next().unwrap()));
+        assert!(!std::path::Path::new(&out).exists(), "what is not whole has no name");
     }
 }
 
@@ -195,17 +196,23 @@ fn an_output_that_is_the_input_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn an_array_or_a_json_array_is_whole_after_a_bad_line() {
+fn a_file_of_an_earlier_run_stays_where_a_line_is_bad_and_nothing_looks_whole() {
     let folder = Scratch::new("whole");
     let input = folder.write("in.txt", b"a\nb\n\xff\nc\n");
     let (npy, json) = (folder.path("out.npy"), folder.path("out.json"));
-    for out in [&npy, &json] {
-        let (code, stderr) = failure(embed(&model(), &["-f", &input, "--to", out], ""));
-        assert_eq!(code, 2, "{stderr}");
-        assert!(stderr.contains("in.txt, line 3: is not UTF-8"), "{stderr}");
+    for older in [None, Some("an older result")] {
+        for out in [&npy, &json] {
+            older.map(|text| std::fs::write(out, text).unwrap());
+            let (code, stderr) = failure(embed(&model(), &["-f", &input, "--to", out], ""));
+            assert_eq!(code, 2, "{stderr}");
+            assert!(stderr.contains("in.txt, line 3: is not UTF-8"), "{stderr}");
+            assert_eq!(std::fs::read_to_string(out).ok().as_deref(), older);
+            assert!(!std::path::Path::new(&format!("{out}.partial")).exists());
+        }
     }
-    assert_eq!(candle_core::Tensor::read_npy(&npy).unwrap().dims()[0], 2);
-    assert_eq!(serde_json::from_str::<Value>(&folder.read("out.json")).unwrap().as_array().unwrap().len(), 2);
+    // A pipe has an array that is whole for what it has.
+    let piped = embed(&model(), &["-f", &input, "--json"], "").stdout;
+    assert_eq!(serde_json::from_slice::<Value>(&piped).unwrap().as_array().unwrap().len(), 2);
 }
 
 #[cfg(target_os = "linux")]
@@ -427,4 +434,63 @@ fn a_reader_that_goes_away_ends_the_program_as_a_success() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     assert_eq!(output.stderr, b"");
+}
+
+/// Runs `embed` over endless lines until the file `partial` has some bytes, and kills it.
+#[cfg(unix)]
+fn killed_while_writing(args: &[&str], partial: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tallow"));
+    command.args(["embed", &model(), "-t", "1", "-f", "-"]).args(args);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let feeding = std::thread::spawn(move || while stdin.write_all(&b"a line\n".repeat(1000)).is_ok() {});
+    while std::fs::metadata(partial).map_or(0, |metadata| metadata.len()) < 100_000 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    feeding.join().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_kill_or_a_full_disk_leaves_never_looks_whole_and_an_older_file_stays() {
+    use std::os::unix::process::CommandExt;
+    let folder = Scratch::new("killed");
+    for name in ["out.npy", "out.json", "out.raw", "out.jsonl"] {
+        let out = folder.write(name, "an older result");
+        let partial = format!("{out}.partial");
+        killed_while_writing(&["--to", &out], &partial);
+        assert_eq!(folder.read(name), "an older result");
+        if name == "out.npy" {
+            assert!(candle_core::Tensor::read_npy(&partial).is_err());
+        }
+        // A limit on the size of files stands for a full disk.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tallow"));
+        command.args(["embed", &model(), "-t", "1", "-f", "-", "--to", &out]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        // SAFETY: between fork and exec only two calls are made that are safe there.
+        unsafe {
+            command.pre_exec(|| {
+                let limit = libc::rlimit { rlim_cur: 50_000, rlim_max: 50_000 };
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+                match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            })
+        };
+        let mut child = command.spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(&b"a line\n".repeat(5000));
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(name), "{stderr}");
+        assert_eq!(folder.read(name), "an older result");
+    }
+    // Rows that were kept are gone on with.
+    let input = folder.write("in.txt", "a line\n".repeat(3000));
+    text(embed(&model(), &["-f", &input, "--to", &folder.path("out.jsonl"), "--resume", "-q"], ""));
+    assert_eq!(rows(&folder.read("out.jsonl")).len(), 3000);
+    assert!(!std::path::Path::new(&folder.path("out.jsonl.partial")).exists());
 }

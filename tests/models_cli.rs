@@ -463,6 +463,54 @@ fn bash_completes_commands_flags_and_names_with_colons_in_them() {
     assert_eq!(bash_offers(&home, "tallow completions z"), ["zsh"]);
 }
 
+/// Names of files as a stranger's repository may have them.
+const HOSTILE: [&str; 6] = [
+    "m$(touch ran).gguf",
+    "m`touch ran`.gguf",
+    "m;touch ran;.gguf",
+    "m'&touch ran&'.gguf",
+    "m\\$(touch ran).gguf",
+    "m|touch ran.gguf",
+];
+
+#[cfg(unix)]
+#[test]
+fn what_a_shell_completes_is_a_name_and_never_a_command() {
+    let home = Home::new("hostile-names");
+    for name in HOSTILE {
+        home.cached("org/hostile", COMMIT, name, &model());
+    }
+    let folder = home.path("work");
+    std::fs::create_dir_all(&folder).unwrap();
+    let ran = || folder.join("ran").exists();
+    if Command::new("bash").arg("--version").output().is_ok() {
+        let offered = bash_offers(&home, "tallow show org/hostile:");
+        assert_eq!(offered.len(), HOSTILE.len(), "{offered:?}");
+        for word in offered {
+            let mut bash = Command::new("bash");
+            bash.args(["--norc", "-c", &format!("printf '%s' {word}")]).current_dir(&folder);
+            let said = text(&bash.output().unwrap().stdout);
+            assert!(HOSTILE.contains(&said.as_str()) && !ran(), "{word} is read as {said}");
+            // What was completed once is completed again.
+            assert_eq!(bash_offers(&home, &format!("tallow show org/hostile:{word}")), [word]);
+        }
+    }
+    if Command::new("fish").arg("--version").output().is_ok() {
+        let file = home.write("complete.fish", home.ok(&["completions", "fish"]).as_bytes());
+        let script = format!("source {}; complete --do-complete 'tallow show org/hostile:'", file.display());
+        let mut fish = Command::new("fish");
+        fish.args(["--no-config", "-c", &script]).env("HOME", &home.0).env("HF_HOME", home.path("hf")).current_dir(&folder);
+        let said = text(&fish.output().unwrap().stdout);
+        assert!(HOSTILE.iter().all(|name| said.contains(name)) && !ran(), "{said}");
+    }
+    // PowerShell inserts what it is given.
+    let mut asked = home.tallow(&["--", "tallow", "show", "org/hostile:"]);
+    let said = text(&asked.env("TALLOW_COMPLETE", "powershell").output().unwrap().stdout);
+    for name in HOSTILE {
+        assert!(said.lines().any(|line| line == format!("'org/hostile:{}'", name.replace('\'', "''"))), "{said}");
+    }
+}
+
 #[test]
 fn every_shell_gets_a_script_that_calls_the_program() {
     let home = Home::new("completions");

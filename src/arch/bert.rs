@@ -18,6 +18,9 @@ pub fn bert(h: &Hparams) -> Result<Spec> {
     if dim % heads != 0 {
         return Err(Error::corrupt(h.file(), format!("{heads} heads do not divide a width of {dim}")));
     }
+    h.repeats("kv_heads", heads)?;
+    h.repeats("head_dim", dim / heads)?;
+    h.repeats("value_dim", dim / heads)?;
     let kind = h.text("position_embedding_type")?.unwrap_or_else(|| "absolute".into());
     if kind != "absolute" {
         return Err(Error::unsupported(format!("{}: {kind:?} positions", h.file()), "absolute ones"));
@@ -39,7 +42,7 @@ pub fn bert(h: &Hparams) -> Result<Spec> {
         context: h.need("context")?,
         token_types,
         embed_norm: true,
-        norm: Norm::Layer { eps: h.positive("layer_eps")?.unwrap_or(1e-12) },
+        norm: Norm::Layer { eps: h.eps("layer_eps", 1e-12)? },
         wiring: Wiring::PostNorm,
         attention: Attention {
             heads,
@@ -95,9 +98,11 @@ pub fn nomic(h: &Hparams) -> Result<Spec> {
             return Err(Error::unsupported(format!("{}: key {key}", h.file()), "nomic-embed-text 1 and 1.5"));
         }
     }
-    if h.optional_size("experts")?.is_some() || h.positive("rotary_scaling_factor")?.is_some() {
-        let what = format!("{}: experts or a rotary scaling factor", h.file());
-        return Err(Error::unsupported(what, "nomic-embed-text 1 and 1.5"));
+    for (name, usual) in [("experts", 0.0), ("rotary_part", 1.0), ("rotary_scaling_factor", 0.0), ("rotary_scale_base", 0.0)] {
+        if let Some(value) = h.cap(name, None)?.filter(|value| *value != usual) {
+            let what = format!("{}: key {} = {value}", h.file(), h.spelling(name));
+            return Err(Error::unsupported(what, "nomic-embed-text 1 and 1.5"));
+        }
     }
     let rope = h.rope_from(1000.0, base.attention.head_dim, base.context)?;
     Ok(Spec {

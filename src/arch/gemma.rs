@@ -10,13 +10,19 @@ use crate::spec::*;
 
 /// Gemma 1's spec.
 pub fn gemma(h: &Hparams) -> Result<Spec> {
-    let base = super::llama::spec(h)?;
+    let norm = Norm::Rms { eps: h.eps("rms_eps", 1e-6)?, offset: if h.is_gguf() { 0.0 } else { 1.0 } };
+    let base = super::llama::with_norm(h, norm)?;
+    // The first family's files say `hidden_act`, and "gelu" where they mean its tanh approximation.
+    let name = if h.family() == "gemma" { "activation" } else { "hidden_activation" };
+    let act = match h.activation_of(name, Activation::GeluTanh)? {
+        Activation::Gelu if h.family() == "gemma" => Activation::GeluTanh,
+        act => act,
+    };
     Ok(Spec {
         family: "gemma",
-        norm: Norm::Rms { eps: h.positive("rms_eps")?.unwrap_or(1e-6), offset: if h.is_gguf() { 0.0 } else { 1.0 } },
-        mlp: Mlp::Gated { act: Activation::GeluTanh, dim: h.need("mlp_dim")?, bias: false },
+        mlp: Mlp::Gated { act, dim: h.need("mlp_dim")?, bias: false },
         scale: Scale { embed: (base.dim as f64).sqrt(), ..Scale::NONE },
-        head: if h.tied(true)? { Head::Tied } else { Head::Own },
+        head: h.head(true)?,
         ..base
     })
 }
@@ -31,7 +37,15 @@ pub fn gemma2(h: &Hparams) -> Result<Spec> {
         ..base.attention
     };
     let scale = Scale { cap: h.cap("logit_cap", Some(30.0))?, ..base.scale };
-    Ok(Spec { family: "gemma2", wiring: Wiring::Sandwich, attention, scale, ..base })
+    let mut position = base.position;
+    // llama.cpp reads a second base of the rotation here too.
+    if let (true, Position::Rope(ropes), Some(window)) = (h.is_gguf(), &mut position, &attention.window)
+        && let Some(theta) = h.positive("local_rope_theta")?
+    {
+        let local = Rope { theta, layers: window.layers.clone(), ..ropes[0].clone() };
+        ropes.insert(0, local);
+    }
+    Ok(Spec { family: "gemma2", wiring: Wiring::Sandwich, attention, position, scale, ..base })
 }
 
 /// Gemma 3's spec.

@@ -13,6 +13,9 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
     if dim % heads != 0 {
         return Err(Error::corrupt(h.file(), format!("{heads} heads do not divide a width of {dim}")));
     }
+    h.repeats("kv_heads", heads)?;
+    h.repeats("head_dim", dim / heads)?;
+    h.repeats("value_dim", dim / heads)?;
     if h.flag("add_cross_attention", false)? {
         return Err(Error::unsupported(format!("{}: cross-attention", h.file()), "decoder-only GPT-2"));
     }
@@ -30,7 +33,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         context: h.need("context")?,
         token_types: None,
         embed_norm: false,
-        norm: Norm::Layer { eps: h.positive("layer_eps")?.unwrap_or(1e-5) },
+        norm: Norm::Layer { eps: h.eps("layer_eps", 1e-5)? },
         wiring: Wiring::PreNorm,
         attention: Attention {
             heads,
@@ -47,6 +50,6 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         position: Position::Learned { offset: 0 },
         mlp: Mlp::Plain { act: h.activation(Activation::GeluTanh)?, dim: h.size("mlp_dim")?.unwrap_or(4 * dim), bias: true },
         scale: Scale::NONE,
-        head: if h.tied(true)? { Head::Tied } else { Head::Own },
+        head: h.head(true)?,
     })
 }

@@ -9,13 +9,20 @@ use crate::spec::*;
 /// Granite's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {
     let base = super::llama::spec(h)?;
-    let factor = |name: &str| Ok::<_, crate::Error>(h.positive(name)?.unwrap_or(1.0));
+    // llama.cpp leaves a factor of 0 out.
+    let stated = |name: &str| if h.is_gguf() { h.cap(name, None) } else { h.positive(name) };
+    let factor = |name: &str| Ok::<_, crate::Error>(stated(name)?.unwrap_or(1.0));
     let scale = Scale {
         embed: factor("embed_scale")?,
         residual: factor("residual_scale")?,
         logits: 1.0 / factor("logit_divisor")?,
         cap: None,
     };
-    let attention = Attention { scale: ScoreScale::Fixed(factor("score_scale")?), ..base.attention };
-    Ok(Spec { family: "granite", attention, scale, ..base })
+    let score_scale = match stated("score_scale")? {
+        None if h.is_gguf() => ScoreScale::HeadDim,
+        stated => ScoreScale::Fixed(stated.unwrap_or(1.0)),
+    };
+    let attention = Attention { scale: score_scale, ..base.attention };
+    let position = if h.is_gguf() && !h.rotates()? { Position::Rope(Vec::new()) } else { base.position };
+    Ok(Spec { family: "granite", attention, position, scale, ..base })
 }

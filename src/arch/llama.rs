@@ -9,6 +9,11 @@ use crate::spec::*;
 
 /// Llama's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {
+    with_norm(h, Norm::Rms { eps: h.eps("rms_eps", 1e-6)?, offset: 0.0 })
+}
+
+/// The same with another norm.
+pub(super) fn with_norm(h: &Hparams, norm: Norm) -> Result<Spec> {
     let dim = h.need("dim")?;
     let heads = h.need("heads")?;
     let kv_heads = h.size("kv_heads")?.unwrap_or(heads);
@@ -17,12 +22,15 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         None if dim % heads == 0 => dim / heads,
         None => return Err(Error::corrupt(h.file(), format!("{heads} heads do not divide a width of {dim}"))),
     };
-    if h.size("value_dim")?.is_some_and(|value_dim| value_dim != head_dim) {
-        return Err(Error::unsupported(format!("{}: values of another width than keys", h.file()), "one head width"));
-    }
+    h.repeats("value_dim", head_dim)?;
     let context = h.need("context")?;
-    let attention_bias = h.flag("attention_bias", false)?;
-    let mlp_bias = h.flag("mlp_bias", false)?;
+    // As in transformers: the other families' layers have biases or not, whatever a config.json
+    // says.
+    let heeds = |families: &[&str]| families.contains(&h.family());
+    let attention_bias =
+        heeds(&["llama", "qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3", "gemma3_text", "smollm3", "olmo2", "granite"])
+            && h.flag("attention_bias", false)?;
+    let mlp_bias = heeds(&["llama", "smollm3", "granite"]) && h.flag("mlp_bias", false)?;
     Ok(Spec {
         family: "llama",
         dim,
@@ -31,7 +39,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         context,
         token_types: None,
         embed_norm: false,
-        norm: Norm::Rms { eps: h.positive("rms_eps")?.unwrap_or(1e-6), offset: 0.0 },
+        norm,
         wiring: Wiring::PreNorm,
         attention: Attention {
             heads,
@@ -46,7 +54,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
             cap: None,
         },
         position: Position::Rope(vec![h.rope(head_dim, context)?]),
-        mlp: match super::mixtral::experts(h)? {
+        mlp: match experts(h)? {
             Some(experts) => experts,
             None => Mlp::Gated {
                 act: h.activation(Activation::Silu)?,
@@ -55,7 +63,7 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
             },
         },
         scale: Scale::NONE,
-        head: if h.tied(false)? { Head::Tied } else { Head::Own },
+        head: h.head(false)?,
     })
 }
 
@@ -68,4 +76,25 @@ pub(super) fn vocab(h: &Hparams) -> Result<usize> {
         Some([rows, _]) => Ok(*rows),
         _ => Err(Error::corrupt(h.file(), "tensor token_embd.weight is missing or not a matrix")),
     }
+}
+
+/// The experts, where a file states any. Only Qwen's configurations can leave their weights as they are.
+fn experts(h: &Hparams) -> Result<Option<Mlp>> {
+    let heeds = ["mixtral", "qwen3_moe", "qwen3moe"].contains(&h.family()) || h.is_gguf() && h.family() == "llama";
+    if !heeds {
+        return Ok(None);
+    }
+    let Some(count) = h.optional_size("experts")? else { return Ok(None) };
+    // A width of layers without experts, of which there are none, may stand beside the experts'.
+    let dim = match (h.optional_size("expert_dim")?, h.optional_size("mlp_dim")?) {
+        (Some(dim), _) => dim,
+        (None, _) => h.need("mlp_dim")?,
+    };
+    Ok(Some(Mlp::Experts {
+        act: h.activation(Activation::Silu)?,
+        dim,
+        count,
+        used: h.need("experts_used")?,
+        renormalise: h.flag("norm_topk_prob", h.is_gguf() || h.family() == "mixtral")?,
+    }))
 }

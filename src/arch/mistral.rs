@@ -9,9 +9,6 @@ use crate::spec::*;
 /// Mistral's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {
     let base = super::llama::spec(h)?;
-    // transformers' MistralConfig has a window of 4,096 where config.json is silent; `null` means none.
-    let window = if h.is_stated("window") || h.is_gguf() { h.optional_size("window")? } else { Some(4096) };
-    let window = window.map(|size| Window { size, layers: Layers::All });
-    let attention = Attention { window, ..base.attention };
+    let attention = Attention { window: h.window_everywhere(base.layers)?, ..base.attention };
     Ok(Spec { family: "mistral", attention, ..base })
 }

@@ -10,7 +10,7 @@ use crate::spec::*;
 /// Mixtral's spec.
 pub fn mixtral(h: &Hparams) -> Result<Spec> {
     let base = super::llama::spec(h)?;
-    let attention = Attention { window: h.window(base.layers, 0)?, ..base.attention };
+    let attention = Attention { window: h.window_everywhere(base.layers)?, ..base.attention };
     let position = Position::Rope(vec![h.rope_from(1_000_000.0, base.attention.head_dim, base.context)?]);
     Ok(Spec { family: "mixtral", attention, position, ..base })
 }
@@ -21,22 +21,5 @@ pub fn qwen3_moe(h: &Hparams) -> Result<Spec> {
         let what = format!("{}: layers without experts between those that have them", h.file());
         return Err(Error::unsupported(what, "experts in every layer"));
     }
-    let base = super::qwen::qwen3(h)?;
-    Ok(Spec { family: "qwen3moe", ..base })
-}
-
-/// The experts, where a file states any. Only Qwen's configurations can leave their weights as they are.
-pub(super) fn experts(h: &Hparams) -> Result<Option<Mlp>> {
-    let Some(count) = h.optional_size("experts")? else { return Ok(None) };
-    let dim = match h.optional_size("expert_dim")? {
-        Some(dim) => dim,
-        None => h.need("mlp_dim")?,
-    };
-    Ok(Some(Mlp::Experts {
-        act: h.activation(Activation::Silu)?,
-        dim,
-        count,
-        used: h.need("experts_used")?,
-        renormalise: h.flag("norm_topk_prob", !h.is_stated("expert_dim") || h.is_gguf())?,
-    }))
+    super::qwen::qwen3_moe(h)
 }

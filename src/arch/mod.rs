@@ -15,7 +15,7 @@ mod starcoder2;
 
 use crate::error::{Error, Result};
 use crate::hparams::Hparams;
-use crate::spec::Spec;
+use crate::spec::{Attention, Head, Spec};
 use crate::tensors::names;
 
 /// One family of models.
@@ -24,8 +24,8 @@ pub struct Family {
     pub name: &'static str,
     /// How its Hugging Face checkpoints name their tensors.
     pub names: names::Names,
-    /// What distinguishes this model from another.
-    pub spec: fn(&Hparams) -> Result<Spec>,
+    /// What distinguishes this model from another; [`Family::spec_of`] calls it.
+    spec: fn(&Hparams) -> Result<Spec>,
 }
 
 /// Every family that runs. GGUF files of Mistral models call themselves `llama`, those of encoders `bert`.
@@ -55,6 +55,41 @@ pub static FAMILIES: [Family; 24] = [
     Family { name: "nomic-bert", names: names::NOMIC_BERT, spec: bert::nomic },
     Family { name: "distilbert", names: names::DISTILBERT, spec: bert::distilbert },
 ];
+
+impl Family {
+    /// What distinguishes the model of `h`, also from its family: a decoder may see the whole text,
+    /// and is an encoder then.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] and [`Error::Corrupt`], naming the key.
+    pub fn spec_of(&self, h: &Hparams) -> Result<Spec> {
+        let spec = (self.spec)(h)?;
+        let unsupported = |what: String, runs: &str| Err(Error::unsupported(format!("{}: {what}", h.file()), runs));
+        if h.flag("use_bidirectional_attention", false)? {
+            return unsupported(
+                "key use_bidirectional_attention".into(),
+                "is_causal = false, where all layers see the whole text",
+            );
+        }
+        if spec.is_encoder() {
+            // Encoders' GGUF files say `false`; one that says `true` is not what its family is.
+            let stated = h.is_stated("causal");
+            return match stated && h.causal()? {
+                true => unsupported(format!("key {}.attention.causal = true", h.family()), "encoders that see the whole text"),
+                false => Ok(spec),
+            };
+        }
+        if h.causal()? {
+            return Ok(spec);
+        }
+        if spec.attention.window.is_some() {
+            let what = "a decoder that sees the whole text (is_causal, attention.causal = false) through a window".into();
+            return unsupported(what, "decoders that see all of it");
+        }
+        let attention = Attention { causal: false, ..spec.attention };
+        Ok(Spec { attention, head: Head::None, ..spec })
+    }
+}
 
 /// The family called `name`; `place` says where the name was read, for the message.
 pub fn family(name: &str, place: &str) -> Result<&'static Family> {

@@ -10,6 +10,6 @@ use crate::spec::*;
 /// Phi-3's spec.
 pub fn spec(h: &Hparams) -> Result<Spec> {
     let base = super::llama::spec(h)?;
-    let attention = Attention { window: h.window(base.layers, 0)?, ..base.attention };
+    let attention = Attention { window: h.window_everywhere(base.layers)?, ..base.attention };
     Ok(Spec { family: "phi3", attention, ..base })
 }

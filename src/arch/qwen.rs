@@ -10,15 +10,21 @@ use crate::spec::*;
 /// Spec of Qwen2 and Qwen2.5.
 pub fn qwen2(h: &Hparams) -> Result<Spec> {
     let base = super::llama::spec(h)?;
-    let window = if h.flag("use_sliding_window", false)? { h.window_from(base.layers)? } else { None };
+    let window = h.window_from(base.layers)?;
     let attention = Attention { qkv_bias: true, window, ..base.attention };
     Ok(Spec { family: "qwen2", attention, ..base })
 }
 
 /// Qwen3's spec.
 pub fn qwen3(h: &Hparams) -> Result<Spec> {
-    let base = qwen2(h)?;
-    let qkv_bias = h.flag("attention_bias", false)?;
-    let attention = Attention { qkv_bias, out_bias: qkv_bias, qk_norm: QkNorm::Head, ..base.attention };
-    Ok(Spec { family: "qwen3", attention, ..base })
+    let base = super::llama::spec(h)?;
+    let window = h.window_from(base.layers)?;
+    Ok(Spec { family: "qwen3", attention: Attention { window, qk_norm: QkNorm::Head, ..base.attention }, ..base })
+}
+
+/// Qwen3's with a mixture of experts. Its window, where there is one, is that of every layer.
+pub fn qwen3_moe(h: &Hparams) -> Result<Spec> {
+    let base = super::llama::spec(h)?;
+    let window = h.switched_window()?.map(|size| Window { size, layers: Layers::All });
+    Ok(Spec { family: "qwen3moe", attention: Attention { window, qk_norm: QkNorm::Head, ..base.attention }, ..base })
 }

@@ -14,13 +14,15 @@ pub fn spec(h: &Hparams) -> Result<Spec> {
         Some(marked) => marked,
         None => Layers::Listed((1..=base.layers).map(|n| n % interval != 0).collect()),
     };
+    // Without a list the window is where the rotation is not.
+    let unrotated = (0..base.layers).map(|layer| !layers.has(layer)).collect();
+    let window = h.window_of(h.switched_window()?, unrotated)?;
     let rope = Rope { layers, ..h.rope_from(2_000_000.0, base.attention.head_dim, base.context)? };
-    let window = if h.flag("use_sliding_window", false)? { h.window(base.layers, 0)? } else { None };
     Ok(Spec {
         family: "smollm3",
         attention: Attention { window, ..base.attention },
         position: Position::Rope(vec![rope]),
-        head: if h.tied(true)? { Head::Tied } else { Head::Own },
+        head: h.head(true)?,
         ..base
     })
 }

@@ -1,18 +1,23 @@
 //! The key/value cache of one sequence: owned by a session, never by the model.
 //!
-//! On the host each KV head has its own rows, `(positions, head_dim)`, that grow in steps and are read where they lie: no
+//! On the host each KV head has its own rows, `(positions, head_dim)`, that grow in pages and are read where they lie: no
 //! copy per token. On other devices a layer is a pair of tensors `(kv_heads, capacity, head_dim)` written in place. `len`
 //! advances only when a whole forward has succeeded; what a failed one left behind is cut off by the next.
+//!
+//! A clone shares memory with the original. What one of them writes to is copied first: on the host
+//! the page of 64 positions, on other devices the tensors of the layer.
 //!
 //! A layer with a sliding window forgets what no later query can see, in steps of 256 positions, so its memory is that of the
 //! window, one step and one chunk of a prompt, however long the text grows. The trap: such a cache can not always go back.
 //! [`KvCache::truncate`] keeps nothing where a window layer has forgotten too much, and whoever owns the tokens reads them
 //! again.
 
-use super::Heads;
-use crate::cpu::Rows;
+use super::{Heads, RopeSet};
+use crate::cpu::KvRows;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Element type of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +44,7 @@ impl CacheType {
         match self {
             CacheType::Auto | CacheType::F32 => dim.saturating_mul(4),
             CacheType::F16 => dim.saturating_mul(2),
-            CacheType::Q8_0 => dim.saturating_add(2 * dim.div_ceil(Rows::BLOCK as u64)),
+            CacheType::Q8_0 => dim.saturating_add(2 * dim.div_ceil(KvRows::SCALED as u64)),
         }
     }
 }
@@ -61,12 +66,14 @@ impl std::fmt::Display for CacheType {
 /// Positions beyond its window that a layer may hold: a step, and a chunk of a prompt.
 pub const WINDOW_SLACK: usize = 1024;
 
-/// The keys and values of every layer for one sequence.
+/// The keys and values of every layer for one sequence. A clone continues by itself, and takes
+/// memory only for what it writes.
 #[derive(Clone)]
 pub struct KvCache {
     pub(crate) layers: Vec<KvLayer>,
     len: usize,
     limit: usize,
+    rope: RopeSet,
 }
 
 /// The keys and values of one layer.
@@ -75,25 +82,26 @@ pub struct KvLayer {
     window: Option<usize>,
     /// Position of the first row held.
     pub(super) start: usize,
-    pub(super) held: Held,
+    pub(super) held: KvStorage,
 }
 
 /// Where keys and values are.
 #[derive(Clone)]
-pub(super) enum Held {
+pub(super) enum KvStorage {
     /// One entry per KV head.
     Cpu {
         /// Keys, rotated.
-        keys: Vec<Rows>,
+        keys: Vec<KvRows>,
         /// Values.
-        values: Vec<Rows>,
+        values: Vec<KvRows>,
     },
-    /// Tensors `(kv_heads, capacity, head_dim)`; `None` until something is written.
-    Device(Option<(Tensor, Tensor)>),
+    /// Tensors `(kv_heads, capacity, head_dim)`; `None` until something is written. They are written
+    /// in place, so only by a cache that is alone in holding them.
+    Device(Option<Arc<(Tensor, Tensor)>>),
 }
 
 impl KvLayer {
-    pub(super) fn new(window: Option<usize>, held: Held) -> KvLayer {
+    pub(super) fn new(window: Option<usize>, held: KvStorage) -> KvLayer {
         KvLayer { window, start: 0, held }
     }
 
@@ -104,8 +112,8 @@ impl KvLayer {
 
     /// Forgets whole steps of rows that queries from `position` on do not see. Other devices do so when they grow.
     pub(super) fn forget_before(&mut self, position: usize) {
-        let steps = self.needed(position).saturating_sub(self.start) / Rows::STEP * Rows::STEP;
-        if let Held::Cpu { keys, values } = &mut self.held
+        let steps = self.needed(position).saturating_sub(self.start) / KvRows::STEP * KvRows::STEP;
+        if let KvStorage::Cpu { keys, values } = &mut self.held
             && steps > 0
         {
             keys.iter_mut().chain(values).for_each(|rows| rows.drop_front(steps));
@@ -114,20 +122,20 @@ impl KvLayer {
     }
 
     /// Keys and values of each KV head; none if they are on another device.
-    pub(super) fn rows(&self) -> (&[Rows], &[Rows]) {
+    pub(super) fn rows(&self) -> (&[KvRows], &[KvRows]) {
         match &self.held {
-            Held::Cpu { keys, values } => (keys, values),
-            Held::Device(_) => (&[], &[]),
+            KvStorage::Cpu { keys, values } => (keys, values),
+            KvStorage::Device(_) => (&[], &[]),
         }
     }
 
     /// Whether these are keys and values of so many heads of that width; what holds nothing yet is of any.
     pub(crate) fn is_of(&self, heads: &Heads) -> bool {
         let fits = match &self.held {
-            Held::Cpu { keys, .. } => keys.len() == heads.kv_heads && keys.iter().all(|k| k.dim() == heads.head_dim),
-            Held::Device(None) => true,
-            Held::Device(Some((keys, _))) => {
-                matches!(*keys.dims(), [n, _, dim] if (n, dim) == (heads.kv_heads, heads.head_dim))
+            KvStorage::Cpu { keys, .. } => keys.len() == heads.kv_heads && keys.iter().all(|k| k.dim() == heads.head_dim),
+            KvStorage::Device(None) => true,
+            KvStorage::Device(Some(tensors)) => {
+                matches!(*tensors.0.dims(), [n, _, dim] if (n, dim) == (heads.kv_heads, heads.head_dim))
             }
         };
         fits && self.window == heads.window
@@ -135,17 +143,19 @@ impl KvLayer {
 
     fn clear(&mut self) {
         self.start = 0;
-        if let Held::Cpu { keys, values } = &mut self.held {
+        if let KvStorage::Cpu { keys, values } = &mut self.held {
             keys.iter_mut().chain(values).for_each(|rows| rows.truncate(0));
         }
     }
 
-    fn bytes(&self) -> usize {
+    /// Calls `part` with the address and the size in bytes of each piece of memory held.
+    fn memory(&self, mut part: impl FnMut((usize, usize))) {
         match &self.held {
-            Held::Cpu { keys, values } => keys.iter().chain(values).map(Rows::bytes).sum(),
-            Held::Device(None) => 0,
-            Held::Device(Some((keys, values))) => {
-                [keys, values].iter().map(|x| x.elem_count() * x.dtype().size_in_bytes()).sum()
+            KvStorage::Cpu { keys, values } => keys.iter().chain(values).flat_map(KvRows::memory).for_each(part),
+            KvStorage::Device(None) => {}
+            KvStorage::Device(Some(tensors)) => {
+                let bytes = |x: &Tensor| x.elem_count() * x.dtype().size_in_bytes();
+                part((Arc::as_ptr(tensors).addr(), bytes(&tensors.0) + bytes(&tensors.1)));
             }
         }
     }
@@ -154,7 +164,17 @@ impl KvLayer {
 impl KvCache {
     /// An empty cache that holds at most `limit` positions.
     pub fn new(layers: Vec<KvLayer>, limit: usize) -> KvCache {
-        KvCache { layers, len: 0, limit }
+        KvCache { layers, len: 0, limit, rope: RopeSet::Usual }
+    }
+
+    /// The same for a text that is rotated with `rope`.
+    pub(crate) fn with_rope(self, rope: RopeSet) -> KvCache {
+        KvCache { rope, ..self }
+    }
+
+    /// The frequencies that rotate the text.
+    pub(super) fn rope(&self) -> RopeSet {
+        self.rope
     }
 
     /// Positions held.
@@ -186,21 +206,19 @@ impl KvCache {
         self.len
     }
 
-    /// Bytes of memory taken.
+    /// Bytes of memory held; other caches may hold the same. [`KvCache::bytes_of`] counts what is
+    /// shared once.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(KvLayer::bytes).sum()
+        KvCache::bytes_of([self])
     }
 
-    /// An independent copy.
-    pub fn fork(&self) -> Result<KvCache> {
-        let mut copy = self.clone();
-        for layer in &mut copy.layers {
-            // A clone of a candle tensor shares its storage, which appending writes to.
-            if let Held::Device(Some((keys, values))) = &mut layer.held {
-                (*keys, *values) = (keys.copy()?, values.copy()?);
-            }
+    /// Bytes of memory that `caches` take together: what several of them share counts once.
+    pub fn bytes_of<'a>(caches: impl IntoIterator<Item = &'a KvCache>) -> usize {
+        let (mut seen, mut sum) = (HashSet::new(), 0);
+        for layer in caches.into_iter().flat_map(|cache| &cache.layers) {
+            layer.memory(|(address, bytes)| sum += if seen.insert(address) { bytes } else { 0 });
         }
-        Ok(copy)
+        sum
     }
 
     /// Checks that `tokens` more positions fit.

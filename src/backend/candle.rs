@@ -4,8 +4,10 @@
 //! Quantised matrices stay quantised on a GPU (`QMatMul`). On the CPU they are widened to f32, so that the reference has
 //! float activations and no rounding of its own.
 
-use super::cache::Held;
-use super::{Backend, Batch, CacheType, Frequencies, Heads, KvCache, KvLayer, Place, Projection, foreign_cache};
+use super::cache::KvStorage;
+use super::{
+    Backend, Batch, CacheType, Frequencies, Heads, InputRow, KvCache, KvLayer, Projection, RowPosition, foreign_cache,
+};
 use crate::error::{Error, Result};
 use crate::quant::Dtype;
 use crate::spec::{Activation, Norm, Pairing};
@@ -14,15 +16,17 @@ use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Tensor};
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A candle device with the type that activations are computed in.
+#[derive(Debug)]
 pub struct Candle {
     device: Device,
     dtype: DType,
 }
 
 /// Projections that share their input.
-pub struct Group {
+pub struct CandleLinear {
     parts: Vec<(Weight, Option<Tensor>)>,
 }
 
@@ -34,14 +38,14 @@ enum Weight {
 }
 
 /// A norm and its weights.
-pub struct NormWeights {
+pub struct CandleNorm {
     norm: Norm,
     weight: Tensor,
     bias: Tensor,
 }
 
 /// Cosines and sines, `(rows, pairs)`.
-pub struct RopeRows {
+pub struct CandleRope {
     cos: Tensor,
     sin: Tensor,
     pairing: Pairing,
@@ -82,7 +86,7 @@ impl Candle {
     }
 
     /// Rotates heads `(rows, heads, head_dim)`; only the leading dimensions turn if the table is narrower than a head.
-    fn rotate(&self, x: &Tensor, rope: &RopeRows) -> Result<Tensor> {
+    fn rotate(&self, x: &Tensor, rope: &CandleRope) -> Result<Tensor> {
         let (dims, head_dim) = (2 * rope.cos.dim(1)?, x.dim(2)?);
         let turned = x.narrow(2, 0, dims)?.transpose(0, 1)?.unsqueeze(0)?.contiguous()?;
         let turned = match rope.pairing {
@@ -97,7 +101,7 @@ impl Candle {
     }
 
     /// Queries, keys and values of all rows, (rows, heads, head_dim), rotated.
-    fn split(&self, qkv: &Tensor, heads: &Heads, rope: Option<&RopeRows>) -> Result<[Tensor; 3]> {
+    fn split(&self, qkv: &Tensor, heads: &Heads, rope: Option<&CandleRope>) -> Result<[Tensor; 3]> {
         let Heads { heads: query_heads, kv_heads, head_dim, .. } = *heads;
         let rows = qkv.dim(0)?;
         let part = |at: usize, n: usize| qkv.narrow(1, at * head_dim, n * head_dim)?.reshape((rows, n, head_dim));
@@ -169,12 +173,12 @@ fn own(x: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
 }
 
 /// Writes keys and values `(kv_heads, rows, head_dim)` at position `first`. Grows by whole steps, and then leaves behind what
-/// the layer's window has passed.
+/// the layer's window has passed. Copies first what a fork shares.
 fn append(layer: &mut KvLayer, keys: &Tensor, values: &Tensor, first: usize) -> Result<(Tensor, Tensor)> {
     let (kv_heads, rows, head_dim) = keys.dims3()?;
     let (end, old_start, needed) = (first + rows, layer.start, layer.needed(first));
-    let Held::Device(held) = &mut layer.held else { return Err(foreign_cache()) };
-    let capacity = held.as_ref().map_or(0, |(k, _)| k.dim(1).unwrap_or(0));
+    let KvStorage::Device(held) = &mut layer.held else { return Err(foreign_cache()) };
+    let capacity = held.as_ref().map_or(0, |held| held.0.dim(1).unwrap_or(0));
     if end > old_start + capacity {
         let start = needed.max(old_start);
         let shape = (kv_heads, (end - start).next_multiple_of(STEP), head_dim);
@@ -185,10 +189,15 @@ fn append(layer: &mut KvLayer, keys: &Tensor, values: &Tensor, first: usize) -> 
             }
             Ok(new)
         };
-        *held = Some((grow(held.as_ref().map(|h| &h.0))?, grow(held.as_ref().map(|h| &h.1))?));
+        *held = Some(Arc::new((grow(held.as_ref().map(|h| &h.0))?, grow(held.as_ref().map(|h| &h.1))?)));
         layer.start = start;
     }
-    let (k, v) = held.as_ref().expect("a cache with too little room was grown above");
+    let held = held.as_mut().expect("a cache with too little room was grown above");
+    // Tensors are written in place: a fork that holds them too must not see it.
+    if Arc::get_mut(held).is_none() {
+        *held = Arc::new((held.0.copy()?, held.1.copy()?));
+    }
+    let (k, v) = &**held;
     k.slice_set(&keys.contiguous()?, 1, first - layer.start)?;
     v.slice_set(&values.contiguous()?, 1, first - layer.start)?;
     Ok((k.narrow(1, 0, end - layer.start)?, v.narrow(1, 0, end - layer.start)?))
@@ -196,42 +205,42 @@ fn append(layer: &mut KvLayer, keys: &Tensor, values: &Tensor, first: usize) -> 
 
 impl Backend for Candle {
     type Tensor = Tensor;
-    type Linear = Group;
-    type Norm = NormWeights;
-    type Rope = RopeRows;
+    type Linear = CandleLinear;
+    type Norm = CandleNorm;
+    type Rope = CandleRope;
 
-    fn linear(&self, parts: Vec<Projection>) -> Result<Group> {
+    fn linear(&self, parts: Vec<Projection>) -> Result<CandleLinear> {
         let part = |p: Projection| Ok((self.weight(p.weight)?, p.bias.map(|b| self.vector(b)).transpose()?));
-        Ok(Group { parts: parts.into_iter().map(part).collect::<Result<_>>()? })
+        Ok(CandleLinear { parts: parts.into_iter().map(part).collect::<Result<_>>()? })
     }
 
-    fn table(&self, weight: Stored) -> Result<Group> {
+    fn table(&self, weight: Stored) -> Result<CandleLinear> {
         self.linear(vec![Projection { weight, bias: None }])
     }
 
-    fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<NormWeights> {
+    fn norm_weights(&self, norm: Norm, weight: Vec<f32>, bias: Option<Vec<f32>>) -> Result<CandleNorm> {
         let bias = bias.unwrap_or_else(|| vec![0.0; weight.len()]);
-        Ok(NormWeights { norm, weight: self.vector(weight)?, bias: self.vector(bias)? })
+        Ok(CandleNorm { norm, weight: self.vector(weight)?, bias: self.vector(bias)? })
     }
 
     fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer> {
         match kind {
-            CacheType::Auto | CacheType::F32 => Ok(KvLayer::new(heads.window, Held::Device(None))),
+            CacheType::Auto | CacheType::F32 => Ok(KvLayer::new(heads.window, KvStorage::Device(None))),
             CacheType::F16 | CacheType::Q8_0 => {
                 Err(Error::unsupported(format!("a cache of {kind} in candle's ops"), "f32; f16 and q8_0 on the host"))
             }
         }
     }
 
-    fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<RopeRows> {
-        let shape = (places.len(), frequencies.pairs());
+    fn rope(&self, frequencies: &Frequencies, positions: &[RowPosition]) -> Result<CandleRope> {
+        let shape = (positions.len(), frequencies.pairs());
         let (mut cos, mut sin) = (vec![0.0; shape.0 * shape.1], vec![0.0; shape.0 * shape.1]);
-        frequencies.rows(places, &mut cos, &mut sin);
+        frequencies.rows(positions, &mut cos, &mut sin);
         let tensor = |x| Ok::<_, Error>(Tensor::from_vec(x, shape, &self.device)?.to_dtype(self.dtype)?);
-        Ok(RopeRows { cos: tensor(cos)?, sin: tensor(sin)?, pairing: frequencies.pairing })
+        Ok(CandleRope { cos: tensor(cos)?, sin: tensor(sin)?, pairing: frequencies.pairing })
     }
 
-    fn embed(&self, table: &Group, rows: &[u32]) -> Result<Tensor> {
+    fn embed(&self, table: &CandleLinear, rows: &[u32]) -> Result<Tensor> {
         match &table.parts[0].0 {
             Weight::Dense(table) => Ok(table.index_select(&Tensor::new(rows, &self.device)?, 0)?),
             Weight::Quantised(_, stored) => {
@@ -245,17 +254,26 @@ impl Backend for Candle {
         }
     }
 
-    fn norm(&self, x: &Tensor, norm: &NormWeights) -> Result<Tensor> {
+    fn replace_rows(&self, mut x: Tensor, rows: &[(usize, InputRow)]) -> Result<Tensor> {
+        for run in rows.chunk_by(|a, b| a.0 + 1 == b.0) {
+            let values: Vec<f32> = run.iter().flat_map(|(_, row)| row.values()).copied().collect();
+            let values = Tensor::from_vec(values, (run.len(), x.dim(1)?), &self.device)?.to_dtype(self.dtype)?;
+            x = x.slice_scatter(&values, 0, run[0].0)?;
+        }
+        Ok(x)
+    }
+
+    fn norm(&self, x: &Tensor, norm: &CandleNorm) -> Result<Tensor> {
         Ok(match norm.norm {
             Norm::Rms { eps, .. } => candle_nn::ops::rms_norm(x, &norm.weight, eps as f32)?,
             Norm::Layer { eps } => candle_nn::ops::layer_norm(x, &norm.weight, &norm.bias, eps as f32)?,
         })
     }
 
-    fn norm_heads(&self, qkv: Tensor, heads: &Heads, norms: &(NormWeights, NormWeights)) -> Result<Tensor> {
+    fn norm_heads(&self, qkv: Tensor, heads: &Heads, norms: &(CandleNorm, CandleNorm)) -> Result<Tensor> {
         let (rows, width) = qkv.dims2()?;
-        let (q, k) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
-        let part = |at: usize, len: usize, norm: &NormWeights| -> Result<Tensor> {
+        let (q, k) = (heads.q_width(), heads.kv_width());
+        let part = |at: usize, len: usize, norm: &CandleNorm| -> Result<Tensor> {
             let x = qkv.narrow(1, at, len)?.contiguous()?.reshape((rows, (), norm.weight.dim(0)?))?;
             Ok(self.norm(&x, norm)?.reshape((rows, len))?)
         };
@@ -263,7 +281,7 @@ impl Backend for Candle {
         Ok(Tensor::cat(&[normed_q, normed_k, qkv.narrow(1, q + k, width - q - k)?], 1)?)
     }
 
-    fn project(&self, x: &Tensor, linear: &Group) -> Result<Tensor> {
+    fn project(&self, x: &Tensor, linear: &CandleLinear) -> Result<Tensor> {
         let project = |(weight, bias): &(Weight, Option<Tensor>)| -> Result<Tensor> {
             let y = match weight {
                 Weight::Dense(weight) => x.matmul(&weight.t()?)?,
@@ -282,7 +300,7 @@ impl Backend for Candle {
         &self,
         qkv: Tensor,
         heads: &Heads,
-        rope: Option<&RopeRows>,
+        rope: Option<&CandleRope>,
         batch: &Batch,
         layer: usize,
         caches: &mut [&mut KvCache],
@@ -299,7 +317,7 @@ impl Backend for Candle {
         Ok(Tensor::cat(&outputs, 0)?)
     }
 
-    fn attend_packed(&self, qkv: Tensor, heads: &Heads, rope: Option<&RopeRows>, batch: &Batch) -> Result<Tensor> {
+    fn attend_packed(&self, qkv: Tensor, heads: &Heads, rope: Option<&CandleRope>, batch: &Batch) -> Result<Tensor> {
         let [q, k, v] = self.split(&qkv, heads, rope)?;
         let alone = |i: usize| {
             let rows = batch.rows(i);

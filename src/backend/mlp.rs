@@ -13,13 +13,13 @@ use std::cell::Cell;
 /// A feed-forward sub-layer with its weights on device `C`.
 pub enum FeedForward<C: Backend> {
     /// The same for every token.
-    Dense(Dense<C>),
+    Dense(DenseMlp<C>),
     /// Some of many, for each token.
     Experts(Experts<C>),
 }
 
 /// `down(act(up(x)))`, or `down(act(gate(x)) * up(x))` where `up` is gate and up side by side.
-pub struct Dense<C: Backend> {
+pub struct DenseMlp<C: Backend> {
     /// The activation.
     pub act: Activation,
     /// Whether there is a gate.
@@ -35,7 +35,7 @@ pub struct Experts<C: Backend> {
     /// A score for each expert.
     pub router: C::Linear,
     /// The experts.
-    pub experts: Vec<Dense<C>>,
+    pub experts: Vec<DenseMlp<C>>,
     /// How many of them a token goes to.
     pub used: usize,
     /// Whether the weights of the chosen ones are scaled to sum up to 1.
@@ -52,7 +52,7 @@ impl<C: Backend> FeedForward<C> {
     }
 }
 
-impl<C: Backend> Dense<C> {
+impl<C: Backend> DenseMlp<C> {
     fn forward(&self, c: &C, x: &C::Tensor) -> Result<C::Tensor> {
         let h = c.project(x, &self.up)?;
         let h = if self.gated { c.gated(h, self.act)? } else { c.activate(h, self.act)? };

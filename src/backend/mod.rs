@@ -9,17 +9,20 @@
 pub mod cache;
 pub mod candle;
 pub mod cpu;
+pub mod input;
 pub mod mlp;
-pub mod places;
+pub mod positions;
 pub mod rope;
 
+pub use crate::cpu::Heads;
 use crate::error::{Error, Result};
-use crate::spec::{Activation, Attention, Norm, ScoreScale};
+use crate::spec::{Activation, Norm};
 use crate::tensors::Stored;
 pub use cache::{CacheType, KvCache, KvLayer, WINDOW_SLACK};
+pub use input::{Input, InputRow};
 pub use mlp::FeedForward;
-pub use places::{Place, Places};
-pub use rope::Frequencies;
+pub use positions::{Positions, RowPosition};
+pub use rope::{Frequencies, RopeSet};
 
 /// Several sequences laid end to end, without padding.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +33,9 @@ pub struct Batch {
     pub starts: Vec<usize>,
     /// Rows of `tokens` whose hidden state or logits are wanted, ascending.
     pub outputs: Vec<usize>,
+    /// Rows that are numbers and no tokens: where in `tokens`, ascending, and what stands in the place of the embedding. The
+    /// entry in `tokens` is any token.
+    pub given: Vec<(usize, InputRow)>,
 }
 
 impl Batch {
@@ -45,6 +51,27 @@ impl Batch {
         self.tokens.clear();
         self.starts.clear();
         self.outputs.clear();
+        self.given.clear();
+    }
+
+    /// Begins one more sequence, without rows so far.
+    pub fn begin(&mut self) {
+        self.starts.push(self.tokens.len());
+    }
+
+    /// One more row of the last sequence, and whether its result is wanted.
+    pub fn push(&mut self, input: &Input, wanted: bool) {
+        let row = self.tokens.len();
+        match input {
+            Input::Token(token) => self.tokens.push(*token),
+            Input::Row(values) => {
+                self.tokens.push(0);
+                self.given.push((row, values.clone()));
+            }
+        }
+        if wanted {
+            self.outputs.push(row);
+        }
     }
 
     /// One sequence more, and whether the result of its last position is wanted.
@@ -68,58 +95,12 @@ impl Batch {
 }
 
 /// One weight matrix `(outputs, inputs)` with its bias, on the way into a device.
+#[derive(Debug)]
 pub struct Projection {
     /// The matrix.
     pub weight: Stored,
     /// One value per output.
     pub bias: Option<Vec<f32>>,
-}
-
-/// The attention of one layer, with every choice resolved.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Heads {
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads.
-    pub kv_heads: usize,
-    /// Width of one head.
-    pub head_dim: usize,
-    /// Factor on the scores.
-    pub scale: f32,
-    /// Soft-cap on the scores, if any.
-    pub cap: Option<f32>,
-    /// Whether a position sees only itself and earlier ones.
-    pub causal: bool,
-    /// Sliding window, if any.
-    pub window: Option<usize>,
-}
-
-impl Heads {
-    /// What `attention` means in layer `layer`.
-    pub fn new(attention: &Attention, layer: usize) -> Heads {
-        let root = (attention.head_dim as f64).sqrt();
-        let scale = match attention.scale {
-            ScoreScale::HeadDim => 1.0 / root,
-            ScoreScale::One => 1.0,
-            ScoreScale::HeadDimAndLayer => 1.0 / (root * (layer + 1) as f64),
-            ScoreScale::Layer => 1.0 / (layer + 1) as f64,
-            ScoreScale::Fixed(scale) => scale,
-        };
-        Heads {
-            heads: attention.heads,
-            kv_heads: attention.kv_heads,
-            head_dim: attention.head_dim,
-            scale: scale as f32,
-            cap: attention.cap.map(|cap| cap as f32),
-            causal: attention.causal,
-            window: attention.window_of(layer),
-        }
-    }
-
-    /// Outputs of the grouped projection: queries, keys and values side by side.
-    pub fn qkv_width(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
-    }
 }
 
 /// What a transformer asks of a device. Tensors are `(rows, width)`, a row per token of the batch.
@@ -142,10 +123,12 @@ pub trait Backend: Send + Sync {
     /// An empty cache of one layer.
     fn cache_layer(&self, heads: &Heads, kind: CacheType) -> Result<KvLayer>;
     /// Cosines and sines for the rows of a batch.
-    fn rope(&self, frequencies: &Frequencies, places: &[Place]) -> Result<Self::Rope>;
+    fn rope(&self, frequencies: &Frequencies, positions: &[RowPosition]) -> Result<Self::Rope>;
 
     /// Rows of a table that was taken in as a projection `(vocabulary, dim)`.
     fn embed(&self, table: &Self::Linear, rows: &[u32]) -> Result<Self::Tensor>;
+    /// Replaces some rows of `x` by numbers; the rows ascend, and each has `x`'s width.
+    fn replace_rows(&self, x: Self::Tensor, rows: &[(usize, InputRow)]) -> Result<Self::Tensor>;
     /// `norm(x)`.
     fn norm(&self, x: &Self::Tensor, norm: &Self::Norm) -> Result<Self::Tensor>;
     /// Normalises queries and keys with a norm each: head by head where the norm has `head_dim` weights, else all together.

@@ -3,16 +3,28 @@
 //! Computed like transformers' `modeling_rope_utils.py`: frequencies and angles in f32, step by step, so that long contexts round alike.
 //! There is no table over the whole context, which may be 131,072 positions long.
 
-use super::Place;
+use super::RowPosition;
 use crate::spec::{Pairing, Rope, RopeScaling};
 use std::f64::consts::TAU;
+
+/// Which of its frequencies a model rotates a text with. All keys of a text must be rotated alike, so
+/// this is a property of the text's cache, not of the length that the text has so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RopeSet {
+    /// Those of texts of any length, or, where there are two sets (LongRoPE), of short texts.
+    #[default]
+    Usual,
+    /// Those of long texts, where there are two sets.
+    Long,
+}
 
 /// The angles per position of one model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frequencies {
     /// Radians per position, one for each of the `dims / 2` pairs.
     pub inverse: Vec<f32>,
-    /// The same for texts beyond so many positions, where the model has two sets (LongRoPE).
+    /// Where the model has two sets: the length up to which a text has the usual one, and the set
+    /// of longer texts.
     pub beyond: Option<(usize, Vec<f32>)>,
     /// Factor on cosines and sines.
     pub factor: f32,
@@ -84,13 +96,13 @@ impl Frequencies {
         self.inverse.len()
     }
 
-    /// Writes cosines and sines, each `(places, pairs)`.
-    pub fn rows(&self, places: &[Place], cos: &mut [f32], sin: &mut [f32]) {
-        let set = |limit: usize| match &self.beyond {
-            Some((original, long)) if limit > *original => long,
-            Some(_) | None => &self.inverse,
+    /// Writes cosines and sines, each `(positions, pairs)`.
+    pub fn rows(&self, positions: &[RowPosition], cos: &mut [f32], sin: &mut [f32]) {
+        let set = |rope: RopeSet| match (rope, &self.beyond) {
+            (RopeSet::Long, Some((_, long))) => long,
+            (RopeSet::Long, None) | (RopeSet::Usual, _) => &self.inverse,
         };
-        let angles = places.iter().flat_map(|place| set(place.limit).iter().map(|f| place.position as f32 * f));
+        let angles = positions.iter().flat_map(|at| set(at.rope).iter().map(|f| at.position as f32 * f));
         for (angle, (cos, sin)) in angles.zip(cos.iter_mut().zip(sin)) {
             (*cos, *sin) = (angle.cos() * self.factor, angle.sin() * self.factor);
         }

@@ -12,13 +12,15 @@ mod measure;
 mod peer;
 mod roofline;
 mod summary;
+mod timed;
 mod work;
 
 pub use machine::{cpu_name, peak_memory, reset_peak_memory};
-pub use measure::{Measurement, Plan, Runner, Sample, Test, Timed, measure};
+pub use measure::{Measurement, Plan, Runner, measure};
 pub use peer::Peer;
 pub use roofline::Roofline;
 pub use summary::Summary;
+pub use timed::{Sample, Test, Timed};
 pub use work::Work;
 
 /// Tokens of a prompt that the engine reads in one forward.

@@ -3,8 +3,7 @@
 //! Its processes take turns with our own runs, sample by sample: two reports made one after the other compare a machine at
 //! two different times. A process loads the model and warms up by itself, outside of what it times.
 
-use super::Test;
-use super::measure::{Sample, Timed};
+use super::timed::{Sample, Test, Timed};
 use crate::backend::CacheType;
 use crate::error::{Error, Result};
 use serde_json::Value;
@@ -63,7 +62,7 @@ impl Peer {
     }
 
     fn failed(&self, why: impl std::fmt::Display) -> Error {
-        Error::Input(format!("--peer {}: {why}", self.program.display()))
+        Error::Input(format!("the peer {}: {why}", self.program.display()))
     }
 }
 

@@ -44,8 +44,8 @@ impl Download {
         match cost(&files, read) {
             Ok(cost) => Ok(Download { cost: Some(cost), plan }),
             // The estimate needs a place for the headers, the download does not.
-            Err(Error::Io { path, source }) => {
-                log::warn!("the memory that {} takes is not known: {}: {source}", plan.repo, path.display());
+            Err(Error::Io { path, cause }) => {
+                log::warn!("the memory that {} takes is not known: {}: {cause}", plan.repo, path.display());
                 Ok(Download { plan, cost: None })
             }
             Err(error) => Err(in_repo(error, &plan.repo)),
@@ -83,7 +83,7 @@ pub(super) fn fetched(name: &str, reference: &HubRef, options: &LoadOptions) -> 
         cost.check(name)?;
     }
     let missing = download.plan.missing();
-    if missing > LARGE && options.progress.is_none() {
+    if is_loud(missing, options.progress.is_some()) {
         log::warn!(
             "{name}: fetching {missing} bytes from {}, which may take long; the option `progress` hears how it goes, \
              `offline` forbids it",
@@ -99,11 +99,27 @@ pub(super) fn fetched(name: &str, reference: &HubRef, options: &LoadOptions) -> 
     })
 }
 
+/// Whether a download of so many bytes is a warning.
+fn is_loud(bytes: u64, is_heard: bool) -> bool {
+    bytes > LARGE && !is_heard
+}
+
 /// The same error, with the repository before the file.
 fn in_repo(error: Error, repo: &str) -> Error {
     match error {
         Error::Unsupported { what, supported } => Error::Unsupported { what: format!("{repo}/{what}"), supported },
         Error::Corrupt { file, why } => Error::Corrupt { file: format!("{repo}/{file}"), why },
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_download_that_nobody_hears_of_is_a_warning() {
+        assert!(is_loud(100_000_001, false));
+        assert!(!is_loud(100_000_000, false) && !is_loud(u64::MAX, true));
     }
 }

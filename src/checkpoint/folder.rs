@@ -11,11 +11,25 @@ pub(super) fn text_file(folder: &NamedFiles, name: &str) -> Result<Option<String
     Ok(Some(text))
 }
 
+/// `additional_chat_templates/NAME.jinja`: names and contents, in order.
+pub(super) fn additional_templates(files: &NamedFiles) -> Result<Vec<(String, String)>> {
+    let folder = files.within("additional_chat_templates");
+    let mut templates = Vec::new();
+    for file in folder.names() {
+        if let Some(name) = file.strip_suffix(".jinja")
+            && let Some(text) = text_file(&folder, &file)?
+        {
+            templates.push((name.to_owned(), text));
+        }
+    }
+    Ok(templates)
+}
+
 /// A file's JSON; `None` if there is none.
 pub(super) fn json(folder: &NamedFiles, name: &str) -> Result<Option<Json>> {
     let Some(bytes) = folder.read(name)? else { return Ok(None) };
     let value =
-        serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(folder.label(name), format!("is not valid JSON: {e}")))?;
+        crate::json::parse(&bytes).map_err(|e| Error::corrupt(folder.label(name), format!("is not valid JSON: {e}")))?;
     Ok(Some(value))
 }
 

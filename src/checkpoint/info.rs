@@ -4,11 +4,12 @@ use crate::backend::{CacheType, WINDOW_SLACK};
 use crate::device::DeviceChoice;
 use crate::quant::Dtype;
 use crate::spec::Spec;
-use crate::tensors::{Value, Weights};
+use crate::tensors::{Form, Stored, Value, Weights};
 use std::path::{Path, PathBuf};
 
 /// What is known about a model beside its numbers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ModelInfo {
     /// Name for people: the file's or folder's.
     pub name: String,
@@ -73,7 +74,8 @@ impl ModelInfo {
 
     /// Counts the tensors, and what they take.
     pub(super) fn count(&mut self, weights: &Weights) {
-        let mut tensors: Vec<_> = weights.stored().map(|t| (t.name.clone(), t.dtype, t.shape.clone())).collect();
+        let stored = |(t, form): (&Stored, Form)| (t.name.clone(), form.dtype, t.shape.clone());
+        let mut tensors: Vec<_> = weights.forms().map(stored).collect();
         tensors.sort();
         let elements = |shape: &[usize]| shape.iter().product::<usize>() as u64;
         let mut by_type = std::collections::BTreeMap::<Dtype, u64>::new();
@@ -82,7 +84,7 @@ impl ModelInfo {
         }
         self.quantisation = by_type.iter().max_by_key(|(_, n)| **n).map_or(Dtype::F32, |(dtype, _)| *dtype);
         self.parameters = tensors.iter().map(|t| elements(&t.2)).sum();
-        self.bytes = weights.stored().map(|t| t.data.len() as u64).sum();
+        self.bytes = weights.forms().filter_map(|(_, form)| form.bytes()).map(|bytes| bytes as u64).sum();
         self.tensors = tensors;
     }
 }

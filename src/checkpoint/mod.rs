@@ -17,6 +17,7 @@ mod modelfile;
 mod sampling;
 mod sentence;
 mod summary;
+mod unfit;
 
 use crate::arch;
 use crate::backend::{CacheType, candle::Candle, cpu::Cpu};
@@ -24,14 +25,15 @@ use crate::cpu::{Kernels, MOST_THREADS, trim_heap};
 use crate::device::{self, Resolved};
 use crate::error::{Error, Result};
 use crate::files::NamedFiles;
-use crate::hparams::Hparams;
+use crate::hparams::{Hparams, refuse_dropped, refuse_dropped_of_tokenizer};
 use crate::model::{Forward, Transformer};
 use crate::options::{GenerateOptions, LoadOptions};
-use crate::sample::SampleOptions;
 use crate::spec::{Mlp, Position, RopeScaling, Spec};
 use crate::store::{FilesKind, ModelFiles};
-use crate::tensors::{Gguf, Weights, safetensors, vocab};
-use crate::text::{ChatTemplate, EndSources, Message, SpecialTokens, TemplateFiles, Tokenizer, end_ids, template_source};
+use crate::tensors::{Gguf, Requantise, Weights, safetensors, vocab};
+use crate::text::{
+    ChatTemplate, EndSources, Message, SpecialTokens, TemplateFiles, Tokenizer, TokenizerFiles, end_ids, template_source,
+};
 use serde_json::Value as Json;
 use std::path::Path;
 
@@ -39,7 +41,7 @@ pub use cost::{BeyondWindow, Cost};
 #[cfg(feature = "hub")]
 pub use download::Download;
 pub use ensure::ensure;
-use folder::{ids, json, license, text_file};
+use folder::{additional_templates, ids, json, license, text_file};
 pub use info::ModelInfo;
 use modelfile::Opening;
 pub use sentence::{DenseLayer, EmbedSpec, Similarity};
@@ -66,14 +68,17 @@ pub struct Checkpoint {
 #[derive(Default)]
 pub(crate) struct Template(Option<Result<ChatTemplate, String>>);
 
+/// Why there is no template, without the error's own prefix.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Template(why) => why,
+        other => other.to_string(),
+    }
+}
+
 impl Template {
     fn new(source: Option<&str>, tokens: &SpecialTokens) -> Template {
-        Template(source.map(|source| {
-            ChatTemplate::new(source, tokens).map_err(|error| match error {
-                Error::Template(why) => why,
-                other => other.to_string(),
-            })
-        }))
+        Template(source.map(|source| ChatTemplate::new(source, tokens).map_err(reason)))
     }
 
     /// The compiled template.
@@ -189,6 +194,11 @@ impl Checkpoint {
         self.vectors.read()
     }
 
+    /// What to say of a head that makes classes or scores of texts, where the model has one: vectors are made without it.
+    pub fn unused_head(&self) -> Option<String> {
+        self.vectors.head(&self.info)
+    }
+
     /// What it takes to run it.
     pub fn cost(&self) -> Cost {
         Cost::new(&self.spec, &self.info)
@@ -207,47 +217,70 @@ impl Checkpoint {
     fn gguf(gguf: Gguf) -> Result<Checkpoint> {
         let (spec, mut info) = gguf_outline(&gguf)?;
         let Gguf { mut metadata, weights } = gguf;
-        let sampling = sampling::of_gguf(&metadata)?;
+        let defaults = sampling::of_gguf(&metadata, spec.vocab)?;
         let arch = metadata.string("general.architecture")?.unwrap_or_default();
         let pooling = metadata.u64(&format!("{arch}.pooling_type"))?;
         let vectors = sentence::Sources::Gguf(metadata.file().to_owned(), pooling);
-        info.template = metadata.string("tokenizer.chat_template")?.map(str::to_owned);
+        let template = metadata.string("tokenizer.chat_template")?;
+        info.template = template_source(&TemplateFiles { gguf: template, ..TemplateFiles::default() })?;
         info.license = metadata.string("general.license")?.map(str::to_owned);
         info.metadata = metadata.iter().map(|(key, value)| (key.to_owned(), info::shown(value))).collect();
-        let tokenizer = Tokenizer::from_vocab(vocab(&mut metadata)?)?;
+        // Ollama's own conversions list the end tokens where there are several.
+        let ends = metadata.ints("tokenizer.ggml.eos_token_ids")?.unwrap_or_default();
+        let vocab = vocab(&mut metadata)?;
+        refuse_dropped_of_tokenizer(&metadata)?;
+        let tokenizer = Tokenizer::from_vocab(vocab)?;
         let tokens = tokenizer.special_tokens();
-        let end_ids = end_ids(&tokenizer, &EndSources::default());
+        let mut end_ids = end_ids(&tokenizer, &EndSources::default());
+        end_ids.extend(ends.into_iter().filter_map(|id| u32::try_from(id).ok()));
+        end_ids.sort_unstable();
+        end_ids.dedup();
         drop(metadata);
-        Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
+        Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, defaults, info, vectors)
     }
 
-    fn folder(files: &NamedFiles) -> Result<Checkpoint> {
+    fn folder(root: &NamedFiles) -> Result<Checkpoint> {
+        let files = &root.transformer();
         let Outline { config, weights, spec, mut info } = safetensors_outline(files)?;
         let bytes = files.read("tokenizer.json")?.ok_or_else(|| {
             Error::unsupported(format!("{}: a model without tokenizer.json", files.root()), "folders that have one")
         })?;
         let tokenizer_config = text_file(files, "tokenizer_config.json")?;
-        let tokens_map = text_file(files, "special_tokens_map.json")?;
-        let tokens = SpecialTokens::from_json(tokenizer_config.as_deref(), tokens_map.as_deref())?;
-        let tokenizer = Tokenizer::from_json(&bytes, &files.label("tokenizer.json"))?.with_special_tokens(&tokens);
+        let (tokenizer, tokens) = Tokenizer::from_files(&TokenizerFiles {
+            file: &files.label("tokenizer.json"),
+            tokenizer: &bytes,
+            config: tokenizer_config.as_deref(),
+            special_tokens_map: text_file(files, "special_tokens_map.json")?.as_deref(),
+            added_tokens: text_file(files, "added_tokens.json")?.as_deref(),
+            class: config.get("tokenizer_class").and_then(Json::as_str),
+            family: config.get("model_type").and_then(Json::as_str).unwrap_or_default(),
+        })?;
         let template = template_source(&TemplateFiles {
             jinja: text_file(files, "chat_template.jinja")?.as_deref(),
+            additional: &additional_templates(files)?,
             json: text_file(files, "chat_template.json")?.as_deref(),
             tokenizer_config: tokenizer_config.as_deref(),
             gguf: None,
-        })?;
+        });
         let generation = json(files, "generation_config.json")?;
         let ends = |config: &Json| ids(config.get("eos_token_id")).filter(|ids| !ids.is_empty());
         let (generation_config, config_ids) = (generation.as_ref().and_then(ends), ends(&config));
         let sources =
             EndSources { generation_config: generation_config.as_deref(), config: config_ids.as_deref(), turn_end: None };
         let end_ids = end_ids(&tokenizer, &sources);
-        let sampling = generation.as_ref().map(sampling::of_config).unwrap_or_default();
-        info.template = template;
+        let file = files.label("generation_config.json");
+        let defaults = generation.as_ref().map(|generation| sampling::of_config(generation, &file, spec.vocab));
+        let defaults = defaults.transpose()?.unwrap_or_default();
+        info.template = template.as_ref().ok().cloned().flatten();
         info.license = license(files);
         info.metadata = config.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.to_string())).collect();
-        let vectors = sentence::Sources::Folder(files.clone());
-        Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, sampling, info, vectors)
+        let vectors = sentence::Sources::Folder(root.clone());
+        let mut checkpoint = Checkpoint::finish(spec, weights, (tokenizer, tokens), end_ids, defaults, info, vectors)?;
+        if let Err(why) = template {
+            // Which template counts matters only to those who chat.
+            checkpoint.template = Template(Some(Err(reason(why))));
+        }
+        Ok(checkpoint)
     }
 
     fn finish(
@@ -255,16 +288,15 @@ impl Checkpoint {
         weights: Weights,
         (tokenizer, tokens): (Tokenizer, SpecialTokens),
         end_ids: Vec<u32>,
-        sampling: SampleOptions,
+        defaults: GenerateOptions,
         info: ModelInfo,
         vectors: sentence::Sources,
     ) -> Result<Checkpoint> {
         let template = Template::new(info.template.as_deref(), &tokens);
-        let sampling = sampling.validate().map(|()| sampling).unwrap_or_else(|e| {
+        let defaults = defaults.validate().map(|()| defaults).unwrap_or_else(|e| {
             log::warn!("{}: the file's sampling defaults are not used: {e}", info.name);
-            SampleOptions::default()
+            GenerateOptions::default()
         });
-        let defaults = GenerateOptions { sampling, ..GenerateOptions::default() };
         if tokenizer.vocab_size() >= LARGE_VOCABULARY {
             trim_heap();
         }
@@ -296,7 +328,7 @@ impl Checkpoint {
         }
         let (choice, device) = options.device.resolve()?;
         if let Some(dtype) = options.quantise {
-            let count = self.weights.requantise(dtype)?;
+            let count = self.weights.through(Requantise::to(dtype)?);
             match count {
                 0 => log::warn!("{}: no matrix was made {dtype}: there is none of floats in whole blocks", self.info.name),
                 _ => log::info!("{}: {count} matrices were made {dtype}", self.info.name),
@@ -392,13 +424,25 @@ impl Checkpoint {
     }
 }
 
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("name", &self.info.name)
+            .field("family", &self.spec.family)
+            .field("quantisation", &self.info.quantisation)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What the header of a GGUF file says of the network.
 fn gguf_outline(gguf: &Gguf) -> Result<(Spec, ModelInfo)> {
     let Gguf { metadata, weights } = gguf;
+    unfit::check_gguf(metadata)?;
     let key = "general.architecture";
     let name = metadata.string(key)?.ok_or_else(|| metadata.missing(key))?;
     let family = arch::family(name, &format!("{}: key {key}", metadata.file()))?;
-    let spec = checked((family.spec)(&Hparams::from_gguf(metadata, name, weights))?, weights, metadata.file())?;
+    let spec = checked(family.spec_of(&Hparams::from_gguf(metadata, name, weights))?, weights, metadata.file())?;
+    refuse_dropped(metadata, name)?;
     let info = ModelInfo::new(metadata.file(), "gguf", &spec, weights);
     Ok((spec, info))
 }
@@ -413,26 +457,20 @@ struct Outline {
 
 fn safetensors_outline(files: &NamedFiles) -> Result<Outline> {
     let file = files.label("config.json");
+    unfit::check_folder(files)?;
     let config = json(files, "config.json")?.ok_or_else(|| Error::corrupt(files.root(), "config.json is missing"))?;
+    unfit::check_config(&config, &file)?;
     let name = config.get("model_type").and_then(Json::as_str).unwrap_or_default();
     if name.is_empty() {
         return Err(Error::corrupt(&file, "key model_type is missing"));
     }
     let family = arch::family(name, &format!("{file}: key model_type"))?;
-    if let Some(quantised) = config.get("quantization_config").filter(|q| q.is_object()) {
-        let method = quantised.get("quant_method").and_then(Json::as_str).unwrap_or("unnamed");
-        let what = format!("{file}: weights quantised by the method {method:?}");
-        return Err(Error::unsupported(what, "f32, f16 and bf16 safetensors, and GGUF files"));
-    }
-    let weights = safetensors::open_in(files)?.renamed(family.names)?;
+    let weights = safetensors::open_in(files)?;
+    unfit::check_tensors(&weights)?;
+    let weights = weights.renamed(family.names)?;
     let hparams = Hparams::from_config(&file, &config, &weights);
-    let spec = checked((family.spec)(&hparams)?, &weights, &file)?;
-    // EmbeddingGemma, and embedding models made of Qwen2: without this they would give other vectors, and no error.
-    let both_ways = !hparams.flag("is_causal", true)? || hparams.flag("use_bidirectional_attention", false)?;
-    if both_ways && spec.attention.causal {
-        let what = format!("{file}: a decoder that sees the whole text (is_causal, use_bidirectional_attention)");
-        return Err(Error::unsupported(what, "decoders that see what came before, and encoders"));
-    }
+    let spec = checked(family.spec_of(&hparams)?, &weights, &file)?;
+    hparams.warn_of_dropped();
     let name = files.path().and_then(|path| path.canonicalize().ok());
     let name = name.map_or_else(|| files.root(), |path| path.display().to_string());
     let info = ModelInfo::new(&name, "safetensors", &spec, &weights);

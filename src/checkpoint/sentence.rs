@@ -6,25 +6,19 @@
 //! file says no word about normalising, and its vectors are normalised, as llama.cpp does.
 //! Source: sentence-transformers 6, `base/modules` and `sentence_transformer/modules`.
 
+mod limits;
+#[cfg(test)]
+mod tests;
+
 use super::folder::json;
+use super::info::ModelInfo;
 use crate::error::{Error, Result};
 use crate::files::NamedFiles;
-use crate::options::Pooling;
+use crate::options::{Pooling, Prompt};
 use crate::spec::Activation;
 use crate::tensors::safetensors;
 use serde_json::Value as Json;
 use std::path::Path;
-
-/// Older models name the file after their family.
-const LENGTHS: [&str; 7] = [
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-];
 
 /// The poolings of sentence-transformers, their flags in older files, and ours; `None` for those that tallow lacks.
 const POOLINGS: [(&str, &str, Option<Pooling>); 6] = [
@@ -56,6 +50,8 @@ pub struct EmbedSpec {
     pub default_prompt: Option<String>,
     /// Tokens at which texts are cut, where that is less than the transformer reads.
     pub max_tokens: Option<usize>,
+    /// The same for texts with the prompts `query` and `document`, where that differs.
+    pub prompt_tokens: Vec<(&'static str, usize)>,
     /// Whether texts are lower-cased before they are tokenised.
     pub lower_case: bool,
     /// How two vectors are compared.
@@ -106,7 +102,42 @@ impl Sources {
             Sources::Gguf(file, pooling) => gguf(file, *pooling),
         }
     }
+
+    /// What to say of a head that vectors are made without.
+    pub fn head(&self, info: &ModelInfo) -> Option<String> {
+        let named = match self {
+            Sources::Gguf(..) => None,
+            Sources::Folder(path) => {
+                let config = json(&path.transformer(), "config.json").ok().flatten().unwrap_or_default();
+                let classes = config["architectures"].as_array().into_iter().flatten().filter_map(Json::as_str);
+                let class = classes.map(str::to_owned).find(|class| HEADED.iter().any(|end| class.ends_with(end)));
+                let about = json(path, "config_sentence_transformers.json").ok().flatten().unwrap_or_default();
+                class.or_else(|| about["model_type"].as_str().filter(|kind| *kind == "CrossEncoder").map(str::to_owned))
+            }
+        };
+        // The heads of masked language models are no news: nearly every encoder has one.
+        let is_head = |name: &str| {
+            HEADS.iter().any(|head| name.split('.').any(|part| part == *head))
+                || matches!(name, "cls.weight" | "cls.output.weight")
+        };
+        let tensors = info.tensors.iter().map(|(name, ..)| name.as_str()).filter(|name| is_head(name));
+        let tensor = tensors.min();
+        if named.is_none() && tensor.is_none() {
+            return None;
+        }
+        let (name, what) = (&info.name, named.as_deref().unwrap_or("a classifier"));
+        let tensor = tensor.map(|tensor| format!(" ({tensor})")).unwrap_or_default();
+        Some(format!(
+            "{name}: the model is {what}; its classification head{tensor} is not used, and vectors are made without it"
+        ))
+    }
 }
+
+/// Ends of the names of classes whose head makes classes, scores or places of texts.
+const HEADED: [&str; 4] = ["ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice", "ForQuestionAnswering"];
+
+/// Parts of the names of their tensors.
+const HEADS: [&str; 5] = ["classifier", "pre_classifier", "score", "qa_outputs", "classification_head"];
 
 impl EmbedSpec {
     /// For a model whose files say nothing.
@@ -120,8 +151,18 @@ impl EmbedSpec {
             prompts: Vec::new(),
             default_prompt: None,
             max_tokens: None,
+            prompt_tokens: Vec::new(),
             lower_case: false,
             similarity: Similarity::Cosine,
+        }
+    }
+
+    /// Tokens at which texts with this prompt are cut.
+    pub(crate) fn limit(&self, prompt: &Prompt) -> Option<usize> {
+        let own = |name: &str| self.prompt_tokens.iter().find(|(prompt, _)| *prompt == name).map(|(_, limit)| *limit);
+        match prompt {
+            Prompt::Named(name) => own(name).or(self.max_tokens),
+            Prompt::None | Prompt::Default | Prompt::Text(_) => self.max_tokens,
         }
     }
 
@@ -159,7 +200,7 @@ fn folder(files: &NamedFiles) -> Result<EmbedSpec> {
         }
         ordered(&kinds, &file)?;
     }
-    lengths(&mut spec, files)?;
+    limits::read(&mut spec, files)?;
     if let Some(config) = json(files, "config_sentence_transformers.json")? {
         prompts(&mut spec, &config, &files.label("config_sentence_transformers.json"))?;
     }
@@ -192,13 +233,14 @@ fn step(spec: &mut EmbedSpec, root: &NamedFiles, file: &str, kind: &str, path: &
     }
     let folder = root.within(path);
     match module(kind) {
-        "Transformer" if path.is_empty() => {}
-        "Transformer" => {
-            return Err(Error::unsupported(format!("{file}: a transformer in the folder {path:?}"), "one beside modules.json"));
-        }
+        // Beside modules.json, or in the folder that it names: the checkpoint is opened there.
+        "Transformer" => {}
         "Pooling" => pooling(spec, &folder)?,
         "Dense" => spec.dense.push(dense(&folder)?),
-        "Normalize" => spec.normalise = true,
+        "Normalize" => {
+            names_vectors(&folder.label("config.json"), &json(&folder, "config.json")?.unwrap_or_default())?;
+            spec.normalise = true;
+        }
         "Dropout" => {}
         _ => return Err(Error::unsupported(format!("{file}: the module {kind:?}"), "Transformer, Pooling, Dense, Normalize")),
     }
@@ -227,6 +269,16 @@ fn pooling(spec: &mut EmbedSpec, folder: &NamedFiles) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a module that is about something else than the vectors of texts.
+fn names_vectors(file: &str, config: &Json) -> Result<()> {
+    for key in ["module_input_name", "module_output_name"] {
+        if let Some(other) = config.get(key).and_then(Json::as_str).filter(|name| *name != "sentence_embedding") {
+            return Err(Error::unsupported(format!("{file}: {key} {other:?}"), "sentence_embedding"));
+        }
+    }
+    Ok(())
+}
+
 fn dense(folder: &NamedFiles) -> Result<DenseLayer> {
     let file = folder.label("config.json");
     let config = json(folder, "config.json")?.ok_or_else(|| Error::corrupt(&file, "is missing, and modules.json names it"))?;
@@ -239,11 +291,7 @@ fn dense(folder: &NamedFiles) -> Result<DenseLayer> {
     if flag("use_residual", false) {
         return Err(Error::unsupported(format!("{file}: a dense layer with use_residual"), "dense layers without it"));
     }
-    for key in ["module_input_name", "module_output_name"] {
-        if let Some(other) = config.get(key).and_then(Json::as_str).filter(|name| *name != "sentence_embedding") {
-            return Err(Error::unsupported(format!("{file}: {key} {other:?}"), "sentence_embedding"));
-        }
-    }
+    names_vectors(&file, &config)?;
     let name = config.get("activation_function").and_then(Json::as_str).unwrap_or("torch.nn.modules.activation.Tanh");
     let act = match name.rsplit('.').next().unwrap_or_default() {
         "Identity" => None,
@@ -261,25 +309,6 @@ fn dense(folder: &NamedFiles) -> Result<DenseLayer> {
     let weight = weights.take("linear.weight", &[outputs, inputs])?.to_f32();
     let bias = flag("bias", true).then(|| weights.take_vector("linear.bias", outputs)).transpose()?;
     Ok(DenseLayer { inputs, outputs, weight, bias, act })
-}
-
-/// Where texts are cut: what sentence-transformers' own file says, else the tokenizer's.
-fn lengths(spec: &mut EmbedSpec, files: &NamedFiles) -> Result<()> {
-    // Tokenizers without a limit state 1e30.
-    let number = |value: &Json| value.as_f64().filter(|n| *n >= 1.0 && *n < 1e9).map(|n| n as usize);
-    for name in LENGTHS {
-        if let Some(config) = json(files, name)? {
-            spec.max_tokens = config.get("max_seq_length").and_then(number);
-            spec.lower_case = config.get("do_lower_case").and_then(Json::as_bool).unwrap_or(false);
-            break;
-        }
-    }
-    if spec.max_tokens.is_none()
-        && let Some(config) = json(files, "tokenizer_config.json")?
-    {
-        spec.max_tokens = config.get("model_max_length").and_then(number);
-    }
-    Ok(())
 }
 
 fn prompts(spec: &mut EmbedSpec, config: &Json, file: &str) -> Result<()> {
@@ -305,6 +334,3 @@ fn prompts(spec: &mut EmbedSpec, config: &Json, file: &str) -> Result<()> {
     };
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,6 @@
 //! What can be said of a model at a summary, whether it runs or not: for lists.
 
+use crate::files::NamedFiles;
 use crate::store::local::{LocalModel, Source, quantisation_of};
 use crate::tensors::Gguf;
 use serde_json::Value as Json;
@@ -21,8 +22,9 @@ pub struct ModelSummary {
 /// Reads the headers of a model. Nothing about it is an error: a list shows what it can.
 pub fn summary(model: &LocalModel) -> ModelSummary {
     if model.path.is_dir() {
-        let config = std::fs::read(model.path.join("config.json")).ok();
-        let config: Json = config.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let files = NamedFiles::on_disk(&model.path).transformer();
+        let config = files.read("config.json").ok().flatten();
+        let config: Json = config.and_then(|bytes| crate::json::parse(&bytes).ok()).unwrap_or_default();
         let text = |key: &str| config.get(key).and_then(Json::as_str).map(str::to_owned);
         let context = ["max_position_embeddings", "n_positions", "n_ctx"].iter().find_map(|key| config.get(*key)?.as_u64());
         let quantisation = text("dtype").or_else(|| text("torch_dtype")).map(|dtype| match dtype.as_str() {
@@ -42,6 +44,6 @@ pub fn summary(model: &LocalModel) -> ModelSummary {
     let Ok(Gguf { metadata, weights }) = Gguf::open(&model.path) else { return summary };
     let architecture = metadata.string("general.architecture").ok().flatten().map(str::to_owned);
     let context = architecture.as_ref().and_then(|name| metadata.u64(&format!("{name}.context_length")).ok().flatten());
-    let quantisation = || weights.stored().find(|tensor| tensor.shape.len() > 1).map(|tensor| tensor.dtype.to_string());
+    let quantisation = || weights.forms().find(|(_, form)| form.shape.len() > 1).map(|(_, form)| form.dtype.to_string());
     ModelSummary { quantisation: summary.quantisation.or_else(quantisation), architecture, context, ..summary }
 }

@@ -17,7 +17,7 @@ use commands::{
 };
 use std::ffi::OsString;
 use std::process::ExitCode;
-use ui::{color, complete, failure, logger};
+use ui::{color, complete, failure, logger, output};
 
 /// The model that is used where none is named.
 const DEFAULT_MODEL: &str = "smollm2";
@@ -58,6 +58,9 @@ struct Cli {
     /// When help, usage errors and the chat's prompt are coloured; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
+    /// Let control characters in names, metadata and answers through to a terminal; they are shown as ^[ otherwise
+    #[arg(long, global = true, alias = "control_characters")]
+    control_characters: bool,
 }
 
 #[derive(Subcommand)]
@@ -114,7 +117,7 @@ enum Detail {
 
 /// Parses the arguments, runs the command, and turns what went wrong into lines on stderr and an exit code.
 pub fn main() -> ExitCode {
-    CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
+    CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).shells(complete::SHELLS).complete();
     let args = bench::with_llama_bench_flags(std::env::args_os());
     let cli = parsed(Cli::command().color(color::asked(&args)), args).unwrap_or_else(|error| error.exit());
     let detail = match (cli.quiet, cli.verbose) {
@@ -123,6 +126,9 @@ pub fn main() -> ExitCode {
         (false, false) => Detail::Normal,
     };
     logger::start(detail);
+    if cli.control_characters {
+        output::allow_control_characters();
+    }
     match command(cli.command, detail, cli.color) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),

@@ -3,9 +3,9 @@
 //! A token's are few and are written at once. Those of a prompt are many, and to round them and to turn the keys around is work
 //! that all threads can share: no two caches have anything in common, so the bits do not depend on who writes which.
 
-use super::input::Parts;
+use super::parts::Parts;
 use super::pool::SERIAL;
-use super::{Kernels, Pool, Rows};
+use super::{Kernels, KvRows, Pool};
 
 /// Appends `rows` rows to the caches of every KV head: row `t` is the keys of all heads and then their values, from `kv[t * stride]` on.
 ///
@@ -14,8 +14,8 @@ use super::{Kernels, Pool, Rows};
 pub fn append(
     kernels: &'static Kernels,
     pool: &Pool,
-    keys: &mut [Rows],
-    values: &mut [Rows],
+    keys: &mut [KvRows],
+    values: &mut [KvRows],
     kv: &[f32],
     stride: usize,
     rows: usize,
@@ -25,8 +25,8 @@ pub fn append(
     if rows == 0 {
         return;
     }
-    let width: usize = keys.iter().chain(&*values).map(Rows::dim).sum();
-    let one = |cache: &mut Rows, place: usize| cache.append(kernels, &kv[place * cache.dim()..], stride, rows);
+    let width: usize = keys.iter().chain(&*values).map(KvRows::dim).sum();
+    let one = |cache: &mut KvRows, place: usize| cache.append(kernels, &kv[place * cache.dim()..], stride, rows);
     if rows * width < SERIAL {
         return keys.iter_mut().chain(values).enumerate().for_each(|(place, cache)| one(cache, place));
     }

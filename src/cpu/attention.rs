@@ -1,7 +1,7 @@
 //! Attention over a cache, in blocks, with the score matrix never built.
 //!
 //! Online softmax (Milakov & Gimelshein 2018; Dao et al. 2022): for each query the running maximum, the sum of exponentials and the weighted
-//! sum of values are carried from block to block of [`BLOCK`] positions. Positions are further cut into segments of [`SEGMENT`], each with a
+//! sum of values are carried from block to block of [`POSITIONS`] positions. Positions are further cut into segments of [`SEGMENT`], each with a
 //! softmax of its own, which are merged in order: so a long cache can be shared among threads even for a single token.
 //! **Blocks and segments start at absolute positions**, so that a query's result has the same bits whatever is computed beside it,
 //! in one task or in several.
@@ -11,9 +11,10 @@
 
 mod packed;
 
-use super::input::Parts;
-use super::rows::{self, LANES, Rows};
-use super::{Kernels, Pool, math};
+use super::parts::Parts;
+use super::prefetch::fetch_to;
+use super::rows::{self, GROUP, KvRows, PAGE};
+use super::{Heads, Kernels, Pool, math};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use std::cell::{Cell, RefCell};
@@ -22,13 +23,16 @@ use std::ops::Range;
 pub use packed::{PackedAttention, packed_attention};
 
 /// Positions in a block of scores.
-pub const BLOCK: usize = 64;
-/// Positions in a segment; a multiple of [`BLOCK`].
+pub const POSITIONS: usize = 64;
+/// Positions in a segment; a multiple of [`POSITIONS`].
 const SEGMENT: usize = 256;
 /// Lines that a task aims at.
 const LINES: usize = 96;
 /// Tasks for each thread below which segments become tasks of their own.
 const TASKS: usize = 4;
+
+// A block is a page of the cache, so that its numbers are in one piece.
+const _: () = assert!(POSITIONS == PAGE && SEGMENT == KvRows::STEP);
 
 /// One sequence's attention in one layer.
 #[derive(Clone, Copy)]
@@ -39,26 +43,14 @@ pub struct AttentionJob<'a> {
     pub q_stride: usize,
     /// Rows of queries.
     pub rows: usize,
-    /// Query heads; head `h` reads KV head `h / (heads / kv_heads)`.
-    pub heads: usize,
-    /// Key and value heads; divides `heads`.
-    pub kv_heads: usize,
-    /// Numbers in a head.
-    pub head_dim: usize,
-    /// What scores are multiplied by.
-    pub scale: f32,
-    /// If given, scores become `cap * tanh(score / cap)`.
-    pub cap: Option<f32>,
+    /// The heads, and what a query sees.
+    pub heads: Heads,
     /// Absolute position of the first row of queries.
     pub first: usize,
-    /// Whether a query sees only positions up to its own.
-    pub causal: bool,
-    /// If given, the query at `i` sees only positions from `i - window + 1` on.
-    pub window: Option<usize>,
     /// Keys of each KV head.
-    pub keys: &'a [Rows],
+    pub keys: &'a [KvRows],
     /// Values of each KV head, as many as keys.
-    pub values: &'a [Rows],
+    pub values: &'a [KvRows],
     /// Absolute position of the cache's first row, a multiple of 256.
     pub cache_start: usize,
 }
@@ -82,7 +74,9 @@ pub enum Cached<'a> {
 pub struct Numbers<'a, T> {
     /// As they are stored.
     pub stored: &'a [T],
-    /// Of int8 what numbers are multiplied by, in the order of [`Rows`], else nothing.
+    /// Those of the next block, to fetch meanwhile; of this one if it is the last.
+    pub next: &'a [T],
+    /// Of int8 what numbers are multiplied by, in the order of [`KvRows`], else nothing.
     pub scales: &'a [f32],
 }
 
@@ -96,13 +90,13 @@ pub struct Scores<'a> {
     pub keys: Cached<'a>,
     /// What each line sees; other scores need not be computed.
     pub visible: &'a [Visible],
-    /// (lines, [`BLOCK`]).
+    /// (lines, [`POSITIONS`]).
     pub out: &'a mut [f32],
 }
 
 /// Scores of a block to weights.
 pub struct Softmax<'a> {
-    /// (lines, [`BLOCK`]): scores, which become `exp(score - max)`, 0 where nothing is visible.
+    /// (lines, [`POSITIONS`]): scores, which become `exp(score - max)`, 0 where nothing is visible.
     pub scores: &'a mut [f32],
     /// What each line sees.
     pub visible: &'a [Visible],
@@ -116,7 +110,7 @@ pub struct Softmax<'a> {
 
 /// Adds a block's weighted values.
 pub struct Weigh<'a> {
-    /// (lines, [`BLOCK`]).
+    /// (lines, [`POSITIONS`]).
     pub weights: &'a [f32],
     /// What each line sees.
     pub visible: &'a [Visible],
@@ -132,7 +126,7 @@ pub struct Weigh<'a> {
 
 /// What is known of some lines after some positions.
 #[derive(Default)]
-struct State {
+struct SoftmaxState {
     max: Vec<f32>,
     sum: Vec<f32>,
     /// (lines, padded).
@@ -140,7 +134,7 @@ struct State {
 }
 
 #[derive(Default)]
-struct Scratch {
+struct AttentionScratch {
     q: Vec<f32>,
     scores: Vec<f32>,
     correction: Vec<f32>,
@@ -149,28 +143,28 @@ struct Scratch {
     /// Absolute positions that each line sees.
     seen: Vec<Range<usize>>,
     visible: Vec<Visible>,
-    segment: State,
-    total: State,
+    segment: SoftmaxState,
+    total: SoftmaxState,
 }
 
 /// How a call is cut.
 #[derive(Default)]
-struct Plan {
-    pieces: Vec<Piece>,
+struct AttentionPlan {
+    pieces: Vec<QueryPiece>,
     /// Where segments are tasks: a piece by its number, and one of its segments.
     tasks: Vec<(usize, usize)>,
     /// The outcome of each of these tasks.
-    states: Vec<State>,
+    states: Vec<SoftmaxState>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<AttentionScratch> = RefCell::default();
     /// The calling thread's, for its next call; taken out while it is in use.
-    static PLAN: Cell<Plan> = Cell::default();
+    static PLAN: Cell<AttentionPlan> = Cell::default();
 }
 
 /// Some rows of queries of one KV head of one job.
-struct Piece {
+struct QueryPiece {
     job: usize,
     head: usize,
     rows: Range<usize>,
@@ -225,13 +219,13 @@ pub fn attention(kernels: &'static Kernels, pool: &Pool, count: usize, jobs: Job
 }
 
 /// The same with a task for each segment: one token against a long cache.
-fn by_segments(kernels: &'static Kernels, pool: &Pool, jobs: Jobs, plan: &mut Plan, out: &Parts<f32>) {
-    let Plan { pieces, tasks, states } = plan;
+fn by_segments(kernels: &'static Kernels, pool: &Pool, jobs: Jobs, plan: &mut AttentionPlan, out: &Parts<f32>) {
+    let AttentionPlan { pieces, tasks, states } = plan;
     tasks.clear();
     for (number, piece) in pieces.iter().enumerate() {
         tasks.extend(piece.segments.clone().map(|segment| (number, segment)));
     }
-    states.resize_with(tasks.len().max(states.len()), State::default);
+    states.resize_with(tasks.len().max(states.len()), SoftmaxState::default);
     let slots = Parts::new(states);
     pool.run(tasks.len(), &|task| {
         let (piece, segment) = (&pieces[tasks[task].0], tasks[task].1);
@@ -244,7 +238,7 @@ fn by_segments(kernels: &'static Kernels, pool: &Pool, jobs: Jobs, plan: &mut Pl
             std::mem::swap(&mut slot[0], &mut scratch.segment);
         });
     });
-    SCRATCH.with_borrow_mut(|Scratch { total, .. }| {
+    SCRATCH.with_borrow_mut(|AttentionScratch { total, .. }| {
         let mut states = states.iter();
         for piece in pieces.iter() {
             let job = &jobs(piece.job);
@@ -262,20 +256,20 @@ fn by_segments(kernels: &'static Kernels, pool: &Pool, jobs: Jobs, plan: &mut Pl
 }
 
 fn check(job: &AttentionJob) {
-    let AttentionJob { heads, kv_heads, head_dim, rows, .. } = *job;
-    assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads for {kv_heads} KV heads");
-    assert!(head_dim > 0, "heads of no dimensions");
+    let AttentionJob { heads, rows, .. } = *job;
+    heads.check();
+    let Heads { kv_heads, head_dim, .. } = heads;
     assert!(job.keys.len() == kv_heads && job.values.len() == kv_heads, "caches of {kv_heads} KV heads");
     let len = job.keys[0].len();
     assert!(job.keys.iter().all(|k| k.are_keys() && k.len() == len && k.dim() == head_dim), "keys of {head_dim} numbers");
     assert!(job.values.iter().all(|v| !v.are_keys() && v.len() == len && v.dim() == head_dim), "values of {head_dim} numbers");
     assert!(job.cache_start.is_multiple_of(SEGMENT), "cache starts at {}", job.cache_start);
-    let width = heads * head_dim;
+    let width = heads.q_width();
     let fits = |len: usize, stride: usize| rows == 0 || (stride >= width && len >= (rows - 1) * stride + width);
     assert!(fits(job.q.len(), job.q_stride), "{rows} rows of queries");
 }
 
-impl Plan {
+impl AttentionPlan {
     /// Cuts the jobs into pieces, and says how many results they have.
     fn cut(&mut self, count: usize, jobs: Jobs) -> usize {
         self.pieces.clear();
@@ -283,22 +277,22 @@ impl Plan {
         for index in 0..count {
             let job = &jobs(index);
             check(job);
-            let step = (LINES / job.group()).max(1);
+            let step = (LINES / job.heads.group()).max(1);
             for from in (0..job.rows).step_by(step) {
                 let rows = from..(from + step).min(job.rows);
                 let segments = segments(job, &rows);
-                let width = job.group() * job.head_dim;
-                self.pieces.extend((0..job.kv_heads).map(|head| Piece {
+                let width = job.heads.group() * job.heads.head_dim;
+                self.pieces.extend((0..job.heads.kv_heads).map(|head| QueryPiece {
                     job: index,
                     head,
                     rows: rows.clone(),
                     segments: segments.clone(),
                     out,
-                    stride: job.width(),
+                    stride: job.heads.q_width(),
                     place: head * width..(head + 1) * width,
                 }));
             }
-            out += job.rows * job.width();
+            out += job.rows * job.heads.q_width();
         }
         out
     }
@@ -311,118 +305,113 @@ fn segments(job: &AttentionJob, rows: &Range<usize>) -> Range<usize> {
 }
 
 impl AttentionJob<'_> {
-    /// Query heads for each KV head.
-    fn group(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-
-    /// Numbers in a row of results.
-    fn width(&self) -> usize {
-        self.heads * self.head_dim
-    }
-
     /// Numbers in a row of values.
     fn padded(&self) -> usize {
-        self.head_dim.next_multiple_of(LANES)
+        self.heads.head_dim.next_multiple_of(GROUP)
     }
 
     /// Absolute positions in the cache that row `t` sees. Both ends grow with `t`.
     fn sees(&self, t: usize) -> Range<usize> {
         let own = self.first + t;
         let cache = self.cache_start..self.cache_start + self.keys[0].len();
-        let start = self.window.map_or(0, |window| (own + 1).saturating_sub(window));
-        let end = if self.causal { own + 1 } else { usize::MAX };
+        let start = self.heads.window.map_or(0, |window| (own + 1).saturating_sub(window));
+        let end = if self.heads.causal { own + 1 } else { usize::MAX };
         start.clamp(cache.start, cache.end)..end.clamp(cache.start, cache.end)
     }
 }
 
-impl Piece {
+impl QueryPiece {
     fn lines(&self, job: &AttentionJob) -> usize {
-        self.rows.len() * job.group()
+        self.rows.len() * job.heads.group()
     }
 }
 
 /// Lays the piece's queries side by side, scaled, and finds what each sees.
-fn gather(job: &AttentionJob, piece: &Piece, scratch: &mut Scratch) {
+fn gather(job: &AttentionJob, piece: &QueryPiece, scratch: &mut AttentionScratch) {
     scratch.seen.clear();
     for row in piece.rows.clone() {
-        scratch.seen.extend(std::iter::repeat_n(job.sees(row), job.group()));
+        scratch.seen.extend(std::iter::repeat_n(job.sees(row), job.heads.group()));
     }
-    scratch.q.resize(piece.lines(job) * job.head_dim, 0.0);
-    let mut lines = scratch.q.chunks_exact_mut(job.head_dim);
+    scratch.q.resize(piece.lines(job) * job.heads.head_dim, 0.0);
+    let mut lines = scratch.q.chunks_exact_mut(job.heads.head_dim);
     for row in piece.rows.clone() {
-        let start = row * job.q_stride + piece.head * job.group() * job.head_dim;
-        let heads = &job.q[start..start + job.group() * job.head_dim];
-        for (q, line) in heads.chunks_exact(job.head_dim).zip(&mut lines) {
-            line.iter_mut().zip(q).for_each(|(line, q)| *line = q * job.scale);
+        let start = row * job.q_stride + piece.head * job.heads.group() * job.heads.head_dim;
+        let heads = &job.q[start..start + job.heads.group() * job.heads.head_dim];
+        for (q, line) in heads.chunks_exact(job.heads.head_dim).zip(&mut lines) {
+            line.iter_mut().zip(q).for_each(|(line, q)| *line = q * job.heads.scale);
         }
     }
 }
 
 /// One segment for one piece, from the queries in `scratch` to `scratch.segment`.
-fn run(kernels: &Kernels, job: &AttentionJob, piece: &Piece, segment: usize, scratch: &mut Scratch) {
-    let (lines, dim, padded) = (piece.lines(job), job.head_dim, job.padded());
-    let Scratch { q, scores, correction, scales, seen, visible, segment: state, .. } = scratch;
+fn run(kernels: &Kernels, job: &AttentionJob, piece: &QueryPiece, segment: usize, scratch: &mut AttentionScratch) {
+    let (lines, dim, padded) = (piece.lines(job), job.heads.head_dim, job.padded());
+    let AttentionScratch { q, scores, correction, scales, seen, visible, segment: state, .. } = scratch;
     state.reset(lines, padded);
-    scores.resize(lines * BLOCK, 0.0);
+    scores.resize(lines * POSITIONS, 0.0);
     correction.resize(lines, 0.0);
     let (keys, values) = (&job.keys[piece.head], &job.values[piece.head]);
-    for block in (segment * SEGMENT..(segment + 1) * SEGMENT).step_by(BLOCK) {
+    for block in (segment * SEGMENT..(segment + 1) * SEGMENT).step_by(POSITIONS) {
         visible.clear();
         visible.extend(seen.iter().map(|seen| {
-            let inside = |position: usize| position.clamp(block, block + BLOCK) - block;
+            let inside = |position: usize| position.clamp(block, block + POSITIONS) - block;
             inside(seen.start)..inside(seen.end)
         }));
         if visible.iter().all(|seen| seen.is_empty()) {
             continue;
         }
         // What is visible lies in the cache, so the block's start does too.
-        let start = block - job.cache_start;
+        let block = (block - job.cache_start) / POSITIONS;
         let [key_scales, value_scales] = &mut *scales;
-        let (keys, values) = (cached(keys, start, key_scales), cached(values, start, value_scales));
+        let (keys, values) = (cached(keys, block, key_scales), cached(values, block, value_scales));
         let mut task = Scores { q, dim, keys, visible, out: scores };
         // SAFETY: the CPU has the instructions; `check` and the resizing above make the lengths what they have to be.
         unsafe { (kernels.scores)(&mut task) }
-        if let Some(cap) = job.cap {
+        if let Some(cap) = job.heads.cap {
             kernels.cap(scores, cap);
         }
-        let State { max, sum, sums } = state;
+        let SoftmaxState { max, sum, sums } = state;
         let mut task = Softmax { scores, visible, max, sum, correction };
-        // SAFETY: as above.
+        // SAFETY: the CPU has the instructions; `reset` and the resizing above give every line its numbers.
         unsafe { (kernels.softmax)(&mut task) }
         let mut task = Weigh { weights: scores, visible, correction, values, padded, sums };
-        // SAFETY: as above.
+        // SAFETY: the CPU has the instructions; weights, corrections and sums have a line each, values what is visible.
         unsafe { (kernels.weigh)(&mut task) }
     }
 }
 
-/// The block that begins at position `start`, a multiple of 16; its scales are widened into `scales`.
-fn cached<'a>(rows: &'a Rows, start: usize, scales: &'a mut Vec<f32>) -> Cached<'a> {
-    let at = start * rows.stride();
+/// Block `block` of the rows; its scales are widened into `scales`.
+fn cached<'a>(rows: &'a KvRows, block: usize, scales: &'a mut Vec<f32>) -> Cached<'a> {
     match &rows.data {
-        rows::Data::F32(data) => Cached::F32(Numbers { stored: &data[at..], scales: &[] }),
-        rows::Data::F16(data) => Cached::F16(Numbers { stored: &data[at..], scales: &[] }),
-        rows::Data::Q8_0(data) => {
-            let blocks = rows::blocks(rows.dim());
-            let halves = &data.scales[start * blocks..];
-            let halves = &halves[..halves.len().min(BLOCK * blocks)];
+        rows::RowsData::F32(pages) => Cached::F32(Numbers::new(pages.page_and_next(block), &[])),
+        rows::RowsData::F16(pages) => Cached::F16(Numbers::new(pages.page_and_next(block), &[])),
+        rows::RowsData::Q8_0(data) => {
+            let (halves, next) = data.scales.page_and_next(block);
+            // Kernels fetch the next numbers, but they never see these scales.
+            fetch_to::<2>(next.as_ptr().cast(), size_of_val(next));
             scales.resize(halves.len(), 0.0);
             halves.convert_to_f32_slice(scales);
-            Cached::Q8_0(Numbers { stored: &data.numbers[at..], scales })
+            Cached::Q8_0(Numbers::new(data.numbers.page_and_next(block), scales))
         }
     }
 }
 
+impl<'a, T> Numbers<'a, T> {
+    fn new((stored, next): (&'a [T], &'a [T]), scales: &'a [f32]) -> Numbers<'a, T> {
+        Numbers { stored, next, scales }
+    }
+}
+
 /// Writes a piece's results to `out`, which begins with its job's.
-fn finish(job: &AttentionJob, piece: &Piece, total: &State, out: &Parts<f32>) {
+fn finish(job: &AttentionJob, piece: &QueryPiece, total: &SoftmaxState, out: &Parts<f32>) {
     let padded = job.padded();
     let mut line = 0;
     for row in piece.rows.clone() {
         let start = row * piece.stride;
         // SAFETY: these heads of this row are no other piece's.
         let out = unsafe { out.part(start + piece.place.start..start + piece.place.end) };
-        for out in out.chunks_exact_mut(job.head_dim) {
-            let sums = &total.sums[line * padded..][..job.head_dim];
+        for out in out.chunks_exact_mut(job.heads.head_dim) {
+            let sums = &total.sums[line * padded..][..job.heads.head_dim];
             let factor = if total.sum[line] == 0.0 { 0.0 } else { 1.0 / total.sum[line] };
             out.iter_mut().zip(sums).for_each(|(out, x)| *out = x * factor);
             line += 1;
@@ -430,7 +419,7 @@ fn finish(job: &AttentionJob, piece: &Piece, total: &State, out: &Parts<f32>) {
     }
 }
 
-impl State {
+impl SoftmaxState {
     fn reset(&mut self, lines: usize, padded: usize) {
         let fill = |vec: &mut Vec<f32>, len: usize, value: f32| {
             vec.clear();
@@ -442,7 +431,7 @@ impl State {
     }
 
     /// Takes in the positions that come next.
-    fn merge(&mut self, next: &State, lines: usize, padded: usize) {
+    fn merge(&mut self, next: &SoftmaxState, lines: usize, padded: usize) {
         for line in 0..lines {
             let (old, new) = (self.max[line], next.max[line]);
             let sums = &mut self.sums[line * padded..][..padded];

@@ -18,13 +18,13 @@ const CHUNK: usize = 16 * HUGE;
 const SMALL: usize = 16 << 10;
 
 /// Bytes of a fixed size, aligned to [`LINE`].
-pub struct Buffer {
+pub struct AlignedBytes {
     memory: Memory,
     bytes: usize,
 }
 
 enum Memory {
-    Lines(Vec<Line>),
+    Lines(Vec<CacheLine>),
     /// The bytes from `start` on, which are this buffer's alone.
     Chunk {
         _owner: Arc<Chunk>,
@@ -33,9 +33,9 @@ enum Memory {
 }
 
 // SAFETY: a buffer's part of a chunk is its own, as a vector's would be.
-unsafe impl Send for Buffer {}
-// SAFETY: as above.
-unsafe impl Sync for Buffer {}
+unsafe impl Send for AlignedBytes {}
+// SAFETY: a shared buffer is only read.
+unsafe impl Sync for AlignedBytes {}
 
 /// An anonymous mapping.
 struct Chunk(#[allow(dead_code)] MmapMut);
@@ -54,18 +54,18 @@ static REST: Mutex<Option<Rest>> = Mutex::new(None);
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; LINE]);
+struct CacheLine([u8; LINE]);
 
-impl Buffer {
+impl AlignedBytes {
     /// `bytes` zeroes.
-    pub fn zeroed(bytes: usize) -> Buffer {
+    pub fn zeroed(bytes: usize) -> AlignedBytes {
         let memory = if bytes < SMALL { None } else { mapped(bytes) };
-        Buffer { memory: memory.unwrap_or_else(|| lines(bytes)), bytes }
+        AlignedBytes { memory: memory.unwrap_or_else(|| lines(bytes)), bytes }
     }
 }
 
 fn lines(bytes: usize) -> Memory {
-    Memory::Lines(vec![Line([0; LINE]); bytes.div_ceil(LINE)])
+    Memory::Lines(vec![CacheLine([0; LINE]); bytes.div_ceil(LINE)])
 }
 
 /// `bytes` zeroes of their own, in huge pages where the system offers them.
@@ -107,11 +107,11 @@ fn mapped(bytes: usize) -> Option<Memory> {
     Some(memory)
 }
 
-impl Deref for Buffer {
+impl Deref for AlignedBytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match &self.memory {
-            // SAFETY: a `Line` is 64 bytes without padding, and the vector holds at least `bytes` of them.
+            // SAFETY: a `CacheLine` is 64 bytes without padding, and the vector holds at least `bytes` of them.
             Memory::Lines(lines) => unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), self.bytes) },
             // SAFETY: the chunk has as many bytes from there on, nobody else writes them, and it lives as long as this buffer.
             Memory::Chunk { start, .. } => unsafe { std::slice::from_raw_parts(*start, self.bytes) },
@@ -119,7 +119,7 @@ impl Deref for Buffer {
     }
 }
 
-impl DerefMut for Buffer {
+impl DerefMut for AlignedBytes {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.memory {
             // SAFETY: as in `deref`; the borrow is exclusive.

@@ -3,7 +3,7 @@
 //! The weights lie in panels of 16 rows, column after column, in the width that the file has: column `k` of a panel is sixteen numbers
 //! side by side. So one load gives sixteen outputs their weights, and one activation is spread over all lanes.
 //!
-//! An output is a sum over slices of [`SLICE`] columns, in order, and each slice is one chain of fused multiply-adds from zero, in order; the
+//! An output is a sum over slices of [`SLICE_COLUMNS`] columns, in order, and each slice is one chain of fused multiply-adds from zero, in order; the
 //! bias comes last. Nothing else enters: results have the same bits under every set, in every tile and beside any other rows. Summing by
 //! slices also keeps the rounding errors of long rows small.
 //!
@@ -11,7 +11,6 @@
 //! van de Geijn 2008). Few rows: the panels are read as they lie, and fetched ahead.
 
 use super::buffer::LINE;
-use super::matmul::FloatTask;
 use super::panel::ROWS;
 use super::prefetch::stream_part;
 use crate::quant::Dtype;
@@ -19,13 +18,37 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 /// Columns of a slice.
-const SLICE: usize = 512;
+const SLICE_COLUMNS: usize = 512;
 /// From this number of rows on, widening a slice first is worth it.
 const MANY: usize = 12;
 /// Columns that a tile goes through in a turn of its loop.
 const UNROLLED: usize = 4;
 /// Numbers in the largest scratch: a slice of four panels.
-const SCRATCH: usize = 4 * SLICE * ROWS;
+const SCRATCH: usize = 4 * SLICE_COLUMNS * ROWS;
+
+/// Some panels of a float matrix times some rows of float activations.
+pub struct FloatTask<'a> {
+    /// F32, F16 or BF16.
+    pub dtype: Dtype,
+    /// Columns of the matrix.
+    pub cols: usize,
+    /// Whole panels of 16 outputs: (outputs / 16, cols, 16) elements.
+    pub panels: &'a [u8],
+    /// (rows, cols).
+    pub x: &'a [f32],
+    /// Rows of activations, at least one.
+    pub rows: usize,
+    /// How many outputs the panels have: up to 16 for each, fewer in the last one.
+    pub outputs: usize,
+    /// What is added to each output, (outputs).
+    pub bias: Option<&'a [f32]>,
+    /// Where output `o` of row `r` goes: `out + r * stride + o`. Valid for all rows and outputs, and nobody else's meanwhile.
+    pub out: *mut f32,
+    /// See `out`.
+    pub stride: usize,
+    /// Where weights are widened first, if there are rows enough; nobody else's meanwhile.
+    pub scratch: Option<NonNull<WidenedSlice>>,
+}
 
 /// Sixteen numbers.
 pub trait Lanes: Copy {
@@ -42,10 +65,14 @@ pub trait Lanes: Copy {
     unsafe fn load_f16(from: *const u8) -> Self;
     /// Sixteen numbers in bfloat16, widened.
     unsafe fn load_bf16(from: *const u8) -> Self;
+    /// Sixteen bytes with a sign, widened.
+    unsafe fn load_i8(from: *const i8) -> Self;
     /// Writes sixteen floats.
     unsafe fn store(self, to: *mut f32);
     /// `self + other`.
     unsafe fn add(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn mul(self, other: Self) -> Self;
     /// `self * x + sum`, rounded once.
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self;
 }
@@ -57,7 +84,7 @@ pub trait Lanes: Copy {
 #[inline(always)]
 pub unsafe fn products<L: Lanes, const N: usize, const M: usize>(task: &FloatTask) {
     const { assert!(N <= 4) };
-    // SAFETY: the caller's word.
+    // SAFETY: the arms differ in the type alone, which is the task's.
     unsafe {
         match task.dtype {
             Dtype::F16 => typed::<L, { Dtype::F16 as u8 }, N, M>(task),
@@ -71,7 +98,7 @@ pub unsafe fn products<L: Lanes, const N: usize, const M: usize>(task: &FloatTas
 /// As [`products`]; `TYPE` is the task's.
 #[inline(always)]
 unsafe fn typed<L: Lanes, const TYPE: u8, const N: usize, const M: usize>(task: &FloatTask) {
-    // SAFETY: the caller's word; panels and slices are within the task.
+    // SAFETY: panels and slices are within the task.
     unsafe {
         if task.cols == 0 {
             return biases(task);
@@ -98,7 +125,7 @@ unsafe fn biases(task: &FloatTask) {
 }
 
 /// A slice of a group of panels: column `k` of panel `n` lies at `start + n * panel + k * column`.
-struct Slice {
+struct FloatSlice {
     start: *const u8,
     panel: usize,
     column: usize,
@@ -111,14 +138,14 @@ struct Slice {
 
 /// Room for a slice of some panels, widened.
 #[repr(C, align(64))]
-pub struct Scratch([f32; SCRATCH]);
+pub struct WidenedSlice([f32; SCRATCH]);
 
 /// A set's `products` of `task`, with a scratch if it has rows enough.
 ///
 /// # Safety
 /// As `products` says.
 pub unsafe fn run(products: unsafe fn(&FloatTask), task: FloatTask) {
-    // SAFETY: the caller's word.
+    // SAFETY: the set of `products` and the task are the caller's, unchanged.
     unsafe { if task.rows < MANY { products(&task) } else { with_scratch(products, task) } }
 }
 
@@ -128,9 +155,9 @@ pub unsafe fn run(products: unsafe fn(&FloatTask), task: FloatTask) {
 /// As [`run`].
 #[inline(never)]
 unsafe fn with_scratch(products: unsafe fn(&FloatTask), mut task: FloatTask) {
-    let mut scratch = MaybeUninit::<Scratch>::uninit();
+    let mut scratch = MaybeUninit::<WidenedSlice>::uninit();
     task.scratch = NonNull::new(scratch.as_mut_ptr());
-    // SAFETY: the caller's word.
+    // SAFETY: as `run`; the scratch is this function's own until it returns.
     unsafe { products(&task) }
 }
 
@@ -142,12 +169,12 @@ unsafe fn with_scratch(products: unsafe fn(&FloatTask), mut task: FloatTask) {
 unsafe fn group<L: Lanes, const TYPE: u8, const N: usize, const M: usize>(task: &FloatTask, panel: usize) {
     let width = task.dtype.block_bytes();
     let bytes = task.cols * ROWS * width;
-    for at in (0..task.cols).step_by(SLICE) {
-        let columns = SLICE.min(task.cols - at);
+    for at in (0..task.cols).step_by(SLICE_COLUMNS) {
+        let columns = SLICE_COLUMNS.min(task.cols - at);
         // SAFETY: the slice lies within the panels, and the scratch has room for it.
         unsafe {
             let start = task.panels.as_ptr().add(panel * bytes + at * ROWS * width);
-            let stored = Slice { start, panel: bytes, column: ROWS * width, columns, at, left: bytes - at * ROWS * width };
+            let stored = FloatSlice { start, panel: bytes, column: ROWS * width, columns, at, left: bytes - at * ROWS * width };
             if let Some(scratch) = task.scratch {
                 let scratch = scratch.as_ptr().cast::<f32>();
                 for k in 0..columns {
@@ -157,7 +184,8 @@ unsafe fn group<L: Lanes, const TYPE: u8, const N: usize, const M: usize>(task: 
                     }
                 }
                 let (panel_bytes, column_bytes) = (4 * ROWS, 4 * N * ROWS);
-                let widened = Slice { start: scratch.cast(), panel: panel_bytes, column: column_bytes, columns, at, left: 0 };
+                let widened =
+                    FloatSlice { start: scratch.cast(), panel: panel_bytes, column: column_bytes, columns, at, left: 0 };
                 rows::<L, { Dtype::F32 as u8 }, false, N, M>(task, panel, &widened);
             } else {
                 rows::<L, TYPE, true, N, M>(task, panel, &stored);
@@ -174,7 +202,7 @@ unsafe fn group<L: Lanes, const TYPE: u8, const N: usize, const M: usize>(task: 
 unsafe fn rows<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, const M: usize>(
     task: &FloatTask,
     panel: usize,
-    slice: &Slice,
+    slice: &FloatSlice,
 ) {
     let mut row = 0;
     while row < task.rows {
@@ -200,7 +228,7 @@ unsafe fn rows<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, con
 unsafe fn tile<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, const T: usize>(
     task: &FloatTask,
     panel: usize,
-    slice: &Slice,
+    slice: &FloatSlice,
     row: usize,
 ) -> usize {
     let columns = slice.columns;
@@ -253,7 +281,7 @@ unsafe fn tile<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, con
 /// As [`tile`]; `x` points to the first row's activation of that column.
 #[inline(always)]
 unsafe fn column<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, const T: usize>(
-    slice: &Slice,
+    slice: &FloatSlice,
     k: usize,
     x: *const f32,
     stride: usize,
@@ -286,7 +314,7 @@ unsafe fn column<L: Lanes, const TYPE: u8, const STORED: bool, const N: usize, c
 /// Pointers are valid for sixteen numbers.
 #[inline(always)]
 unsafe fn finish<L: Lanes>(mut sum: L, begins: bool, bias: Option<*const f32>, out: *mut f32) {
-    // SAFETY: the caller's word.
+    // SAFETY: `tile` hands in places of sixteen numbers: the task's, or its own for a last panel that has fewer.
     unsafe {
         if !begins {
             sum = L::load(out.cast_const().cast()).add(sum);
@@ -302,7 +330,7 @@ unsafe fn finish<L: Lanes>(mut sum: L, begins: bool, bias: Option<*const f32>, o
 /// `from` points to sixteen numbers of `TYPE`, at any alignment.
 #[inline(always)]
 unsafe fn load<L: Lanes, const TYPE: u8>(from: *const u8) -> L {
-    // SAFETY: the caller's word.
+    // SAFETY: the arms differ in the type alone, which is that of the numbers at `from`.
     unsafe {
         if TYPE == Dtype::F16 as u8 {
             L::load_f16(from)

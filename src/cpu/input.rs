@@ -3,24 +3,25 @@
 //! Each row is cut into blocks of 32 elements with a scale of their own, `absmax / 127`, and rounded to nearest, ties to even. What
 //! absorbs the weights' zero point or minimum is stored beside them: with `w = s (u - z) + m`,
 //! `sum(w a) = s da (sum(u q) - z sum(q)) + m da sum(q)`, so `-z sum(q)` is where the integer sum starts. A block with these is one
-//! [`Record`], one cache line. Weights with a scale for 16 columns need the sums of both halves: another flavour of record, made only if
+//! [`InputRecord`], one cache line. Weights with a scale for 16 columns need the sums of both halves: another flavour of record, made only if
 //! such a weight is among the group.
 //!
-//! Records lie slice by slice: [`SLICE`] blocks of the first row, of the second, and so on, then the next slice. A product of many rows
+//! InputRecords lie slice by slice: [`SLICE`] blocks of the first row, of the second, and so on, then the next slice. A product of many rows
 //! goes through a slice of all rows before the next, and reads memory from end to end that way; row by row, with columns a power of two,
 //! it would hit the same few sets of the caches again and again, at a third of the speed.
 //!
 //! A block with an infinity or NaN gets a scale of that kind and zeroes as values, so that its outputs come out as NaN.
 
-use super::matrix::{Data, Matrix};
-use super::panel::{BLOCK, Format};
+use super::matrix::{Matrix, MatrixData};
+use super::panel::{BLOCK, PanelFormat};
+use super::parts::Parts;
 use super::pool::SERIAL;
 use super::{Kernels, Pool};
 
 /// One block of 32 quantised activations, and what belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
-pub struct Record {
+pub struct InputRecord {
     /// The values, -127 to 127.
     pub values: [i8; BLOCK],
     /// The scale's bits, then, for groups of 32: `scale * sum` as f32, and `-8 sum`, `-16 sum`, `-128 sum` as i32; for groups of 16, with the
@@ -31,11 +32,11 @@ pub struct Record {
 /// Blocks in a slice; the last one of a row may have fewer.
 pub const SLICE: usize = 8;
 
-/// Records of an input, seen from one of its rows on.
+/// InputRecords of an input, seen from one of its rows on.
 #[derive(Clone, Copy)]
-pub struct Records<'a> {
+pub struct InputRecords<'a> {
     /// Every record of the input.
-    pub all: &'a [Record],
+    pub all: &'a [InputRecord],
     /// Rows of the whole input.
     pub total: usize,
     /// The row that counts as 0 here.
@@ -44,27 +45,27 @@ pub struct Records<'a> {
     pub blocks: usize,
 }
 
-impl<'a> Records<'a> {
+impl<'a> InputRecords<'a> {
     /// The records of row `row` in slice `slice`; those of the next row follow.
     #[inline(always)]
-    pub fn slice(&self, slice: usize, row: usize) -> &'a [Record] {
+    pub fn slice(&self, slice: usize, row: usize) -> &'a [InputRecord] {
         let width = (self.blocks - slice * SLICE).min(SLICE);
         &self.all[slice * SLICE * self.total + (self.first + row) * width..]
     }
 }
 
-/// Index into [`Record::rest`] of the scale.
+/// Index into [`InputRecord::rest`] of the scale.
 pub const SCALE: usize = 0;
 /// Index of the scaled sum; for groups of 16, of both.
 pub const SCALED_SUM: usize = 1;
 
-impl Record {
+impl InputRecord {
     /// Zeroes.
-    pub const ZERO: Record = Record { values: [0; BLOCK], rest: [0; 8] };
+    pub const ZERO: InputRecord = InputRecord { values: [0; BLOCK], rest: [0; 8] };
 }
 
-/// Index into [`Record::rest`] of the value at which the integer sum starts; `None`: at 0. For groups of 16, that of the first half.
-pub const fn start(format: &Format) -> Option<usize> {
+/// Index into [`InputRecord::rest`] of the value at which the integer sum starts; `None`: at 0. For groups of 16, that of the first half.
+pub const fn start(format: &PanelFormat) -> Option<usize> {
     match (format.group, format.zero) {
         (32, 8) => Some(2),
         (32, 16) => Some(3),
@@ -109,15 +110,15 @@ pub fn scale(absmax: u32) -> (f32, f32) {
     }
 }
 
-/// The activations that [`matmul`](super::matmul) reads. Buffers are kept between calls.
+/// The activations that `matmul` reads. Buffers are kept between calls.
 #[derive(Default)]
-pub struct Input {
+pub struct MatmulInput {
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// Records of (rows, cols / 32) blocks for groups of 32, if any weight has such.
-    pub(super) wide: Vec<Record>,
+    /// InputRecords of (rows, cols / 32) blocks for groups of 32, if any weight has such.
+    pub(super) wide: Vec<InputRecord>,
     /// Likewise for groups of 16.
-    pub(super) narrow: Vec<Record>,
+    pub(super) narrow: Vec<InputRecord>,
     pub(super) has: Needs,
 }
 
@@ -133,9 +134,9 @@ impl Needs {
         let mut needs = Needs::default();
         for weight in weights {
             match &weight.data {
-                Data::Floats(_) | Data::Table(_) => {}
-                Data::Panels { format, .. } if format.group == 16 => needs.narrow = true,
-                Data::Panels { .. } => needs.wide = true,
+                MatrixData::Floats(_) | MatrixData::Table(_) => {}
+                MatrixData::Panels { format, .. } if format.group == 16 => needs.narrow = true,
+                MatrixData::Panels { .. } => needs.wide = true,
             }
         }
         needs
@@ -146,10 +147,10 @@ impl Needs {
     }
 }
 
-impl Input {
+impl MatmulInput {
     /// No activations yet.
-    pub fn new() -> Input {
-        Input::default()
+    pub fn new() -> MatmulInput {
+        MatmulInput::default()
     }
 
     /// Takes over `x`, (rows, cols), in the forms that `weights` read.
@@ -164,9 +165,9 @@ impl Input {
         if !(needs.wide || needs.narrow) || x.is_empty() {
             return;
         }
-        let records = |wanted: bool, records: &mut Vec<Record>| {
+        let records = |wanted: bool, records: &mut Vec<InputRecord>| {
             let count = if wanted { x.len() / BLOCK } else { 0 };
-            records.resize(count.max(records.len()), Record::ZERO);
+            records.resize(count.max(records.len()), InputRecord::ZERO);
         };
         records(needs.wide, &mut self.wide);
         records(needs.narrow, &mut self.narrow);
@@ -189,41 +190,5 @@ impl Input {
     /// Rows of the activations.
     pub fn rows(&self) -> usize {
         self.rows
-    }
-}
-
-/// A slice of which several threads write parts that do not overlap.
-pub(super) struct Parts<'a, T> {
-    start: *mut T,
-    len: usize,
-    _owner: std::marker::PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: it is an exclusive borrow of a slice of `T`, and `part` asks its callers not to overlap.
-unsafe impl<T: Send> Sync for Parts<'_, T> {}
-
-impl<'a, T> Parts<'a, T> {
-    pub(super) fn new(slice: &'a mut [T]) -> Self {
-        Parts { start: slice.as_mut_ptr(), len: slice.len(), _owner: std::marker::PhantomData }
-    }
-
-    /// # Safety
-    /// Ranges that live at the same time must not overlap.
-    #[allow(clippy::mut_from_ref)]
-    pub(super) unsafe fn part(&self, range: std::ops::Range<usize>) -> &mut [T] {
-        assert!(range.start <= range.end && range.end <= self.len, "part {range:?} of {}", self.len);
-        // SAFETY: inside the slice by the check above; alone by the caller's word.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
-    }
-
-    /// The same slice from element `start` on.
-    pub(super) fn from(&self, start: usize) -> Parts<'_, T> {
-        Parts { start: self.at(start), len: self.len - start, _owner: std::marker::PhantomData }
-    }
-
-    /// The address of element `index`; for writers of scattered parts, as the columns of a matrix are.
-    pub(super) fn at(&self, index: usize) -> *mut T {
-        assert!(index <= self.len, "element {index} of {}", self.len);
-        self.start.wrapping_add(index)
     }
 }

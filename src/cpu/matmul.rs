@@ -4,24 +4,24 @@
 //! not show in the results. Few rows: a task is a stretch of weights that takes some microseconds to read. Many rows: the rows
 //! are cut as well, so that a small matrix still gives every thread its share.
 
-use super::input::{Input, Needs, Parts, Records};
-use super::matrix::{Data, Matrix};
-use super::panel::{BLOCK, Format, ROWS};
+use super::float::FloatTask;
+use super::input::{InputRecords, MatmulInput, Needs};
+use super::matrix::{Matrix, MatrixData};
+use super::panel::{BLOCK, PanelFormat, ROWS};
+use super::parts::Parts;
 use super::{Kernels, Pool, float};
-use crate::quant::Dtype;
 use std::ops::Range;
-use std::ptr::NonNull;
 
 /// Some panels of a matrix times some rows of quantised activations.
 pub struct PanelTask<'a> {
     /// How the panels are stored.
-    pub format: Format,
+    pub format: PanelFormat,
     /// Columns of the matrix, a multiple of 32.
     pub cols: usize,
-    /// Whole panels, [`Format::panel_bytes`] each, the first aligned to a cache line.
+    /// Whole panels, [`PanelFormat::panel_bytes`] each, the first aligned to a cache line.
     pub panels: &'a [u8],
-    /// Records of the format's flavour, for all rows and columns.
-    pub records: Records<'a>,
+    /// InputRecords of the format's flavour, for all rows and columns.
+    pub records: InputRecords<'a>,
     /// Rows of activations, at least one.
     pub rows: usize,
     /// How many outputs the panels have: up to 16 for each, fewer in the last one.
@@ -32,30 +32,6 @@ pub struct PanelTask<'a> {
     pub out: *mut f32,
     /// See `out`.
     pub stride: usize,
-}
-
-/// Some panels of a float matrix times some rows of float activations.
-pub struct FloatTask<'a> {
-    /// F32, F16 or BF16.
-    pub dtype: Dtype,
-    /// Columns of the matrix.
-    pub cols: usize,
-    /// Whole panels of 16 outputs: (outputs / 16, cols, 16) elements.
-    pub panels: &'a [u8],
-    /// (rows, cols).
-    pub x: &'a [f32],
-    /// Rows of activations, at least one.
-    pub rows: usize,
-    /// How many outputs the panels have: up to 16 for each, fewer in the last one.
-    pub outputs: usize,
-    /// What is added to each output, (outputs).
-    pub bias: Option<&'a [f32]>,
-    /// As in [`PanelTask`].
-    pub out: *mut f32,
-    /// As in [`PanelTask`].
-    pub stride: usize,
-    /// Where weights are widened first, if there are rows enough; nobody else's meanwhile.
-    pub scratch: Option<NonNull<float::Scratch>>,
 }
 
 /// Bytes of weights in a task when there are few rows.
@@ -76,7 +52,7 @@ const MOST_WEIGHTS: usize = 8;
 
 /// How one matrix is cut: `outputs` of it times `rows` of the input in a task.
 #[derive(Clone, Copy, Default)]
-struct Cut {
+struct MatrixCut {
     outputs: usize,
     rows: usize,
     row_parts: usize,
@@ -93,7 +69,7 @@ pub fn matmul(
     kernels: &'static Kernels,
     pool: &Pool,
     x: &[f32],
-    input: &Input,
+    input: &MatmulInput,
     weights: &[Matrix],
     biases: &[Option<Vec<f32>>],
     out: &mut [f32],
@@ -103,14 +79,14 @@ pub fn matmul(
     assert_eq!(out.len(), input.rows * stride, "outputs of {} rows by {weights:?}", input.rows);
     assert!(weights.iter().all(|w| w.cols() == input.cols), "{weights:?} times {} columns", input.cols);
     assert!(Needs::of(weights).within(input.has), "the input was prepared for other weights than {weights:?}");
-    assert!(weights.iter().all(|w| !matches!(w.data, Data::Table(_))), "a table among {weights:?}");
+    assert!(weights.iter().all(|w| !matches!(w.data, MatrixData::Table(_))), "a table among {weights:?}");
     assert_eq!(biases.len(), weights.len());
     assert!(weights.iter().zip(biases).all(|(w, b)| b.as_ref().is_none_or(|b| b.len() == w.rows())), "biases of {weights:?}");
     assert!(weights.len() <= MOST_WEIGHTS, "{} weights in one product", weights.len());
     if out.is_empty() {
         return;
     }
-    let mut cuts = [Cut::default(); MOST_WEIGHTS];
+    let mut cuts = [MatrixCut::default(); MOST_WEIGHTS];
     let mut column = 0;
     for (slot, weight) in cuts.iter_mut().zip(weights) {
         *slot = cut(weight, input.rows, pool.threads(), column);
@@ -134,9 +110,9 @@ pub fn matmul(
     });
 }
 
-fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> Cut {
+fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> MatrixCut {
     let row_bytes = weight.bytes() / weight.rows().max(1);
-    let floats = matches!(weight.data, Data::Floats(_));
+    let floats = matches!(weight.data, MatrixData::Floats(_));
     let (outputs, row_parts) = if rows < MANY_ROWS {
         // Whole tiles where they are enough for all.
         let tile = if floats && weight.rows() >= threads * TASKS * FLOAT_PANELS * ROWS { FLOAT_PANELS } else { 1 };
@@ -148,17 +124,17 @@ fn cut(weight: &Matrix, rows: usize, threads: usize, column: usize) -> Cut {
         (outputs, wanted.max(rows.div_ceil(MOST_ROWS)).max(1))
     };
     let rows = rows.div_ceil(row_parts);
-    Cut { outputs, rows, row_parts, tasks: weight.rows().div_ceil(outputs) * row_parts, column }
+    MatrixCut { outputs, rows, row_parts, tasks: weight.rows().div_ceil(outputs) * row_parts, column }
 }
 
 #[allow(clippy::too_many_arguments)]
 fn run(
     kernels: &'static Kernels,
     x: &[f32],
-    input: &Input,
+    input: &MatmulInput,
     weight: &Matrix,
     bias: Option<&[f32]>,
-    cut: &Cut,
+    cut: &MatrixCut,
     tasks: Range<usize>,
     out: &Parts<f32>,
     stride: usize,
@@ -177,7 +153,7 @@ fn run(
     out.at(start + (rows - 1) * stride + outputs);
     let out = out.at(start);
     match &weight.data {
-        Data::Floats(panels) => {
+        MatrixData::Floats(panels) => {
             let panel_bytes = weight.dtype().block_bytes() * cols * ROWS;
             let task = FloatTask {
                 dtype: weight.dtype(),
@@ -194,10 +170,10 @@ fn run(
             // SAFETY: the CPU has the instructions, the slices have the lengths stated, and no two tasks share an output.
             unsafe { float::run(kernels.floats, task) }
         }
-        Data::Panels { format, panels } => {
+        MatrixData::Panels { format, panels } => {
             let panel_bytes = format.panel_bytes(cols);
             let records = if format.group == 16 { &input.narrow } else { &input.wide };
-            let records = Records { all: records, total: input.rows, first: from, blocks: cols / BLOCK };
+            let records = InputRecords { all: records, total: input.rows, first: from, blocks: cols / BLOCK };
             let task = PanelTask {
                 format: *format,
                 cols,
@@ -212,6 +188,6 @@ fn run(
             // SAFETY: as above; panels start on a cache line because their sizes are whole lines.
             unsafe { (kernels.panels)(&task) }
         }
-        Data::Table(_) => unreachable!("a table was given to be multiplied"),
+        MatrixData::Table(_) => unreachable!("a table was given to be multiplied"),
     }
 }

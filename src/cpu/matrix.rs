@@ -1,8 +1,8 @@
 //! A weight matrix, ready to multiply: quantised ones in [panels](super::panel), float ones in [panels](super::float) of their own kind.
 
-use super::buffer::Buffer;
-use super::panel::{self, Format, ROWS};
-use super::{Kernels, Pool};
+use super::Pool;
+use super::buffer::AlignedBytes;
+use super::panel::{self, PanelFormat, ROWS};
 use crate::quant::{Dtype, dequantise};
 use crate::{Bytes, Error, Result};
 use half::{bf16, f16};
@@ -12,15 +12,15 @@ pub struct Matrix {
     dtype: Dtype,
     rows: usize,
     cols: usize,
-    pub(super) data: Data,
+    pub(super) data: MatrixData,
 }
 
-pub(super) enum Data {
+pub(super) enum MatrixData {
     /// Little-endian floats, (rows / 16, cols, 16); rows that the last panel lacks are zeroes.
-    Floats(Buffer),
+    Floats(AlignedBytes),
     Panels {
-        format: Format,
-        panels: Buffer,
+        format: PanelFormat,
+        panels: AlignedBytes,
     },
     /// Rows as they are stored, to look up and not to multiply.
     Table(Bytes),
@@ -32,22 +32,15 @@ impl Matrix {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the columns are no whole number of blocks, or `data` has another length than the shape asks for.
-    pub fn new(
-        _kernels: &'static Kernels,
-        pool: &Pool,
-        dtype: Dtype,
-        rows: usize,
-        cols: usize,
-        data: &Bytes,
-    ) -> Result<Matrix> {
+    pub fn new(pool: &Pool, dtype: Dtype, rows: usize, cols: usize, data: &Bytes) -> Result<Matrix> {
         let row_bytes = row_bytes(dtype, rows, cols, data)?;
-        let data = match Format::of(dtype) {
-            None => Data::Floats(packed(pool, row_bytes * ROWS, row_bytes, data, &|source, panel| {
+        let data = match PanelFormat::of(dtype) {
+            None => MatrixData::Floats(packed(pool, row_bytes * ROWS, row_bytes, data, &|source, panel| {
                 transpose(dtype.block_bytes(), source, row_bytes, panel);
             })),
             Some(format) => {
                 let pack = |source: &[u8], panel: &mut [u8]| panel::pack(&format, source, cols, panel);
-                Data::Panels { format, panels: packed(pool, format.panel_bytes(cols), row_bytes, data, &pack) }
+                MatrixData::Panels { format, panels: packed(pool, format.panel_bytes(cols), row_bytes, data, &pack) }
             }
         };
         Ok(Matrix { dtype, rows, cols, data })
@@ -59,7 +52,7 @@ impl Matrix {
     /// As [`Matrix::new`].
     pub fn table(dtype: Dtype, rows: usize, cols: usize, data: Bytes) -> Result<Matrix> {
         row_bytes(dtype, rows, cols, &data)?;
-        Ok(Matrix { dtype, rows, cols, data: Data::Table(data) })
+        Ok(Matrix { dtype, rows, cols, data: MatrixData::Table(data) })
     }
 
     /// Number of outputs.
@@ -80,8 +73,8 @@ impl Matrix {
     /// Bytes that a multiplication reads, and the memory that the matrix takes.
     pub fn bytes(&self) -> usize {
         match &self.data {
-            Data::Floats(panels) | Data::Panels { panels, .. } => panels.len(),
-            Data::Table(bytes) => bytes.len(),
+            MatrixData::Floats(panels) | MatrixData::Panels { panels, .. } => panels.len(),
+            MatrixData::Table(bytes) => bytes.len(),
         }
     }
 
@@ -92,18 +85,18 @@ impl Matrix {
     pub fn row(&self, index: usize, out: &mut [f32]) {
         assert!(index < self.rows && out.len() == self.cols, "row {index} of {}x{}", self.rows, self.cols);
         match &self.data {
-            Data::Floats(panels) => {
+            MatrixData::Floats(panels) => {
                 let width = self.dtype.block_bytes();
                 let panel = &panels[index / ROWS * self.cols * ROWS * width..][..self.cols * ROWS * width];
                 for (out, column) in out.iter_mut().zip(panel.chunks_exact(ROWS * width)) {
                     floats(self.dtype, &column[index % ROWS * width..][..width], std::slice::from_mut(out));
                 }
             }
-            Data::Panels { format, panels } => {
+            MatrixData::Panels { format, panels } => {
                 let bytes = format.panel_bytes(self.cols);
                 panel::row(format, &panels[index / ROWS * bytes..][..bytes], index % ROWS, out);
             }
-            Data::Table(bytes) => {
+            MatrixData::Table(bytes) => {
                 let row_bytes = bytes.len() / self.rows;
                 dequantise(self.dtype, &bytes[index * row_bytes..][..row_bytes], out);
             }
@@ -144,12 +137,18 @@ pub(super) fn floats(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
 const AT_ONCE: usize = 16 << 20;
 
 /// Panels of `panel_bytes`, each packed from its rows of `row_bytes`.
-fn packed(pool: &Pool, panel_bytes: usize, row_bytes: usize, data: &Bytes, pack: &(dyn Fn(&[u8], &mut [u8]) + Sync)) -> Buffer {
+fn packed(
+    pool: &Pool,
+    panel_bytes: usize,
+    row_bytes: usize,
+    data: &Bytes,
+    pack: &(dyn Fn(&[u8], &mut [u8]) + Sync),
+) -> AlignedBytes {
     let source = row_bytes * ROWS;
     if source == 0 || data.is_empty() {
-        return Buffer::zeroed(0);
+        return AlignedBytes::zeroed(0);
     }
-    let mut buffer = Buffer::zeroed(data.len().div_ceil(source) * panel_bytes);
+    let mut buffer = AlignedBytes::zeroed(data.len().div_ceil(source) * panel_bytes);
     let panels: Vec<_> = buffer.chunks_exact_mut(panel_bytes).map(std::sync::Mutex::new).collect();
     let step = (AT_ONCE / source).max(1);
     for first in (0..panels.len()).step_by(step) {

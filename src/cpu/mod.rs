@@ -1,7 +1,7 @@
 //! The CPU's inner loops: slices in, slices out.
 //!
 //! A [`Kernels`] is one instruction set's table of functions, chosen once by [`Kernels::get`]. Weights become a [`Matrix`], activations
-//! an [`Input`], [`matmul`] multiplies them on a [`Pool`]; [`attention`] walks a cache of [`Rows`]; what is done element by element
+//! a [`MatmulInput`], `matmul` multiplies them on a [`Pool`]; `attention` walks a cache of [`KvRows`]; what is done element by element
 //! are methods of [`Kernels`].
 //!
 //! **The property that everything here keeps:** for one set of kernels, an output element has the same bits whatever the number of
@@ -19,14 +19,15 @@
 mod append;
 mod attention;
 mod buffer;
-mod each_row;
 mod float;
+mod heads;
 mod input;
 mod isa;
 mod math;
 mod matmul;
 mod matrix;
 mod panel;
+mod parts;
 mod peak;
 mod pool;
 mod prefetch;
@@ -37,11 +38,12 @@ mod tests;
 pub use append::append;
 pub use attention::{AttentionJob, PackedAttention, attention, packed_attention};
 pub(crate) use buffer::{anonymous, trim_heap};
-pub use input::Input;
+pub use heads::Heads;
+pub use input::MatmulInput;
 pub use matmul::matmul;
 pub use matrix::Matrix;
 pub use pool::{MOST_THREADS, Pool, SERIAL};
-pub use rows::{Precision, Rows};
+pub use rows::{KvRows, Precision};
 
 use crate::spec::Activation;
 use crate::{Error, Result};
@@ -51,15 +53,14 @@ use std::sync::OnceLock;
 /// One instruction set's functions. To hold a `&'static Kernels` is proof that the CPU has the instructions.
 pub struct Kernels {
     name: &'static str,
-    quantise: unsafe fn(&[f32], &mut [input::Record], &mut [input::Record]),
+    quantise: unsafe fn(&[f32], &mut [input::InputRecord], &mut [input::InputRecord]),
     panels: unsafe fn(&matmul::PanelTask),
-    floats: unsafe fn(&matmul::FloatTask),
+    floats: unsafe fn(&float::FloatTask),
     to_f16: unsafe fn(&[f32], &mut [f16]),
     scores: unsafe fn(&mut attention::Scores),
     softmax: unsafe fn(&mut attention::Softmax),
     weigh: unsafe fn(&mut attention::Weigh),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    #[allow(clippy::type_complexity)]
     layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
     add: unsafe fn(&mut [f32], &[f32]),
     rope: unsafe fn(&mut [f32], &[f32], &[f32], bool),
@@ -120,7 +121,7 @@ impl Kernels {
     }
 
     /// Quantises rows of whole blocks; either output may be empty if it is not wanted.
-    fn quantise(&self, x: &[f32], wide: &mut [input::Record], narrow: &mut [input::Record]) {
+    fn quantise(&self, x: &[f32], wide: &mut [input::InputRecord], narrow: &mut [input::InputRecord]) {
         let blocks = x.len() / panel::BLOCK;
         assert!(x.len().is_multiple_of(panel::BLOCK));
         assert!(wide.is_empty() || wide.len() == blocks);

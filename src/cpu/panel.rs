@@ -5,8 +5,8 @@
 //!
 //! * **values**, for each block. Byte `4r + c` of line `i` (64 bytes) belongs to row `r` and column `4i + c` of the block: the
 //!   four bytes that one lane of `vpdpbusd` eats lie together. Eight such lines make a block. In memory they are folded into bit
-//!   planes of 8, 4, 2 or 1 bits, see [`Format::low`] and [`Format::high`].
-//! * **heads**: what the scales are made of, for one block or for eight (the K formats), see [`Head`].
+//!   planes of 8, 4, 2 or 1 bits, see [`PanelFormat::low`] and [`PanelFormat::high`].
+//! * **heads**: what the scales are made of, for one block or for eight (the K formats), see [`PanelHead`].
 //!
 //! A panel is a sequence of sections: as many heads as fill whole cache lines, then the values of the blocks that they serve. So it is read as
 //! one stream, whatever its length, and every block starts on a cache line. (With all heads behind all values, short panels were read at
@@ -52,7 +52,7 @@ pub const UNSIGNED_CODES: [u8; 16] = {
 
 /// What distinguishes one block format from another, for the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Format {
+pub struct PanelFormat {
     /// The block format that it is made from.
     pub dtype: Dtype,
     /// Bits of a value in the first plane: 2, 4 or 8.
@@ -73,12 +73,12 @@ pub struct Format {
     /// Whether a stored value is an index into [`CODES`], and the value meant is the entry there plus `zero`.
     pub codes: bool,
     /// How scales and mins are stored.
-    pub head: Head,
+    pub head: PanelHead,
 }
 
 /// How the scales (and mins) of a panel are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
+pub enum PanelHead {
     /// For each block, 16 scales in f16.
     Scales,
     /// For each block, 16 scales and 16 mins in f16.
@@ -95,25 +95,25 @@ pub enum Head {
     BlockBytes,
 }
 
-impl Head {
+impl PanelHead {
     /// Bytes of one head.
     pub const fn bytes(self) -> usize {
         match self {
-            Head::Scales => 32,
-            Head::ScalesMins => 64,
-            Head::Six => 64 + 192,
-            Head::SixSigned => 32 + 192,
-            Head::Bytes => 32 + 256,
-            Head::Nibbles => 64 + 256,
-            Head::BlockBytes => 32 + 128,
+            PanelHead::Scales => 32,
+            PanelHead::ScalesMins => 64,
+            PanelHead::Six => 64 + 192,
+            PanelHead::SixSigned => 32 + 192,
+            PanelHead::Bytes => 32 + 256,
+            PanelHead::Nibbles => 64 + 256,
+            PanelHead::BlockBytes => 32 + 128,
         }
     }
 
     /// Blocks that one head serves.
     pub const fn blocks(self) -> usize {
         match self {
-            Head::Scales | Head::ScalesMins => 1,
-            Head::Six | Head::SixSigned | Head::Bytes | Head::Nibbles | Head::BlockBytes => 8,
+            PanelHead::Scales | PanelHead::ScalesMins => 1,
+            PanelHead::Six | PanelHead::SixSigned | PanelHead::Bytes | PanelHead::Nibbles | PanelHead::BlockBytes => 8,
         }
     }
 
@@ -132,21 +132,21 @@ struct Section {
     blocks: usize,
     /// Bytes of a block's values.
     values: usize,
-    head: Head,
+    head: PanelHead,
 }
 
 impl Section {
     #[inline(always)]
-    const fn new(low: usize, high: usize, head: Head) -> Section {
+    const fn new(low: usize, high: usize, head: PanelHead) -> Section {
         let together = head.together();
         Section { heads: together * head.bytes(), blocks: together * head.blocks(), values: LINE * (low + high), head }
     }
 
     #[inline(always)]
-    const fn place(self, block: usize) -> Place {
+    const fn place(self, block: usize) -> BlockPlace {
         let start = block / self.blocks * (self.heads + self.blocks * self.values);
         let within = block % self.blocks;
-        Place {
+        BlockPlace {
             values: start + self.heads + within * self.values,
             head: start + within / self.head.blocks() * self.head.bytes(),
         }
@@ -155,15 +155,15 @@ impl Section {
 
 /// Where a block of a panel and the head that serves it lie, in bytes from the panel's start.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct BlockPlace {
     pub values: usize,
     pub head: usize,
 }
 
 /// A panel format that the compiler knows: kernels are compiled for each, see [`known!`].
-pub trait Known {
+pub trait StaticFormat {
     /// How the panels are stored.
-    const FORMAT: Format;
+    const FORMAT: PanelFormat;
 
     /// Bytes of a block with its share of the heads.
     const BLOCK_BYTES: usize = {
@@ -171,13 +171,13 @@ pub trait Known {
         section.values + section.heads / section.blocks
     };
 
-    /// [`Format::place`].
+    /// [`PanelFormat::place`].
     #[inline(always)]
-    fn place(block: usize) -> Place {
+    fn place(block: usize) -> BlockPlace {
         const { Self::FORMAT.section() }.place(block)
     }
 
-    /// How far a kernel at block `block` of a panel at `panel` has read, heads and values evenly: from there on [`Known::BLOCK_BYTES`] are the block's.
+    /// How far a kernel at block `block` of a panel at `panel` has read, heads and values evenly: from there on [`StaticFormat::BLOCK_BYTES`] are the block's.
     /// After a panel its successor begins; after the last there may be nothing, so the address is for fetching ahead only.
     #[inline(always)]
     fn position(panel: *const u8, block: usize) -> *const u8 {
@@ -185,7 +185,7 @@ pub trait Known {
     }
 }
 
-/// Evaluates `$body`, in which `$known` is the [`Known`] type of the format `$format`.
+/// Evaluates `$body`, in which `$known` is the [`StaticFormat`] type of the format `$format`.
 macro_rules! known {
     ($format:expr, $known:ident => $body:expr) => {
         $crate::cpu::panel::known!(
@@ -197,9 +197,9 @@ macro_rules! known {
         match $format.dtype {
             $(Dtype::$dtype => {
                 struct $known;
-                impl $crate::cpu::panel::Known for $known {
-                    const FORMAT: $crate::cpu::panel::Format =
-                        $crate::cpu::panel::Format::of(Dtype::$dtype).expect("a type of blocks");
+                impl $crate::cpu::panel::StaticFormat for $known {
+                    const FORMAT: $crate::cpu::panel::PanelFormat =
+                        $crate::cpu::panel::PanelFormat::of(Dtype::$dtype).expect("a type of blocks");
                 }
                 $body
             })*
@@ -209,10 +209,10 @@ macro_rules! known {
 }
 pub(super) use known;
 
-impl Format {
+impl PanelFormat {
     /// The panel format of a block format; `None` for floats.
-    pub const fn of(dtype: Dtype) -> Option<Format> {
-        use Head::*;
+    pub const fn of(dtype: Dtype) -> Option<PanelFormat> {
+        use PanelHead::*;
         let (low, high, zero, group, mins, head) = match dtype {
             Dtype::F32 | Dtype::F16 | Dtype::BF16 => return None,
             Dtype::Q4_0 => (4, 0, 8, 32, false, Scales),
@@ -229,7 +229,7 @@ impl Format {
             Dtype::IQ4_XS => (4, 0, 128, 32, false, BlockBytes),
         };
         let codes = matches!(dtype, Dtype::IQ4_NL | Dtype::IQ4_XS);
-        Some(Format { dtype, low, high, zero, group, mins, codes, head })
+        Some(PanelFormat { dtype, low, high, zero, group, mins, codes, head })
     }
 
     /// Parts of a block that have a scale of their own: 1 or 2.
@@ -244,7 +244,7 @@ impl Format {
 
     /// Where block `block` lies in a panel.
     #[inline(always)]
-    pub const fn place(&self, block: usize) -> Place {
+    pub const fn place(&self, block: usize) -> BlockPlace {
         self.section().place(block)
     }
 
@@ -280,7 +280,7 @@ impl Expanded {
 }
 
 /// Takes block `block` of a panel apart.
-pub fn expand(format: &Format, panel: &[u8], block: usize, out: &mut Expanded) {
+pub fn expand(format: &PanelFormat, panel: &[u8], block: usize, out: &mut Expanded) {
     let (values, head) = format.parts(panel, block);
     for row in 0..ROWS {
         for (line, quad) in out.values.iter_mut().zip(unfold(format, values, row)) {
@@ -296,7 +296,7 @@ pub fn expand(format: &Format, panel: &[u8], block: usize, out: &mut Expanded) {
 }
 
 /// Row `row` of a panel as floats, exactly.
-pub fn row(format: &Format, panel: &[u8], row: usize, out: &mut [f32]) {
+pub fn row(format: &PanelFormat, panel: &[u8], row: usize, out: &mut [f32]) {
     for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
         let (values, head) = format.parts(panel, block);
         let first = (block % format.head.blocks()) * BLOCK / format.group;
@@ -326,7 +326,7 @@ fn quad_at(from: &[u8], at: usize) -> u32 {
 
 /// A row's values of a block, as quads of bytes: quad `i` holds columns `4i` to `4i + 3`.
 #[inline(always)]
-fn unfold(format: &Format, values: &[u8], row: usize) -> [u32; LINES] {
+fn unfold(format: &PanelFormat, values: &[u8], row: usize) -> [u32; LINES] {
     let at = |line: usize| quad_at(values, line * LINE + 4 * row);
     let twos = |plane: usize, i: usize| at(plane + i / 4) >> (i % 4 * 2) & bytes(3);
     let mut quads = [0; LINES];
@@ -349,19 +349,19 @@ fn unfold(format: &Format, values: &[u8], row: usize) -> [u32; LINES] {
 }
 
 /// Scale and min of group `group` (counted within the head) of row `row`.
-fn scale_min(format: &Format, head: &[u8], group: usize, row: usize) -> (f32, f32) {
+fn scale_min(format: &PanelFormat, head: &[u8], group: usize, row: usize) -> (f32, f32) {
     let d = half_at(head, row);
     let at = group * ROWS + row;
     match format.head {
-        Head::Scales => (d, 0.0),
-        Head::ScalesMins => (d, half_at(head, ROWS + row)),
-        Head::Six => {
+        PanelHead::Scales => (d, 0.0),
+        PanelHead::ScalesMins => (d, half_at(head, ROWS + row)),
+        PanelHead::Six => {
             let field = &head[64..];
             (d * six_bits(field, at) as f32, -half_at(head, ROWS + row) * six_bits(field, 128 + at) as f32)
         }
-        Head::SixSigned => (d * (six_bits(&head[32..], at) as i32 - 32) as f32, 0.0),
-        Head::Bytes | Head::BlockBytes => (d * head[32 + at] as i8 as f32, 0.0),
-        Head::Nibbles => {
+        PanelHead::SixSigned => (d * (six_bits(&head[32..], at) as i32 - 32) as f32, 0.0),
+        PanelHead::Bytes | PanelHead::BlockBytes => (d * head[32 + at] as i8 as f32, 0.0),
+        PanelHead::Nibbles => {
             let byte = head[64 + at];
             (d * (byte & 15) as f32, -half_at(head, ROWS + row) * (byte >> 4) as f32)
         }
@@ -389,12 +389,12 @@ fn set_six_bits(field: &mut [u8], at: usize, value: u8) {
 }
 
 /// Packs up to 16 rows of blocks, which lie one row after the other in `rows`, into `panel`, which must be zeroed.
-pub fn pack(format: &Format, rows: &[u8], cols: usize, panel: &mut [u8]) {
+pub fn pack(format: &PanelFormat, rows: &[u8], cols: usize, panel: &mut [u8]) {
     known!(format, K => pack_as::<K>(rows, cols, panel))
 }
 
 #[inline(always)]
-fn pack_as<K: Known>(rows: &[u8], cols: usize, panel: &mut [u8]) {
+fn pack_as<K: StaticFormat>(rows: &[u8], cols: usize, panel: &mut [u8]) {
     let (format, dtype) = (&K::FORMAT, K::FORMAT.dtype);
     let row_bytes = cols / dtype.block() * dtype.block_bytes();
     if row_bytes == 0 {
@@ -450,7 +450,7 @@ fn read_values(dtype: Dtype, stored: &[u8], sub: usize) -> [u32; LINES] {
 
 /// Writes a row's values of one block into the planes: the inverse of [`unfold`].
 #[inline(always)]
-fn fold(format: &Format, quads: &[u32; LINES], row: usize, out: &mut [u8]) {
+fn fold(format: &PanelFormat, quads: &[u32; LINES], row: usize, out: &mut [u8]) {
     let mut put = |line: usize, quad: u32| out[line * LINE + 4 * row..][..4].copy_from_slice(&quad.to_le_bytes());
     let twos = |j: usize, shift: usize| (0..4).fold(0, |sum, t| sum | (quads[4 * j + t] >> shift & bytes(3)) << (2 * t));
     match format.low {

@@ -11,6 +11,7 @@
 //! therefore enter a job by a compare-and-swap on one word that says whether the job is open; the caller closes the word when
 //! the tasks have run out, and waits only for the workers that are inside.
 
+use super::parts::Parts;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::ops::Range;
@@ -25,13 +26,13 @@ const SPIN: Duration = Duration::from_micros(200);
 /// Turns of the caller's wait for its workers before it offers its time slice to others.
 const PATIENCE: u32 = 2000;
 
-/// In [`Shared::state`]: the job may be entered.
+/// In [`PoolShared::state`]: the job may be entered.
 const OPEN: u64 = 1 << 31;
 /// Numbers below which a pass over them is not worth waking threads for.
 pub const SERIAL: usize = 8192;
 /// The most threads of a pool.
 pub const MOST_THREADS: usize = 1024;
-/// In [`Shared::state`]: one job further. The bits below [`OPEN`] count the workers inside.
+/// In [`PoolShared::state`]: one job further. The bits below [`OPEN`] count the workers inside.
 const EPOCH: u64 = 1 << 32;
 
 /// A fixed number of threads, the calling one included, that work through numbered tasks together.
@@ -39,12 +40,12 @@ const EPOCH: u64 = 1 << 32;
 /// [`Pool::run`] may be called from several threads, and from within a task: whoever finds the pool busy does its tasks alone,
 /// so callers never wait for each other.
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
     workers: Vec<JoinHandle<()>>,
     busy: AtomicBool,
 }
 
-struct Shared {
+struct PoolShared {
     /// Epoch of the job in the high half, then [`OPEN`], then the number of workers inside.
     state: AtomicU64,
     job: UnsafeCell<Job>,
@@ -93,9 +94,15 @@ impl Stretch {
 
 // SAFETY: `job` is written only by the thread that holds `Pool::busy`, while the state is closed and nobody is inside; it is read
 // only by threads inside. The body is `Sync`.
-unsafe impl Sync for Shared {}
-// SAFETY: as above; the pointer in `job` is followed only while the caller of `run` keeps the body alive.
-unsafe impl Send for Shared {}
+unsafe impl Sync for PoolShared {}
+// SAFETY: `job` is shared as said of `Sync`; the pointer in it is followed only while the caller of `run` keeps the body alive.
+unsafe impl Send for PoolShared {}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pool({} threads)", self.threads())
+    }
+}
 
 impl Pool {
     /// A pool of `threads` threads, at least one; the calling thread is one of them, so that 1 spawns nothing.
@@ -103,7 +110,7 @@ impl Pool {
     /// If the system refuses a thread, the pool is smaller.
     pub fn new(threads: usize) -> Pool {
         let helpers = threads.clamp(1, MOST_THREADS) - 1;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PoolShared {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(Job { body: &|_: Range<usize>| () }),
             stretches: (0..=helpers).map(|_| Stretch(AtomicU64::new(0))).collect(),
@@ -124,6 +131,19 @@ impl Pool {
     /// How many threads work on a job, the caller included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Runs `body(row, values)` for each row of `width` values of `data`, each exactly once, on all threads.
+    pub fn each_row<T: Send>(&self, data: &mut [T], width: usize, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
+        let rows = data.len() / width.max(1);
+        let parts = rows.min(4 * self.threads());
+        let data = Parts::new(data);
+        self.run(parts, &|part| {
+            let (from, to) = (rows * part / parts, rows * (part + 1) / parts);
+            // SAFETY: the parts of the rows do not overlap, and each is handed out once.
+            let rows = unsafe { data.part(from * width..to * width) };
+            rows.chunks_exact_mut(width).enumerate().for_each(|(i, row)| body(from + i, row));
+        });
     }
 
     /// Calls `body` once with every number below `tasks`, on all threads, in no particular order; returns when all are done.
@@ -190,7 +210,7 @@ impl Drop for Pool {
     }
 }
 
-impl Shared {
+impl PoolShared {
     fn worker(&self, index: usize) {
         let mut done = 0;
         while let Some(epoch) = self.enter(index, done) {

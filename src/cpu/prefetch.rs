@@ -45,7 +45,6 @@ pub fn stream_part(part: *const u8, at: usize, len: usize, skip: usize) {
 }
 
 /// Has `count` numbers fetched into the second-level cache; any address will do.
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub fn fetch<T>(from: *const T, count: usize) {
     fetch_to::<2>(from.cast(), count * size_of::<T>());
@@ -61,7 +60,7 @@ pub fn fetch_to<const LEVEL: u8>(from: *const u8, bytes: usize) {
         unsafe {
             if LEVEL == 1 { _mm_prefetch::<_MM_HINT_T0>(at.cast()) } else { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
-        // SAFETY: as above.
+        // SAFETY: a hint, which never faults.
         #[cfg(target_arch = "aarch64")]
         unsafe {
             asm!("prfm pldl{level}keep, [{at}]", level = const LEVEL, at = in(reg) at, options(readonly, nostack, preserves_flags));

@@ -3,16 +3,21 @@
 //! Both are laid out for the attention kernels. Values: position after position, each padded to 16 numbers. Keys: in groups of 16
 //! positions, dimension after dimension, so that one register holds one dimension of 16 positions and scores need no sums across
 //! lanes: number `(d, lane)` of group `g` is at `(g * dim + d) * 16 + lane`.
+//!
+//! Both are in [pages](pages) of 64 positions, which copies share until they write.
 
 mod blocks;
+mod pages;
 
 use super::Kernels;
-pub use blocks::{BLOCK, blocks};
 use blocks::{Blocks, Layout};
+pub use blocks::{SCALED, blocks};
 use half::f16;
+pub use pages::PAGE;
+use pages::Pages;
 
 /// Positions that share a register.
-pub const LANES: usize = 16;
+pub const GROUP: usize = 16;
 
 /// How cached numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,45 +30,49 @@ pub enum Precision {
     Q8_0,
 }
 
-/// The keys or the values of one head, (positions, head_dim).
+/// The keys or the values of one head, (positions, head_dim). A clone shares its memory with the
+/// original and copies only the pages that one of them writes later.
 #[derive(Debug, Clone)]
-pub struct Rows {
-    pub(super) data: Data,
+pub struct KvRows {
+    pub(super) data: RowsData,
     keys: bool,
     dim: usize,
     len: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Data {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
+pub(super) enum RowsData {
+    F32(Pages<f32>),
+    F16(Pages<f16>),
     Q8_0(Blocks),
 }
 
-impl Rows {
-    /// Memory grows by this number of positions at a time, and [`Rows::drop_front`] drops multiples of it.
+impl KvRows {
+    /// Memory grows by this number of positions at a time.
+    pub const PAGE: usize = PAGE;
+    /// [`KvRows::drop_front`] drops multiples of this number of positions.
     pub const STEP: usize = 256;
     /// Numbers of a row that share a scale, where the precision has scales.
-    pub const BLOCK: usize = BLOCK;
+    pub const SCALED: usize = SCALED;
 
     /// Space for keys of `dim` numbers.
-    pub fn keys(dim: usize, precision: Precision) -> Rows {
-        Rows::new(true, dim, precision)
+    pub fn keys(dim: usize, precision: Precision) -> KvRows {
+        KvRows::new(true, dim, precision)
     }
 
     /// Space for values of `dim` numbers.
-    pub fn values(dim: usize, precision: Precision) -> Rows {
-        Rows::new(false, dim, precision)
+    pub fn values(dim: usize, precision: Precision) -> KvRows {
+        KvRows::new(false, dim, precision)
     }
 
-    fn new(keys: bool, dim: usize, precision: Precision) -> Rows {
+    fn new(keys: bool, dim: usize, precision: Precision) -> KvRows {
+        let layout = Layout::new(keys, dim);
         let data = match precision {
-            Precision::F32 => Data::F32(Vec::new()),
-            Precision::F16 => Data::F16(Vec::new()),
-            Precision::Q8_0 => Data::Q8_0(Blocks::default()),
+            Precision::F32 => RowsData::F32(Pages::new(layout.stride)),
+            Precision::F16 => RowsData::F16(Pages::new(layout.stride)),
+            Precision::Q8_0 => RowsData::Q8_0(Blocks::new(layout)),
         };
-        Rows { data, keys, dim, len: 0 }
+        KvRows { data, keys, dim, len: 0 }
     }
 
     /// Number of positions held.
@@ -84,9 +93,9 @@ impl Rows {
     /// How the numbers are stored.
     pub fn precision(&self) -> Precision {
         match self.data {
-            Data::F32(_) => Precision::F32,
-            Data::F16(_) => Precision::F16,
-            Data::Q8_0(_) => Precision::Q8_0,
+            RowsData::F32(_) => Precision::F32,
+            RowsData::F16(_) => Precision::F16,
+            RowsData::Q8_0(_) => Precision::Q8_0,
         }
     }
 
@@ -95,32 +104,34 @@ impl Rows {
         self.keys
     }
 
-    /// Bytes of memory taken.
+    /// Bytes of memory held; clones may hold the same.
     pub fn bytes(&self) -> usize {
-        match &self.data {
-            Data::F32(data) => data.capacity() * 4,
-            Data::F16(data) => data.capacity() * 2,
-            Data::Q8_0(blocks) => blocks.bytes(),
-        }
+        self.memory().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Numbers between the starts of two rows of values, or of a sixteenth of a group of keys.
-    pub(super) fn stride(&self) -> usize {
-        if self.keys { self.dim } else { self.dim.next_multiple_of(LANES) }
+    /// Address and size in bytes of each page of memory held. Clones that share a page have the same
+    /// address.
+    pub fn memory(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (wide, half, blocks) = match &self.data {
+            RowsData::F32(pages) => (Some(pages), None, None),
+            RowsData::F16(pages) => (None, Some(pages), None),
+            RowsData::Q8_0(blocks) => (None, Some(&blocks.scales), Some(&blocks.numbers)),
+        };
+        let wide = wide.into_iter().flat_map(Pages::memory);
+        let half = half.into_iter().flat_map(Pages::memory);
+        wide.chain(half).chain(blocks.into_iter().flat_map(Pages::memory))
     }
 
     fn layout(&self) -> Layout {
-        Layout { keys: self.keys, dim: self.dim, stride: self.stride() }
+        Layout::new(self.keys, self.dim)
     }
 
-    /// Makes room for `positions` in all, in steps of 256.
-    pub fn reserve(&mut self, positions: usize) {
-        let (layout, positions) = (self.layout(), positions.next_multiple_of(Self::STEP));
-        let numbers = positions * layout.stride;
+    /// Makes room for `positions` in all, in whole pages.
+    fn reserve(&mut self, positions: usize) {
         match &mut self.data {
-            Data::F32(data) => data.reserve_exact(numbers.saturating_sub(data.len())),
-            Data::F16(data) => data.reserve_exact(numbers.saturating_sub(data.len())),
-            Data::Q8_0(blocks) => blocks.reserve(layout, positions),
+            RowsData::F32(pages) => pages.reserve(positions),
+            RowsData::F16(pages) => pages.reserve(positions),
+            RowsData::Q8_0(blocks) => blocks.reserve(positions),
         }
     }
 
@@ -133,35 +144,19 @@ impl Rows {
             self.len += count;
             return;
         }
-        assert!(stride >= self.dim && x.len() >= (count - 1) * stride + self.dim, "{count} rows in {}", x.len());
-        let (from, to) = (self.len, self.len + count);
+        let dim = self.dim;
+        assert!(stride >= dim && x.len() >= (count - 1) * stride + dim, "{count} rows in {}", x.len());
+        let (from, to, layout) = (self.len, self.len + count, self.layout());
         self.reserve(to);
-        let numbers = to.next_multiple_of(LANES) * self.stride();
-        let (dim, padded, layout) = (self.dim, self.stride(), self.layout());
         self.len = to;
-        let source = |position: usize| &x[(position - from) * stride..][..dim];
-        match &mut self.data {
-            Data::F32(data) => {
-                data.resize(numbers, 0.0);
-                if self.keys {
-                    (from..to)
-                        .for_each(|p| scatter(source(p), &mut data[layout.number(p, 0)..], |x, out| out.copy_from_slice(x)));
-                } else {
-                    (from..to).for_each(|position| data[position * padded..][..dim].copy_from_slice(source(position)));
-                }
-            }
-            Data::F16(data) => {
-                data.resize(numbers, f16::ZERO);
-                if self.keys {
-                    (from..to)
-                        .for_each(|p| scatter(source(p), &mut data[layout.number(p, 0)..], |x, out| kernels.to_f16(x, out)));
-                } else {
-                    (from..to).for_each(|p| kernels.to_f16(source(p), &mut data[p * padded..][..dim]));
-                }
-            }
-            Data::Q8_0(blocks) => {
-                blocks.resize(layout, to.next_multiple_of(LANES));
-                blocks.store(kernels, layout, from..to, source);
+        for page in from / PAGE..to.div_ceil(PAGE) {
+            let start = page * PAGE;
+            let new = from.max(start)..to.min(start + PAGE);
+            let rows = new.map(|position| (position - start, &x[(position - from) * stride..][..dim]));
+            match &mut self.data {
+                RowsData::F32(pages) => store(pages.page_mut(page), layout, rows, |x, out| out.copy_from_slice(x)),
+                RowsData::F16(pages) => store(pages.page_mut(page), layout, rows, |x, out| kernels.to_f16(x, out)),
+                RowsData::Q8_0(blocks) => blocks.store(kernels, layout, page, rows),
             }
         }
     }
@@ -169,27 +164,19 @@ impl Rows {
     /// Forgets all positions from `positions` on; the memory is kept.
     pub fn truncate(&mut self, positions: usize) {
         self.len = self.len.min(positions);
-        let (layout, positions) = (self.layout(), self.len.next_multiple_of(LANES));
-        let numbers = positions * layout.stride;
-        match &mut self.data {
-            Data::F32(data) => data.truncate(numbers),
-            Data::F16(data) => data.truncate(numbers),
-            Data::Q8_0(blocks) => blocks.resize(layout, positions),
-        }
     }
 
-    /// Forgets the first `positions`, as a sliding window does.
+    /// Forgets the first `positions`, as a sliding window does, and frees their memory.
     ///
     /// # Panics
     /// If `positions` is no multiple of 256: softmax blocks start at absolute positions.
     pub fn drop_front(&mut self, positions: usize) {
         assert!(positions.is_multiple_of(Self::STEP), "{positions} positions to drop");
-        let positions = positions.min(self.len.next_multiple_of(Self::STEP));
-        let (layout, numbers) = (self.layout(), positions * self.stride());
+        let pages = positions / PAGE;
         match &mut self.data {
-            Data::F32(data) => drop(data.drain(..numbers.min(data.len()))),
-            Data::F16(data) => drop(data.drain(..numbers.min(data.len()))),
-            Data::Q8_0(blocks) => blocks.drop_front(layout, positions),
+            RowsData::F32(data) => data.drop_front(pages),
+            RowsData::F16(data) => data.drop_front(pages),
+            RowsData::Q8_0(blocks) => blocks.drop_front(pages),
         }
         self.len = self.len.saturating_sub(positions);
     }
@@ -200,21 +187,34 @@ impl Rows {
     /// If there is no such position, or `out` has another length.
     pub fn get(&self, position: usize, out: &mut [f32]) {
         assert!(position < self.len && out.len() == self.dim, "position {position} of {}", self.len);
-        let layout = self.layout();
+        let (layout, page, position) = (self.layout(), position / PAGE, position % PAGE);
         for (d, out) in out.iter_mut().enumerate() {
             *out = match &self.data {
-                Data::F32(data) => data[layout.number(position, d)],
-                Data::F16(data) => data[layout.number(position, d)].to_f32(),
-                Data::Q8_0(blocks) => blocks.get(layout, position, d),
+                RowsData::F32(pages) => pages.page(page)[layout.number(position, d)],
+                RowsData::F16(pages) => pages.page(page)[layout.number(position, d)].to_f32(),
+                RowsData::Q8_0(blocks) => blocks.get(layout, page, position, d),
             };
         }
+    }
+}
+
+/// Stores `rows`, each with its position in the page, `convert`ed.
+fn store<'a, T: Copy + Default>(
+    page: &mut [T],
+    layout: Layout,
+    rows: impl Iterator<Item = (usize, &'a [f32])>,
+    convert: impl Fn(&[f32], &mut [T]),
+) {
+    for (position, row) in rows {
+        let places = &mut page[layout.number(position, 0)..];
+        if layout.keys { scatter(row, places, &convert) } else { convert(row, &mut places[..row.len()]) }
     }
 }
 
 /// Stores a row of keys, `convert`ed some numbers at a time, to the first and then every sixteenth place of `places`.
 fn scatter<T: Copy + Default>(row: &[f32], places: &mut [T], convert: impl Fn(&[f32], &mut [T])) {
     const PIECE: usize = 64;
-    let mut places = places.iter_mut().step_by(LANES);
+    let mut places = places.iter_mut().step_by(GROUP);
     let mut stored = [T::default(); PIECE];
     for piece in row.chunks(PIECE) {
         let stored = &mut stored[..piece.len()];

@@ -4,8 +4,8 @@ mod append;
 mod attention;
 mod packed;
 
-use super::input::{self, Record, SCALE};
-use super::panel::{BLOCK, Format};
+use super::input::{self, InputRecord, SCALE};
+use super::panel::{BLOCK, PanelFormat};
 use super::*;
 use crate::Bytes;
 use crate::quant::{Dtype, dequantise};
@@ -73,11 +73,11 @@ fn sets() -> Vec<&'static Kernels> {
     Kernels::available()
 }
 
-fn matrix(kernels: &'static Kernels, dtype: Dtype, rows: usize, cols: usize, seed: u64) -> (Matrix, Vec<f32>) {
+fn matrix(dtype: Dtype, rows: usize, cols: usize, seed: u64) -> (Matrix, Vec<f32>) {
     let bytes = Random(seed).stored(dtype, rows, cols);
     let mut floats = vec![0.0; rows * cols];
     dequantise(dtype, &bytes, &mut floats);
-    (Matrix::new(kernels, &Pool::new(2), dtype, rows, cols, &bytes).unwrap(), floats)
+    (Matrix::new(&Pool::new(2), dtype, rows, cols, &bytes).unwrap(), floats)
 }
 
 /// The activations as the kernels see them: dequantised int8 for quantised weights.
@@ -102,7 +102,7 @@ fn product(
     weights: &[Matrix],
     biases: &[Option<Vec<f32>>],
 ) -> Vec<f32> {
-    let mut input = Input::new();
+    let mut input = MatmulInput::new();
     input.prepare(kernels, pool, x, rows, weights[0].cols(), weights);
     let mut out = vec![f32::NAN; rows * weights.iter().map(|w| w.rows()).sum::<usize>()];
     matmul(kernels, pool, x, &input, weights, biases, &mut out);
@@ -129,7 +129,7 @@ fn products_equal_the_definition_in_double_precision() {
         for dtype in Dtype::all() {
             for cols in widths(dtype) {
                 for outputs in [1, 15, 16, 17, 70] {
-                    let (matrix, w) = matrix(kernels, dtype, outputs, cols, 7 + outputs as u64);
+                    let (matrix, w) = matrix(dtype, outputs, cols, 7 + outputs as u64);
                     for rows in [0, 1, 2, 3, 12, 13, 17, 64] {
                         let x = Random(rows as u64).floats(rows * cols);
                         let bias = Random(9).floats(outputs);
@@ -164,7 +164,7 @@ fn products_have_the_same_bits_under_every_set() {
                 let results: Vec<_> = sets()
                     .into_iter()
                     .map(|kernels| {
-                        let (matrix, _) = matrix(kernels, dtype, outputs, cols, 5);
+                        let (matrix, _) = matrix(dtype, outputs, cols, 5);
                         [1, 3, 9, 33]
                             .map(|rows| bits(&product(kernels, &pool, &x[..rows * cols], rows, from_ref(&matrix), &[None])))
                     })
@@ -181,9 +181,9 @@ fn an_output_has_the_same_bits_whatever_is_computed_beside_it() {
     for kernels in sets() {
         for dtype in Dtype::all() {
             let cols = if dtype.block() == 1 { 300 } else { 768 };
-            let (first, _) = matrix(kernels, dtype, 137, cols, 1);
-            let (second, _) = matrix(kernels, Dtype::Q4_1, 50, 768, 2);
-            let (third, _) = matrix(kernels, Dtype::F16, 10, cols, 3);
+            let (first, _) = matrix(dtype, 137, cols, 1);
+            let (second, _) = matrix(Dtype::Q4_1, 50, 768, 2);
+            let (third, _) = matrix(Dtype::F16, 10, cols, 3);
             let x = Random(4).floats(300 * cols);
             let all = bits(&product(kernels, &pools[0], &x, 300, from_ref(&first), &[None]));
             for rows in [1, 2, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 47, 64, 100, 300] {
@@ -206,23 +206,21 @@ fn an_output_has_the_same_bits_whatever_is_computed_beside_it() {
 
 #[test]
 fn every_row_comes_back_exactly_and_panels_are_hardly_larger_than_the_file() {
-    for kernels in sets() {
-        for dtype in Dtype::all() {
-            for (rows, cols) in [(1, 256), (16, 512), (35, 768)] {
-                let (matrix, floats) = matrix(kernels, dtype, rows, cols, 11);
-                let table = Matrix::table(dtype, rows, cols, Random(11).stored(dtype, rows, cols)).unwrap();
-                let mut out = vec![0.0; cols];
-                for row in 0..rows {
-                    matrix.row(row, &mut out);
-                    assert_eq!(bits(&out), bits(&floats[row * cols..][..cols]), "{dtype} row {row}");
-                    table.row(row, &mut out);
-                    assert_eq!(bits(&out), bits(&floats[row * cols..][..cols]), "{dtype} row {row} of a table");
-                }
-                let stored = dtype.bytes(rows.next_multiple_of(16) * cols).unwrap();
-                // A panel whose last section has one head in place of two leaves the other's place free: 288 bytes at most.
-                let bound = stored as f64 * 1.03 + (rows.div_ceil(16) * 288) as f64;
-                assert!(matrix.bytes() as f64 <= bound, "{dtype}: {} for {stored}", matrix.bytes());
+    for dtype in Dtype::all() {
+        for (rows, cols) in [(1, 256), (16, 512), (35, 768)] {
+            let (matrix, floats) = matrix(dtype, rows, cols, 11);
+            let table = Matrix::table(dtype, rows, cols, Random(11).stored(dtype, rows, cols)).unwrap();
+            let mut out = vec![0.0; cols];
+            for row in 0..rows {
+                matrix.row(row, &mut out);
+                assert_eq!(bits(&out), bits(&floats[row * cols..][..cols]), "{dtype} row {row}");
+                table.row(row, &mut out);
+                assert_eq!(bits(&out), bits(&floats[row * cols..][..cols]), "{dtype} row {row} of a table");
             }
+            let stored = dtype.bytes(rows.next_multiple_of(16) * cols).unwrap();
+            // A panel whose last section has one head in place of two leaves the other's place free: 288 bytes at most.
+            let bound = stored as f64 * 1.03 + (rows.div_ceil(16) * 288) as f64;
+            assert!(matrix.bytes() as f64 <= bound, "{dtype}: {} for {stored}", matrix.bytes());
         }
     }
 }
@@ -231,7 +229,7 @@ fn every_row_comes_back_exactly_and_panels_are_hardly_larger_than_the_file() {
 fn wrong_shapes_are_errors() {
     let pool = Pool::new(1);
     let kernels = sets()[0];
-    let new = |dtype, rows, cols, bytes: usize| Matrix::new(kernels, &pool, dtype, rows, cols, &vec![0; bytes].into());
+    let new = |dtype, rows, cols, bytes: usize| Matrix::new(&pool, dtype, rows, cols, &vec![0; bytes].into());
     assert!(new(Dtype::Q4_0, 2, 48, 54).is_err());
     assert!(new(Dtype::Q4_K, 1, 128, 72).is_err());
     assert!(new(Dtype::Q8_0, 2, 32, 67).is_err());
@@ -257,7 +255,7 @@ fn records_hold_what_the_definition_says_under_every_set() {
     x[4 * BLOCK + 31] = f32::NAN;
     x[5 * BLOCK..6 * BLOCK].iter_mut().for_each(|x| *x = x.round());
     let of = |kernels: &'static Kernels| {
-        let (mut wide, mut narrow) = ([Record::ZERO; 20], [Record::ZERO; 20]);
+        let (mut wide, mut narrow) = ([InputRecord::ZERO; 20], [InputRecord::ZERO; 20]);
         kernels.quantise(&x, &mut wide, &mut narrow);
         kernels.quantise(&x, &mut [], &mut narrow);
         (wide, narrow)
@@ -285,8 +283,9 @@ fn records_hold_what_the_definition_says_under_every_set() {
         assert_eq!(narrow.rest[5..7].iter().map(|&v| v as i32).collect::<Vec<_>>(), sums.map(|sum| -32 * sum));
     }
     // NaN payloads may differ between sets.
-    let plain = |(wide, narrow): ([Record; 20], [Record; 20])| {
-        let clean = |r: &Record| (r.values, r.rest.map(|bits| if f32::from_bits(bits).is_nan() { u32::MAX } else { bits }));
+    let plain = |(wide, narrow): ([InputRecord; 20], [InputRecord; 20])| {
+        let clean =
+            |r: &InputRecord| (r.values, r.rest.map(|bits| if f32::from_bits(bits).is_nan() { u32::MAX } else { bits }));
         wide.iter()
             .chain(&narrow)
             .enumerate()
@@ -307,7 +306,7 @@ fn records_hold_what_the_definition_says_under_every_set() {
         }
         assert_eq!(plain(got), plain((wide, narrow)), "{kernels:?}");
     }
-    assert_eq!(input::start(&Format::of(Dtype::Q8_0).unwrap()), Some(4));
+    assert_eq!(input::start(&PanelFormat::of(Dtype::Q8_0).unwrap()), Some(4));
 }
 
 #[test]
@@ -315,7 +314,7 @@ fn a_nan_or_infinity_comes_out_as_one() {
     let pool = Pool::new(1);
     for kernels in sets() {
         for dtype in Dtype::all() {
-            let (matrix, _) = matrix(kernels, dtype, 20, 256, 3);
+            let (matrix, _) = matrix(dtype, 20, 256, 3);
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut x = Random(5).floats(20 * 256);
                 x[256 + 77] = bad;

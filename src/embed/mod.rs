@@ -6,8 +6,9 @@
 //! same bits alone and in any batch, on any number of threads: the network promises it of each sequence, and nothing here
 //! mixes texts.
 
-mod call;
 mod pool;
+mod recipe;
+mod run;
 mod similarity;
 mod stream;
 #[cfg(test)]
@@ -22,11 +23,13 @@ use crate::options::{EmbedOptions, LoadOptions, Pooling};
 use crate::spec::Spec;
 use crate::store::ModelFiles;
 use crate::text::Tokenizer;
-use call::Call;
 use ndarray::{Array2, ArrayView2};
+pub use recipe::{Embeddings, Truncated};
 use std::path::Path;
 use std::sync::Arc;
 pub use stream::{EmbedIter, Embedding};
+
+use recipe::{EmbedModel, Recipe};
 
 /// A loaded model that turns texts into vectors: immutable, cheap to clone, used from any number of threads at once.
 ///
@@ -41,39 +44,9 @@ pub use stream::{EmbedIter, Embedding};
 /// ```
 #[derive(Clone)]
 pub struct Embedder {
-    shared: Arc<Shared>,
+    model: Arc<EmbedModel>,
     /// What every call does unless it says otherwise.
-    call: Arc<Call>,
-}
-
-/// What every clone shares.
-struct Shared {
-    loaded: Loaded,
-    spec: EmbedSpec,
-    /// The most tokens of a text that the network can read.
-    positions: usize,
-    /// Threads that tokenise.
-    threads: usize,
-}
-
-/// Vectors, and what became of the texts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Embeddings {
-    /// A row for each text; with [`Pooling::None`] one for each token, text after text.
-    pub vectors: Array2<f32>,
-    /// How many tokens of each text were read, special ones and the prompt's included.
-    pub tokens: Vec<usize>,
-    /// The texts that were cut, in order.
-    pub truncated: Vec<Truncated>,
-}
-
-/// A text that was longer than the model reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Truncated {
-    /// Which of the texts, from 0.
-    pub index: usize,
-    /// How many tokens it has, of which the last were not read.
-    pub tokens: usize,
+    recipe: Arc<Recipe>,
 }
 
 impl Embedder {
@@ -118,13 +91,19 @@ impl Embedder {
     /// Those of [`Embedder::at`].
     pub fn from_checkpoint(checkpoint: Checkpoint, load: &LoadOptions, options: &EmbedOptions) -> Result<Embedder> {
         let spec = checkpoint.embed_spec()?;
+        if let Some(head) = checkpoint.unused_head() {
+            log::warn!("{head}");
+        }
         // Nothing is kept between texts, so the memory for a long context is not asked for.
         let context = load.context.or(Some(checkpoint.spec().context.min(512)));
         let loaded = checkpoint.load(&LoadOptions { context, ..load.clone() })?;
         Embedder::around(loaded, spec, load.context, options)
     }
 
-    fn around(loaded: Loaded, spec: EmbedSpec, context: Option<usize>, options: &EmbedOptions) -> Result<Embedder> {
+    fn around(mut loaded: Loaded, spec: EmbedSpec, context: Option<usize>, options: &EmbedOptions) -> Result<Embedder> {
+        if spec.lower_case {
+            loaded.tokenizer = loaded.tokenizer.lowercased()?;
+        }
         let network = loaded.network.spec();
         let mut width = network.dim;
         for dense in &spec.dense {
@@ -136,9 +115,9 @@ impl Embedder {
         }
         let positions = context.map_or(network.context, |context| context.min(network.context));
         let threads = if loaded.info.threads > 0 { loaded.info.threads } else { device::default_threads() };
-        let shared = Arc::new(Shared { loaded, spec, positions, threads });
-        let call = Arc::new(Call::new(&shared, options)?);
-        Ok(Embedder { shared, call })
+        let model = Arc::new(EmbedModel { loaded, spec, positions, threads });
+        let recipe = Arc::new(Recipe::new(&model, options)?);
+        Ok(Embedder { model, recipe })
     }
 
     /// The same model with other options; the weights are shared.
@@ -153,7 +132,7 @@ impl Embedder {
     /// # Errors
     /// [`Error::Input`] for a prompt that the model does not have and numbers out of range.
     pub fn with(&self, options: &EmbedOptions) -> Result<Embedder> {
-        Ok(Embedder { shared: self.shared.clone(), call: Arc::new(Call::new(&self.shared, options)?) })
+        Ok(Embedder { model: self.model.clone(), recipe: Arc::new(Recipe::new(&self.model, options)?) })
     }
 
     /// The vectors of `texts`, a row for each (with [`Pooling::None`] one for each token). The rows are allocated once.
@@ -163,13 +142,15 @@ impl Embedder {
     /// # Errors
     /// [`Error::TextTooLong`] where texts must not be cut, [`Error::Cancelled`].
     pub fn embed<S: AsRef<str>>(&self, texts: &[S]) -> Result<Array2<f32>> {
-        self.run(&self.call, texts).map(|embeddings| embeddings.vectors)
+        run::run(&self.model, &self.recipe, texts).map(|embeddings| embeddings.vectors)
     }
 
     /// [`Embedder::embed`] with options of its own, telling also the number of tokens of each text and which were cut.
     pub fn embed_with<S: AsRef<str>>(&self, texts: &[S], options: &EmbedOptions) -> Result<Embeddings> {
-        let call = if *options == self.call.options { self.call.clone() } else { Arc::new(Call::new(&self.shared, options)?) };
-        self.run(&call, texts)
+        if *options == self.recipe.options {
+            return run::run(&self.model, &self.recipe, texts);
+        }
+        run::run(&self.model, &Recipe::new(&self.model, options)?, texts)
     }
 
     /// Writes the vectors of `texts` to `out`, row after row.
@@ -178,8 +159,8 @@ impl Embedder {
     /// [`Error::Input`] if `out` has not [`dimensions`](Embedder::dimensions) values for each text, and with
     /// [`Pooling::None`], of which nobody knows the number of rows beforehand.
     pub fn embed_into<S: AsRef<str>>(&self, texts: &[S], out: &mut [f32]) -> Result<()> {
-        let (texts_len, dim) = (texts.len(), self.call.dim);
-        if self.call.pooling == Pooling::None {
+        let (texts_len, dim) = (texts.len(), self.recipe.dim);
+        if self.recipe.pooling == Pooling::None {
             return Err(Error::Input(
                 "embed_into needs a pooling: with none the number of rows is not known; use embed_with".into(),
             ));
@@ -189,8 +170,8 @@ impl Embedder {
             return Err(Error::Input(message));
         }
         let mut truncated = Vec::new();
-        self.fill(&self.call, texts, out, &mut Vec::new(), &mut truncated)?;
-        self.call.warn(truncated.first(), truncated.len(), texts_len);
+        run::fill(&self.model, &self.recipe, texts, out, &mut Vec::new(), &mut truncated)?;
+        self.recipe.warn(truncated.first(), truncated.len(), texts_len);
         Ok(())
     }
 
@@ -211,7 +192,7 @@ impl Embedder {
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        EmbedIter::new(self.clone(), texts.into_iter())
+        EmbedIter::new(self.model.clone(), self.recipe.clone(), texts.into_iter())
     }
 
     /// The vectors of texts that are tokens already, special ones included. Nothing is added and nothing cut.
@@ -224,10 +205,10 @@ impl Embedder {
             let (tokens, limit) = (tokens.len(), self.max_tokens());
             return Err(Error::TextTooLong { index, text: "tokens".into(), tokens, limit });
         }
-        let rows = if self.call.pooling == Pooling::None { texts.iter().map(|t| t.len()).sum() } else { texts.len() };
-        let mut out = vec![0.0; rows * self.call.dim];
-        self.compute(&self.call, &texts, &mut out)?;
-        Ok(call::rows(out, rows, self.call.dim))
+        let rows = if self.recipe.pooling == Pooling::None { texts.iter().map(|t| t.len()).sum() } else { texts.len() };
+        let mut out = vec![0.0; rows * self.recipe.dim];
+        run::compute(&self.model, &self.recipe, &texts, &mut out)?;
+        Ok(run::rows(out, rows, self.recipe.dim))
     }
 
     /// How alike the rows of `a` and `b` are, by the model's own measure (the cosine, for nearly all): a row for each of `a`,
@@ -236,57 +217,72 @@ impl Embedder {
     /// # Panics
     /// If the vectors of `a` and `b` have different widths.
     pub fn similarity<'a, 'b>(&self, a: impl Into<ArrayView2<'a, f32>>, b: impl Into<ArrayView2<'b, f32>>) -> Array2<f32> {
-        similarity::between(self.shared.spec.similarity, a.into(), b.into())
+        similarity::between(self.model.spec.similarity, a.into(), b.into())
+    }
+
+    /// For each row of `queries` the `k` rows of `documents` that are nearest by the model's own measure: their numbers and
+    /// how alike they are, best first, the earlier one first among equals. All of them where there are no more than `k`. The
+    /// whole matrix of similarities is never held.
+    ///
+    /// # Panics
+    /// If the vectors of `queries` and `documents` have different widths.
+    pub fn top_k<'a, 'b>(
+        &self,
+        queries: impl Into<ArrayView2<'a, f32>>,
+        documents: impl Into<ArrayView2<'b, f32>>,
+        k: usize,
+    ) -> Vec<Vec<(usize, f32)>> {
+        similarity::top_k(self.model.spec.similarity, queries.into(), documents.into(), k)
     }
 
     /// Values in a vector.
     pub fn dimensions(&self) -> usize {
-        self.call.dim
+        self.recipe.dim
     }
 
     /// The most tokens of a text that are read, special ones included.
     pub fn max_tokens(&self) -> usize {
-        self.call.limit
+        self.recipe.limit
     }
 
     /// The pooling in use.
     pub fn pooling(&self) -> Pooling {
-        self.call.pooling
+        self.recipe.pooling
     }
 
     /// Whether vectors are normalised.
     pub fn normalises(&self) -> bool {
-        self.call.normalise
+        self.recipe.norm.is_some()
     }
 
     /// The model's prompts: names and texts.
     pub fn prompts(&self) -> &[(String, String)] {
-        &self.shared.spec.prompts
+        &self.model.spec.prompts
     }
 
     /// The options of calls that name none.
     pub fn options(&self) -> &EmbedOptions {
-        &self.call.options
+        &self.recipe.options
     }
 
     /// What the network looks like.
     pub fn spec(&self) -> &Spec {
-        self.shared.loaded.network.spec()
+        self.model.loaded.network.spec()
     }
 
     /// Where the model came from, what it is made of, and its licence.
     pub fn info(&self) -> &ModelInfo {
-        &self.shared.loaded.info
+        &self.model.loaded.info
     }
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.shared.loaded.tokenizer
+        &self.model.loaded.tokenizer
     }
 
     /// The device in use.
     pub fn device(&self) -> DeviceChoice {
-        self.shared.loaded.info.device
+        self.model.loaded.info.device
     }
 }
 

@@ -3,7 +3,7 @@
 //! Sums are made in f64, token after token, so that a mean over many tokens is as exact as its terms. A vector of zeros stays
 //! what it is, as in sentence-transformers, which divides by no less than 1e-12.
 
-use super::call::Call;
+use super::recipe::{Norm, Recipe};
 use crate::checkpoint::DenseLayer;
 use crate::cpu::Kernels;
 use crate::error::Result;
@@ -12,16 +12,16 @@ use std::ops::Range;
 
 /// Buffers that are used again for each text.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(super) struct PoolScratch {
     sums: Vec<f64>,
     a: Vec<f32>,
     b: Vec<f32>,
 }
 
 /// Which rows of a text of `len` tokens are pooled. A prompt that is not pooled leaves at least one.
-pub(super) fn wanted(call: &Call, len: usize) -> Range<usize> {
-    let first = call.skip.min(len.saturating_sub(1));
-    match call.pooling {
+pub(super) fn wanted(recipe: &Recipe, len: usize) -> Range<usize> {
+    let first = recipe.skip.min(len.saturating_sub(1));
+    match recipe.pooling {
         Pooling::None => 0..len,
         Pooling::Mean | Pooling::Max => first..len,
         Pooling::Cls => first..(first + 1).min(len),
@@ -30,22 +30,28 @@ pub(super) fn wanted(call: &Call, len: usize) -> Range<usize> {
 }
 
 /// The vector of a text from the hidden states of its [`wanted`] rows; without a pooling a vector for each of them.
-pub(super) fn vectors(call: &Call, dense: &[DenseLayer], hidden: &[f32], scratch: &mut Scratch, out: &mut [f32]) -> Result<()> {
-    if call.pooling == Pooling::None {
-        for (hidden, out) in hidden.chunks_exact(call.width).zip(out.chunks_exact_mut(call.dim)) {
-            finish(call, hidden, out);
+pub(super) fn vectors(
+    recipe: &Recipe,
+    dense: &[DenseLayer],
+    hidden: &[f32],
+    scratch: &mut PoolScratch,
+    out: &mut [f32],
+) -> Result<()> {
+    if recipe.pooling == Pooling::None {
+        for (hidden, out) in hidden.chunks_exact(recipe.width).zip(out.chunks_exact_mut(recipe.dim)) {
+            finish(recipe, hidden, out);
         }
         return Ok(());
     }
-    let width = dense.first().map_or(call.width, |dense| dense.inputs);
+    let width = dense.first().map_or(recipe.width, |dense| dense.inputs);
     scratch.a.clear();
     scratch.a.resize(width, 0.0);
-    pooled(call.pooling, hidden, &mut scratch.sums, &mut scratch.a);
+    pooled(recipe.pooling, hidden, &mut scratch.sums, &mut scratch.a);
     for dense in dense {
         apply(dense, &scratch.a, &mut scratch.b)?;
         std::mem::swap(&mut scratch.a, &mut scratch.b);
     }
-    finish(call, &scratch.a, out);
+    finish(recipe, &scratch.a, out);
     Ok(())
 }
 
@@ -85,11 +91,15 @@ fn apply(dense: &DenseLayer, x: &[f32], out: &mut Vec<f32>) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the first dimensions, and divides them by their length where that is wanted.
-fn finish(call: &Call, x: &[f32], out: &mut [f32]) {
+/// Keeps the first dimensions, and divides them by a length where that is wanted.
+fn finish(recipe: &Recipe, x: &[f32], out: &mut [f32]) {
     out.copy_from_slice(&x[..out.len()]);
-    if call.normalise {
-        let length = out.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt().max(1e-12);
+    if let Some(norm) = recipe.norm {
+        let counted = match norm {
+            Norm::Whole => x,
+            Norm::Kept => &x[..out.len()],
+        };
+        let length = counted.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt().max(1e-12);
         out.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
     }
 }

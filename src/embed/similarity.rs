@@ -1,7 +1,7 @@
 //! How alike vectors are.
 
 use crate::checkpoint::Similarity;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 
 /// A row for each of `a`, a column for each of `b`; larger is nearer. Rows lie one after another: the products of narrow
 /// matrices come column after column.
@@ -14,6 +14,29 @@ pub(super) fn between(measure: Similarity, a: ArrayView2<f32>, b: ArrayView2<f32
         Similarity::Manhattan => each(a, b, f64::abs, |sum| sum),
     };
     if matrix.is_standard_layout() { matrix } else { matrix.as_standard_layout().into_owned() }
+}
+
+/// Documents that are compared at once with all queries.
+const BLOCK: usize = 4096;
+
+/// For each of `queries` the nearest `k` of `documents`, best first, the earlier one first among equals.
+pub(super) fn top_k(
+    measure: Similarity,
+    queries: ArrayView2<f32>,
+    documents: ArrayView2<f32>,
+    k: usize,
+) -> Vec<Vec<(usize, f32)>> {
+    assert_eq!(queries.ncols(), documents.ncols(), "vectors of different widths are compared");
+    let mut best: Vec<Vec<(usize, f32)>> = vec![Vec::new(); queries.nrows()];
+    for (block, part) in documents.axis_chunks_iter(Axis(0), BLOCK).enumerate() {
+        let scores = between(measure, queries, part);
+        for (best, scores) in best.iter_mut().zip(scores.outer_iter()) {
+            best.extend(scores.iter().enumerate().map(|(i, score)| (block * BLOCK + i, *score)));
+            best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            best.truncate(k);
+        }
+    }
+    best
 }
 
 /// Rows of length 1; one of zeros stays one.
@@ -54,6 +77,24 @@ mod tests {
             let got = between(measure, a.view(), b.view());
             assert!((&got - &expected).iter().all(|x: &f32| x.abs() < 1e-6), "{measure:?}: {got}");
         }
+    }
+
+    #[test]
+    fn the_best_k_are_those_of_the_whole_matrix_across_blocks() {
+        let value = |i: usize, j: usize| (((i * 31 + j * 17) % 101) as f32 - 50.0) / 50.0;
+        let documents = Array2::from_shape_fn((BLOCK + 700, 3), |(i, j)| value(i, j));
+        let queries = Array2::from_shape_fn((4, 3), |(i, j)| value(7 * i, j + 1));
+        for measure in [Similarity::Cosine, Similarity::Dot, Similarity::Euclidean] {
+            let whole = between(measure, queries.view(), documents.view());
+            let found = top_k(measure, queries.view(), documents.view(), 9);
+            for (row, found) in whole.outer_iter().zip(found) {
+                let mut all: Vec<_> = row.iter().copied().enumerate().collect();
+                all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                assert_eq!(found, all[..9]);
+            }
+        }
+        assert_eq!(top_k(Similarity::Dot, queries.view(), documents.view().split_at(Axis(0), 2).0, 5)[0].len(), 2);
+        assert!(top_k(Similarity::Dot, queries.view(), documents.view(), 0)[0].is_empty());
     }
 
     #[test]

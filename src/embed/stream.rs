@@ -2,12 +2,14 @@
 //!
 //! Texts are read a window ahead, embedded together, and handed out one by one with the items that they came in.
 
-use super::call::{WINDOW_BYTES, WINDOW_TEXTS};
-use super::{Embedder, Truncated};
+use super::recipe::{EmbedModel, Recipe, Truncated};
+use super::run::{WINDOW_BYTES, WINDOW_TEXTS, compute};
+use super::tokenise::tokenised;
 use crate::error::{Error, Result};
 use crate::options::Pooling;
 use std::collections::VecDeque;
 use std::iter::Fuse;
+use std::sync::Arc;
 
 /// A text with its vector.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,12 +24,13 @@ pub struct Embedding<T> {
     pub cut_from: Option<usize>,
 }
 
-/// Made by [`Embedder::embed_iter`]. After an error it ends, and so it does for good where its texts first end.
+/// Made by [`Embedder::embed_iter`](super::Embedder::embed_iter). After an error it ends, and so it does for good where its texts first end.
 ///
 /// Texts before one that must not be cut come first, then the error. Texts that were cut are told in each [`Embedding`], and
 /// counted in one warning at the end.
 pub struct EmbedIter<I: Iterator> {
-    embedder: Embedder,
+    model: Arc<EmbedModel>,
+    recipe: Arc<Recipe>,
     texts: Fuse<I>,
     ready: VecDeque<Embedding<I::Item>>,
     read: usize,
@@ -43,9 +46,10 @@ impl<I: Iterator> EmbedIter<I>
 where
     I::Item: AsRef<str>,
 {
-    pub(super) fn new(embedder: Embedder, texts: I) -> Self {
+    pub(super) fn new(model: Arc<EmbedModel>, recipe: Arc<Recipe>, texts: I) -> Self {
         EmbedIter {
-            embedder,
+            model,
+            recipe,
             texts: texts.fuse(),
             ready: VecDeque::new(),
             read: 0,
@@ -57,7 +61,8 @@ where
         }
     }
 
-    /// Leaves out the warning for texts that were cut: for who tells of them by [`Embedding::cut_from`].
+    /// Leaves out the warning for texts that were cut: use this if you report truncation yourself,
+    /// from [`Embedding::cut_from`].
     pub fn silent(mut self) -> Self {
         self.silent = true;
         self
@@ -75,19 +80,19 @@ where
             bytes += text.as_ref().len();
             texts.push(text);
         }
-        let (call, first) = (&self.embedder.call, self.read);
+        let (model, recipe, first) = (&*self.model, &*self.recipe, self.read);
         let mut truncated = Vec::new();
-        let ids = match self.embedder.tokenised(call, &texts, first, &mut truncated) {
+        let ids = match tokenised(model, recipe, &texts, first, &mut truncated) {
             Err(Error::TextTooLong { index, text, tokens, limit }) if index > first => {
                 texts.truncate(index - first);
                 self.failed = Some(Error::TextTooLong { index, text, tokens, limit });
-                self.embedder.tokenised(call, &texts, first, &mut truncated)?
+                tokenised(model, recipe, &texts, first, &mut truncated)?
             }
             ids => ids?,
         };
-        let each = |ids: &Vec<u32>| if call.pooling == Pooling::None { ids.len() } else { 1 } * call.dim;
+        let each = |ids: &Vec<u32>| if recipe.pooling == Pooling::None { ids.len() } else { 1 } * recipe.dim;
         let mut out = vec![0.0; ids.iter().map(each).sum()];
-        self.embedder.compute(call, &ids, &mut out)?;
+        compute(model, recipe, &ids, &mut out)?;
         self.read += texts.len();
         self.count += truncated.len();
         let (mut rest, mut cut) = (out.as_slice(), truncated.iter().peekable());
@@ -126,9 +131,17 @@ where
     }
 }
 
+impl<I: Iterator> std::fmt::Debug for EmbedIter<I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { read, count, ready, .. } = self;
+        let ready = ready.len();
+        f.debug_struct("EmbedIter").field("read", read).field("truncated", count).field("ready", &ready).finish_non_exhaustive()
+    }
+}
+
 impl<I: Iterator> Drop for EmbedIter<I> {
     fn drop(&mut self) {
         let first = self.first.as_ref().filter(|_| !self.silent);
-        self.embedder.call.warn(first, self.count, self.read);
+        self.recipe.warn(first, self.count, self.read);
     }
 }

@@ -52,6 +52,7 @@ fn spec(pooling: Pooling) -> EmbedSpec {
         prompts: vec![("query".into(), "query: ".into()), ("passage".into(), "passage: ".into())],
         default_prompt: None,
         max_tokens: None,
+        prompt_tokens: Vec::new(),
         lower_case: false,
         similarity: Similarity::Cosine,
     }
@@ -222,7 +223,7 @@ fn a_pooling_that_is_missing_is_told_and_can_be_replaced() {
 #[test]
 fn a_stream_gives_what_a_slice_gives_over_several_windows() {
     let embedder = of(spec(Pooling::Last), EmbedOptions { max_tokens: Some(4), ..EmbedOptions::default() });
-    let texts: Vec<String> = (0..2 * call::WINDOW_TEXTS + 5).map(|i| format!("{i} and some {i}")).collect();
+    let texts: Vec<String> = (0..2 * run::WINDOW_TEXTS + 5).map(|i| format!("{i} and some {i}")).collect();
     let all = embedder.embed_with(&texts, embedder.options()).unwrap();
     assert!(!all.truncated.is_empty());
     let mut cut = Vec::new();

@@ -3,9 +3,10 @@
 //! A forward's price is mostly that of reading the weights, which is paid once for all. Each text keeps its session, its
 //! options and its seed, and comes out exactly as it would alone: results do not depend on what stands beside them.
 
-use super::generation::{DoneReason, Piece, Usage, Writer};
-use super::{Model, Session};
-use crate::backend::Batch;
+use super::generation::{DoneReason, Piece, Usage};
+use super::prompt::{self, Prompt};
+use super::step::{self, Work};
+use super::{Generation, Model, Session};
 use crate::error::{Error, Result};
 use crate::options::GenerateOptions;
 use crate::text::Message;
@@ -30,31 +31,18 @@ use std::time::Instant;
 /// ```
 pub struct GenerateBatch {
     model: Model,
-    /// By number; `None` once it has left.
-    members: Vec<Option<Member>>,
-    /// What the last forward read; the next one uses its memory.
-    batch: Batch,
-    logits: Vec<f32>,
+    /// In the order of their numbers.
+    members: Vec<Member>,
+    /// The number of the next one.
+    next: usize,
+    work: Work,
 }
 
 struct Member {
-    session: Session,
-    writer: Writer,
-    /// Those of the last position, where no forward of the batch has made them: after the prompt.
-    first: Vec<f32>,
-    /// What ended the text, until the caller has it.
-    error: Option<Error>,
-    failed: bool,
-}
-
-impl Member {
-    fn runs(&self) -> bool {
-        self.writer.done_reason().is_none() && !self.failed
-    }
-
-    fn fail(&mut self, error: Error) {
-        (self.error, self.failed) = (Some(error), true);
-    }
+    number: usize,
+    generation: Generation<'static>,
+    /// Whether the step that is under way reads its prompt; `None` if it takes no part.
+    on_prompt: Option<bool>,
 }
 
 /// Why a conversation does not take part in a batch, and its session, which holds what it held. Becomes the error alone by `?`.
@@ -91,17 +79,18 @@ impl From<JoinError> for Error {
 
 impl GenerateBatch {
     pub(super) fn new(model: Model) -> GenerateBatch {
-        GenerateBatch { model, members: Vec::new(), batch: Batch::default(), logits: Vec::new() }
+        GenerateBatch { model, members: Vec::new(), next: 0, work: Work::default() }
     }
 
-    /// Reads `prompt` in a session of its own and lets it take part; returns its number, the first is 0.
+    /// Lets `prompt` take part, in a session of its own, and returns its number: the first is 0, and none is given twice. The
+    /// steps that follow read the prompt, beside the texts that are being written; these wait about twice as long meanwhile.
     ///
     /// # Errors
-    /// Those of [`Session::generate`].
+    /// Those of [`Session::generate`] but for what reading may come to.
     pub fn join(&mut self, prompt: &str, options: &GenerateOptions) -> Result<usize> {
-        let mut session = self.model.session()?;
-        let (writer, first) = session.begin_text(prompt, options)?;
-        Ok(self.add(session, writer, first))
+        let session = self.model.session()?;
+        let prompt = prompt::of_text(&self.model, session.inputs(), prompt, options)?;
+        Ok(self.queue(session, prompt, options)?)
     }
 
     /// The same for a conversation, which `session` may have read in part; [`GenerateBatch::leave`] gives it back.
@@ -110,104 +99,130 @@ impl GenerateBatch {
     /// Those of [`Session::chat`], and [`Error::Input`] for a session of another model; with the session.
     // As large as a session, which is what it has to be.
     #[allow(clippy::result_large_err)]
-    pub fn join_chat(
-        &mut self,
-        mut session: Session,
-        messages: &[Message],
-        options: &GenerateOptions,
-    ) -> Result<usize, JoinError> {
+    pub fn join_chat(&mut self, session: Session, messages: &[Message], options: &GenerateOptions) -> Result<usize, JoinError> {
         if !session.model().is(&self.model) {
-            let error = Error::Input("a batch takes sessions of its own model; use model.session()".into());
-            return Err(JoinError { error, session });
+            return Err(JoinError { error: foreign(), session });
         }
-        match session.begin_chat(messages, options) {
-            Ok((writer, first)) => Ok(self.add(session, writer, first)),
+        match prompt::of_chat(&self.model, messages, options) {
+            Ok(prompt) => self.queue(session, prompt, options),
             Err(error) => Err(JoinError { error, session }),
         }
     }
 
-    fn add(&mut self, session: Session, writer: Writer, first: Vec<f32>) -> usize {
-        self.members.push(Some(Member { session, writer, first, error: None, failed: false }));
-        self.members.len() - 1
+    #[allow(clippy::result_large_err)]
+    fn queue(&mut self, mut session: Session, prompt: Prompt, options: &GenerateOptions) -> Result<usize, JoinError> {
+        match session.queue(prompt, options) {
+            Ok(writer) => Ok(self.add(Generation::queued(session, writer))),
+            Err(error) => Err(JoinError { error, session }),
+        }
     }
 
-    /// Takes number `number` out, finished or not; its session holds the text so far. `None` if it has left before.
+    fn add(&mut self, generation: Generation<'static>) -> usize {
+        let number = self.next;
+        self.members.push(Member { number, generation, on_prompt: None });
+        self.next += 1;
+        number
+    }
+
+    /// Takes number `number` out, finished or not; its session holds the text so far, with what was not read yet of its prompt.
+    /// `None` if it has left before.
     pub fn leave(&mut self, number: usize) -> Option<Session> {
-        self.members.get_mut(number)?.take().map(|member| member.session)
+        self.put_away(number)?.into_session()
+    }
+
+    /// Takes number `number` out with all that it takes to go on, by itself or, after [`GenerateBatch::take_up`], in a batch. The
+    /// text is the same as if it had stayed. `None` if it has left before.
+    pub fn put_away(&mut self, number: usize) -> Option<Generation<'static>> {
+        let at = self.at(number)?;
+        Some(self.members.remove(at).generation)
+    }
+
+    /// Lets a generation take part that was put away or has begun alone, under a new number.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a generation of another model.
+    pub fn take_up(&mut self, mut generation: Generation<'static>) -> Result<usize> {
+        if !generation.session().model().is(&self.model) {
+            return Err(foreign());
+        }
+        Ok(self.add(generation))
     }
 
     /// How many are neither finished nor failed.
     pub fn running(&self) -> usize {
-        self.members.iter().flatten().filter(|member| member.runs()).count()
+        self.members.iter().filter(|member| member.generation.runs()).count()
     }
 
     /// Why number `number` ended; `None` while it runs, if it failed, and once it has left.
     pub fn done_reason(&self, number: usize) -> Option<DoneReason> {
-        self.member(number)?.writer.done_reason()
+        self.member(number)?.done_reason()
+    }
+
+    /// The stop string that ended number `number`, if one did.
+    pub fn stopped_by(&self, number: usize) -> Option<&str> {
+        self.member(number)?.stopped_by()
     }
 
     /// Counts and times of number `number`; the times are those of the whole batch. `None` once it has left.
     pub fn usage(&self, number: usize) -> Option<Usage> {
-        Some(self.member(number)?.writer.usage())
+        Some(self.member(number)?.usage())
     }
 
     /// The tokens that number `number` has generated, without a final end token. `None` once it has left.
     pub fn tokens(&self, number: usize) -> Option<&[u32]> {
-        Some(self.member(number)?.writer.tokens())
+        Some(self.member(number)?.tokens())
     }
 
-    fn member(&self, number: usize) -> Option<&Member> {
-        self.members.get(number)?.as_ref()
+    /// How many have not left.
+    #[cfg(test)]
+    pub(super) fn members(&self) -> usize {
+        self.members.len()
     }
 
-    /// Generates one token for each that runs. The pieces come with their numbers, in order. A text that can not go on, because no token
-    /// can be chosen, ends with an error in the place of a piece, and the others go on.
+    fn at(&self, number: usize) -> Option<usize> {
+        self.members.binary_search_by_key(&number, |member| member.number).ok()
+    }
+
+    fn member(&self, number: usize) -> Option<&Generation<'static>> {
+        Some(&self.members.get(self.at(number)?)?.generation)
+    }
+
+    /// Generates one token for each that runs and whose prompt has been read; prompts are read on by a part. The pieces come with
+    /// their numbers, in order. A text that can not go on, because no token can be chosen, ends with an error in the place of a
+    /// piece, and the others go on.
     ///
     /// # Errors
     /// Those of a forward. Every text keeps what it had, and a further call tries once more.
     pub fn step(&mut self) -> Result<Vec<(usize, Result<Piece>)>> {
         let clock = Instant::now();
-        let mut running: Vec<&mut Member> = self.members.iter_mut().flatten().filter(|member| member.runs()).collect();
-        self.batch.clear();
-        let mut caches = Vec::with_capacity(running.len());
-        for member in &mut running {
-            let Member { session, writer, first, .. } = &mut **member;
-            if !writer.goes_on(session.has_room()) {
-                continue;
-            }
-            if session.starts_over() {
-                session.step(first)?;
-            }
-            if let Some((token, cache)) = session.pending() {
-                self.batch.add(&[token], true);
-                caches.push(cache);
-            }
+        let network = &*self.model.inner().network;
+        let mut turns = Vec::with_capacity(self.members.len());
+        for Member { generation, on_prompt, .. } in self.members.iter_mut().filter(|member| member.generation.runs()) {
+            *on_prompt = Some(generation.writer.is_reading());
+            turns.extend(generation.turn());
         }
-        if !caches.is_empty() {
-            self.model.inner().network.logits(&self.batch, &mut caches, &mut self.logits)?;
-        }
-        let mut rows = self.logits.chunks_exact(self.model.spec().vocab);
-        for member in running {
-            if member.writer.done_reason().is_none() {
-                let was_read = member.session.pending().is_some();
-                member.session.read_pending();
-                let first = std::mem::take(&mut member.first);
-                let logits = if was_read { rows.next().unwrap_or_default() } else { &first };
-                match member.writer.choose(logits) {
-                    Ok(Some(token)) => member.session.push(token),
-                    Ok(None) => {}
-                    Err(error) => member.fail(error),
-                }
-            }
-            member.writer.spend(clock.elapsed());
-        }
+        step::step(network, &mut turns, &mut self.work)?;
         // Of all members: a text may have ended in a step whose forward failed.
         let mut pieces = Vec::new();
-        for (number, member) in self.members.iter_mut().enumerate() {
-            let Some(Member { writer, error, .. }) = member else { continue };
-            pieces.extend(std::iter::from_fn(|| writer.piece()).map(|piece| (number, Ok(piece))));
-            pieces.extend(error.take().map(|error| (number, Err(error))));
+        for Member { number, generation, on_prompt } in &mut self.members {
+            if let Some(on_prompt) = on_prompt.take() {
+                generation.writer.spend(clock.elapsed(), on_prompt);
+            }
+            pieces.extend(std::iter::from_fn(|| generation.take_piece()).map(|piece| (*number, piece)));
         }
         Ok(pieces)
+    }
+}
+
+fn foreign() -> Error {
+    Error::Input("a batch takes sessions of its own model; use model.session()".into())
+}
+
+impl std::fmt::Debug for GenerateBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GenerateBatch")
+            .field("members", &self.members.len())
+            .field("running", &self.running())
+            .finish_non_exhaustive()
     }
 }

@@ -1,16 +1,16 @@
-//! The loop that makes tokens: sample, detokenise, look for an end, read the token, again.
+//! A running generation of one text: the step with one turn, again and again.
 
-use super::session::{Prompt, Session};
-use crate::error::Result;
-use crate::options::{Cancel, GenerateOptions};
-use crate::sample::{Sampler, log_probabilities};
-use crate::text::{Detokeniser, Start, Tokenizer};
-use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
+use super::prompt::Prompt;
+use super::step::{self, Turn, Work};
+use super::writer::Writer;
+use super::{JoinError, Session};
+use crate::error::{Error, Result};
+use crate::options::GenerateOptions;
 use std::time::{Duration, Instant};
 
 /// A part of the generated text.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Piece {
     /// Text that became certain: whole characters, and nothing that may turn out to be part of a stop string. May be empty.
     pub text: String,
@@ -22,6 +22,7 @@ pub struct Piece {
 
 /// Log-probabilities at one position: the model's own, before penalties, filters and temperature.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Logprobs {
     /// Of the chosen token.
     pub logprob: f32,
@@ -31,6 +32,7 @@ pub struct Logprobs {
 
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DoneReason {
     /// The model ended its turn, or a stop string appeared.
     Stop,
@@ -53,6 +55,7 @@ impl DoneReason {
 
 /// Counts and times of one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
@@ -70,142 +73,45 @@ pub struct Usage {
     pub time: Duration,
 }
 
-/// What makes text out of logits, one token at a time: the state of a generation beside its session.
-pub(super) struct Writer {
-    options: GenerateOptions,
-    end_ids: Vec<u32>,
-    seed: u64,
-    sampler: Sampler,
-    detokeniser: Detokeniser,
-    /// The prompt's and the generated tokens: what penalties look back on.
-    history: Vec<u32>,
-    prompt_len: usize,
-    ready: VecDeque<Piece>,
-    done: Option<DoneReason>,
-    usage: Usage,
-}
-
-impl Writer {
-    /// For what follows `prompt`, as `start` says, until one of `end_ids`.
-    pub fn new(
-        tokenizer: &Tokenizer,
-        prompt: Prompt,
-        start: Start,
-        end_ids: Vec<u32>,
-        options: &GenerateOptions,
-    ) -> Result<Writer> {
-        let seed = options.seed.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-        let usage = Usage {
-            prompt_tokens: prompt.tokens.len(),
-            cached_tokens: prompt.cached,
-            truncated_tokens: prompt.dropped.tokens,
-            truncated_messages: prompt.dropped.messages,
-            prompt_time: prompt.time,
-            ..Usage::default()
-        };
-        Ok(Writer {
-            seed,
-            end_ids,
-            sampler: Sampler::new(&options.sampling, seed)?,
-            detokeniser: Detokeniser::new(tokenizer, start).stop_at(options.stop.iter().cloned()),
-            prompt_len: prompt.tokens.len(),
-            history: prompt.tokens,
-            ready: VecDeque::new(),
-            done: None,
-            usage,
-            options: options.clone(),
-        })
-    }
-
-    /// Whether another token is wanted; where not, the text is brought to its end.
-    pub fn goes_on(&mut self, has_room: bool) -> bool {
-        if self.done.is_some() {
-            return false;
-        }
-        if self.options.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
-            self.finish(DoneReason::Cancelled);
-        } else if self.options.max_tokens.is_some_and(|most| self.tokens().len() >= most) || !has_room {
-            self.finish(DoneReason::Length);
-        }
-        self.done.is_none()
-    }
-
-    /// Chooses a token from the logits of the last position; `None` if it ends the text.
-    pub fn choose(&mut self, logits: &[f32]) -> Result<Option<u32>> {
-        let token = self.sampler.sample(logits, &self.history)?;
-        self.usage.tokens += 1;
-        if !self.options.ignore_eos && self.end_ids.contains(&token) {
-            self.finish(DoneReason::Stop);
-            return Ok(None);
-        }
-        let logprobs = match self.options.logprobs {
-            Some(top) => {
-                let (logprob, top) = log_probabilities(logits, token, top)?;
-                Some(Logprobs { logprob, top })
-            }
-            None => None,
-        };
-        self.history.push(token);
-        let text = self.detokeniser.push(token).unwrap_or_default();
-        self.ready.push_back(Piece { text, token: Some(token), logprobs });
-        if self.detokeniser.stopped().is_some() {
-            self.done = Some(DoneReason::Stop);
-        }
-        Ok(Some(token))
-    }
-
-    fn finish(&mut self, reason: DoneReason) {
-        self.done = Some(reason);
-        if let Some(text) = self.detokeniser.finish() {
-            self.ready.push_back(Piece { text, token: None, logprobs: None });
-        }
-        if self.detokeniser.stopped().is_some() {
-            self.done = Some(DoneReason::Stop);
-        }
-    }
-
-    /// The next piece that was made and not taken.
-    pub fn piece(&mut self) -> Option<Piece> {
-        self.ready.pop_front()
-    }
-
-    /// Counts time spent on this text.
-    pub fn spend(&mut self, time: Duration) {
-        self.usage.time += time;
-    }
-
-    pub fn done_reason(&self) -> Option<DoneReason> {
-        self.done
-    }
-
-    pub fn usage(&self) -> Usage {
-        self.usage
-    }
-
-    pub fn prompt_tokens(&self) -> &[u32] {
-        &self.history[..self.prompt_len]
-    }
-
-    pub fn tokens(&self) -> &[u32] {
-        &self.history[self.prompt_len..]
-    }
-}
-
 /// A running generation: an iterator of pieces. Dropping it ends the generation.
+///
+/// It borrows its session, or, as `Generation<'static>`, owns it: then it can be put away and taken up again, also in a
+/// [`GenerateBatch`](crate::GenerateBatch).
 pub struct Generation<'s> {
-    session: &'s mut Session,
-    writer: Writer,
-    logits: Vec<f32>,
+    session: Holder<'s>,
+    pub(super) writer: Writer,
+    work: Work,
+    /// Why it can not go on, until the caller has it.
+    pub(super) error: Option<Error>,
     failed: bool,
 }
 
+/// A session, lent or owned.
+enum Holder<'s> {
+    Lent(&'s mut Session),
+    Own(Session),
+}
+
+impl Holder<'_> {
+    fn session(&mut self) -> &mut Session {
+        match self {
+            Holder::Lent(session) => session,
+            Holder::Own(session) => session,
+        }
+    }
+}
+
 impl<'s> Generation<'s> {
-    /// Goes on from `logits`, those of the session's last position.
-    pub(super) fn new(session: &'s mut Session, writer: Writer, logits: Vec<f32>) -> Self {
-        Generation { session, writer, logits, failed: false }
+    /// Reads `prompt`; what follows it comes as the iterator is asked.
+    pub(super) fn begin(session: &'s mut Session, prompt: Prompt, options: &GenerateOptions) -> Result<Self> {
+        let (writer, work) = read(session, prompt, options)?;
+        Ok(Generation { session: Holder::Lent(session), writer, work, error: None, failed: false })
     }
 
     /// The whole remaining text.
+    ///
+    /// # Errors
+    /// Those of the iterator: of a forward, and if no token can be chosen.
     pub fn text(&mut self) -> Result<String> {
         let mut text = String::new();
         for piece in self {
@@ -224,9 +130,22 @@ impl<'s> Generation<'s> {
         self.writer.usage()
     }
 
+    /// The stop string that ended the text; `None` while it runs, and if something else ended it.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.writer.stopped_by()
+    }
+
+    /// The session, if the generation owns it; it holds the text so far.
+    pub fn into_session(self) -> Option<Session> {
+        match self.session {
+            Holder::Own(session) => Some(session),
+            Holder::Lent(_) => None,
+        }
+    }
+
     /// The seed in use, drawn or given.
     pub fn seed(&self) -> u64 {
-        self.writer.seed
+        self.writer.seed()
     }
 
     /// The prompt's tokens, special ones included.
@@ -239,17 +158,80 @@ impl<'s> Generation<'s> {
         self.writer.tokens()
     }
 
-    /// Generates one token.
-    fn step(&mut self) -> Result<()> {
-        if !self.writer.goes_on(self.session.has_room()) {
-            return Ok(());
-        }
-        self.session.step(&mut self.logits)?;
-        if let Some(token) = self.writer.choose(&self.logits)? {
-            self.session.push(token);
-        }
-        Ok(())
+    /// The session that it writes in.
+    pub(super) fn session(&mut self) -> &mut Session {
+        self.session.session()
     }
+
+    /// Whether it is neither finished nor failed.
+    pub(super) fn runs(&self) -> bool {
+        self.writer.done_reason().is_none() && !self.failed && self.error.is_none()
+    }
+
+    /// Its share in the next step, if it wants another token.
+    pub(super) fn turn(&mut self) -> Option<Turn<'_>> {
+        let Session { model, text } = self.session.session();
+        self.writer.turn(&*model.inner().network, text, &mut self.error)
+    }
+
+    /// The next piece that was made, or what ended the text instead.
+    pub(super) fn take_piece(&mut self) -> Option<Result<Piece>> {
+        self.writer.piece().map(Ok).or_else(|| {
+            let error = self.error.take()?;
+            self.failed = true;
+            Some(Err(error))
+        })
+    }
+
+    /// Generates a token, or several that were proposed.
+    fn step(&mut self) {
+        let clock = Instant::now();
+        let Session { model, text } = self.session.session();
+        let network = &*model.inner().network;
+        if let Some(turn) = self.writer.turn(network, text, &mut self.error)
+            && let Err(error) = step::step(network, &mut [turn], &mut self.work)
+        {
+            self.error = Some(error);
+        }
+        self.writer.spend(clock.elapsed(), false);
+    }
+
+    #[cfg(test)]
+    pub(super) fn writer(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+}
+
+impl Generation<'static> {
+    /// Reads `prompt` in a session of the generation's own.
+    #[allow(clippy::result_large_err)]
+    pub(super) fn begin_own(
+        mut session: Session,
+        prompt: Result<Prompt>,
+        options: &GenerateOptions,
+    ) -> Result<Self, JoinError> {
+        match prompt.and_then(|prompt| read(&mut session, prompt, options)) {
+            Ok((writer, work)) => Ok(Generation { work, ..Generation::queued(session, writer) }),
+            Err(error) => Err(JoinError { error, session }),
+        }
+    }
+
+    /// A generation whose prompt waits in its session.
+    pub(super) fn queued(session: Session, writer: Writer) -> Self {
+        Generation { session: Holder::Own(session), writer, work: Work::default(), error: None, failed: false }
+    }
+}
+
+/// Reads `prompt`, and keeps the logits that come after it for the first token.
+fn read(session: &mut Session, prompt: Prompt, options: &GenerateOptions) -> Result<(Writer, Work)> {
+    let clock = Instant::now();
+    let (mut writer, mut work) = (session.queue(prompt, options)?, Work::default());
+    writer.hold(true);
+    let Session { model, text } = session;
+    step::read_all(&*model.inner().network, text, &mut writer, options.cancel.as_ref(), &mut work)?;
+    writer.hold(false);
+    writer.spend(clock.elapsed(), true);
+    Ok((writer, work))
 }
 
 impl Iterator for Generation<'_> {
@@ -257,19 +239,22 @@ impl Iterator for Generation<'_> {
 
     fn next(&mut self) -> Option<Result<Piece>> {
         loop {
-            if let Some(piece) = self.writer.piece() {
-                return Some(Ok(piece));
+            if let Some(piece) = self.take_piece() {
+                return Some(piece);
             }
-            if self.writer.done_reason().is_some() || self.failed {
+            if !self.runs() {
                 return None;
             }
-            let clock = Instant::now();
-            let result = self.step();
-            self.writer.spend(clock.elapsed());
-            if let Err(error) = result {
-                self.failed = true;
-                return Some(Err(error));
-            }
+            self.step();
         }
+    }
+}
+
+impl std::fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation")
+            .field("usage", &self.usage())
+            .field("done_reason", &self.done_reason())
+            .finish_non_exhaustive()
     }
 }

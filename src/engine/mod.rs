@@ -2,14 +2,21 @@
 
 mod batch;
 mod generation;
-mod overflow;
+mod pace;
 mod perplexity;
+mod prompt;
+mod score;
 mod session;
+mod step;
+#[cfg(feature = "async")]
+mod stream;
 #[cfg(test)]
 mod tests;
+mod text;
+mod writer;
 
 use crate::Bytes;
-use crate::backend::Batch;
+use crate::backend::Input;
 use crate::checkpoint::{Checkpoint, Loaded, ModelInfo, ensure};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
@@ -19,13 +26,14 @@ use crate::store::ModelFiles;
 use crate::text::{ChatTemplate, Message, Tokenizer};
 pub use batch::{GenerateBatch, JoinError};
 pub use generation::{DoneReason, Generation, Logprobs, Piece, Usage};
+pub(crate) use pace::CHUNK;
 pub use perplexity::Perplexity;
+pub use score::Score;
 pub use session::Session;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Tokens read in one forward while a prompt is processed. The result does not depend on it.
-pub(crate) const CHUNK: usize = 512;
+#[cfg(feature = "async")]
+pub use stream::PieceStream;
 
 /// A loaded model: immutable, cheap to clone, shared by any number of sessions and threads.
 ///
@@ -65,7 +73,7 @@ impl Model {
     /// Loads a model from the bytes of a GGUF file.
     ///
     /// # Errors
-    /// Those of [`Model::at`].
+    /// Those of [`Model::load_with`], but for what finding and fetching may come to.
     pub fn from_gguf_bytes(bytes: impl Into<Bytes>, options: &LoadOptions) -> Result<Model> {
         Model::at(ModelFiles::from_gguf_bytes(bytes), options)
     }
@@ -98,6 +106,9 @@ impl Model {
     }
 
     /// An empty session.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for an encoder, which makes vectors and no text.
     pub fn session(&self) -> Result<Session> {
         Session::new(self.clone())
     }
@@ -175,24 +186,30 @@ impl Model {
         if tokens.is_empty() {
             return Err(Error::Input("the prompt gives no token; logits need at least one".into()));
         }
-        let first = if all { 0 } else { tokens.len() - 1 };
-        self.logits_from(tokens, first)
+        let mut rows = score::Rows { first: if all { 0 } else { tokens.len() - 1 }, logits: Vec::new() };
+        self.read_apart(tokens, &mut rows)?;
+        Ok(rows.logits)
     }
 
-    /// Logits of the positions from `first` on, row after row.
-    pub(crate) fn logits_from(&self, tokens: &[u32], first: usize) -> Result<Vec<f32>> {
+    /// Reads `tokens` as a text of their own, which is forgotten.
+    fn read_apart(&self, tokens: &[u32], reader: &mut dyn step::Reader) -> Result<()> {
         if tokens.len() > self.context() {
             return Err(Error::ContextOverflow { wanted: tokens.len(), limit: self.context() });
         }
-        let network = &self.inner.network;
-        let mut cache = network.cache(tokens.len())?;
-        let (mut result, mut rows) = (Vec::new(), Vec::new());
-        for (i, chunk) in tokens.chunks(CHUNK).enumerate() {
-            let outputs = (0..chunk.len()).filter(|row| i * CHUNK + row >= first).collect();
-            let batch = Batch { tokens: chunk.to_vec(), starts: vec![0], outputs };
-            network.logits(&batch, &mut [&mut cache], &mut rows)?;
-            result.extend_from_slice(&rows);
-        }
-        Ok(result)
+        let network = &*self.inner.network;
+        let mut text = text::Text::new(network, tokens.len())?;
+        text.become_text(network, tokens.iter().map(|token| Input::Token(*token)).collect())?;
+        step::read_all(network, &mut text, reader, None, &mut step::Work::default())
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.info().name)
+            .field("family", &self.spec().family)
+            .field("context", &self.context())
+            .field("device", &self.device())
+            .finish_non_exhaustive()
     }
 }

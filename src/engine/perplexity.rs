@@ -5,8 +5,8 @@
 //! half a chunk. Source: llama.cpp `tools/perplexity/perplexity.cpp`.
 
 use super::Model;
+use super::score::Scores;
 use crate::error::{Error, Result};
-use crate::sample::log_probabilities;
 
 /// A running estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -67,7 +67,6 @@ impl Model {
             )));
         }
         let bos = self.tokenizer().bos().filter(|bos| tokens.first() == Some(bos));
-        let vocab = self.spec().vocab;
         let first = context / 2;
         let chunks = tokens.len() / context;
         let mut estimate = Perplexity::default();
@@ -75,11 +74,9 @@ impl Model {
             let mut read = chunk.to_vec();
             read[0] = bos.unwrap_or(read[0]);
             // The last position predicts a token of the next chunk, which does not count.
-            let logits = self.logits_from(&read[..context - 1], first)?;
-            for (row, token) in logits.chunks_exact(vocab).zip(&chunk[first + 1..]) {
-                let (logprob, _) = log_probabilities(row, *token, 0)?;
-                estimate.add(-f64::from(logprob));
-            }
+            let mut scores = Scores::new(&chunk[first + 1..], first);
+            self.read_apart(&read[..context - 1], &mut scores)?;
+            scores.logprobs.iter().for_each(|logprob| estimate.add(-f64::from(*logprob)));
             each(i + 1, chunks, &estimate);
         }
         Ok(estimate)

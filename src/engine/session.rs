@@ -1,13 +1,15 @@
-//! One conversation or text: it owns the key/value cache and knows which tokens are in it.
+//! One conversation or text, which the next prompt continues.
 
-use super::generation::Writer;
-use super::overflow::{self, Dropped};
-use super::{CHUNK, Generation, Model};
-use crate::backend::{Batch, KvCache};
+use super::prompt::{self, Ending, Prompt};
+use super::score::Silent;
+use super::step::{Work, read_all};
+use super::text::Text;
+use super::writer::Writer;
+use super::{Generation, JoinError, Model, Usage};
+use crate::backend::Input;
 use crate::error::{Error, Result};
-use crate::options::{Cancel, GenerateOptions};
-use crate::text::{Message, Start};
-use std::time::{Duration, Instant};
+use crate::options::GenerateOptions;
+use crate::text::Message;
 
 /// A text in progress: the tokens read so far and their cache.
 ///
@@ -25,36 +27,14 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), tallow::Error>(())
 /// ```
 pub struct Session {
-    model: Model,
-    cache: KvCache,
-    /// The tokens of the text. The cache holds the keys and values of all of them, or, after going back further than a
-    /// sliding window allows, of none.
-    tokens: Vec<u32>,
-    /// The last generated token, which no forward has read yet.
-    pending: Option<u32>,
-    /// What the last forward read; the next one uses its memory.
-    batch: Batch,
-}
-
-/// How long a reading may go on after it was cancelled, about.
-const PATIENCE: Duration = Duration::from_millis(300);
-
-/// The first chunk of a prompt that may be cancelled, and the shortest: below, reading gets slow.
-const FIRST_CHUNK: usize = 64;
-
-/// What reading a prompt came to.
-pub(super) struct Prompt {
-    pub tokens: Vec<u32>,
-    pub cached: usize,
-    pub dropped: Dropped,
-    pub time: Duration,
+    pub(super) model: Model,
+    pub(super) text: Text,
 }
 
 impl Session {
     pub(super) fn new(model: Model) -> Result<Session> {
-        let network = &model.inner().network;
-        let cache = network.cache(network.cache_limit(0, model.context()))?;
-        Ok(Session { model, cache, tokens: Vec::new(), pending: None, batch: Batch::default() })
+        let text = Text::new(&*model.inner().network, model.context())?;
+        Ok(Session { model, text })
     }
 
     /// The model.
@@ -62,9 +42,15 @@ impl Session {
         &self.model
     }
 
-    /// The tokens of the text so far, the last generated one included.
+    /// The tokens of the text so far, the last generated one included. Rows of numbers, which a text may hold beside them, are
+    /// left out: [`Session::inputs`] has them.
     pub fn tokens(&self) -> Vec<u32> {
-        self.tokens.iter().copied().chain(self.pending).collect()
+        self.text.tokens().collect()
+    }
+
+    /// The text so far: tokens, and the rows that were given in the place of some.
+    pub fn inputs(&self) -> &[Input] {
+        self.text.inputs()
     }
 
     /// Forgets everything.
@@ -72,37 +58,48 @@ impl Session {
         self.truncate(0);
     }
 
-    /// Forgets everything after the first `len` tokens. A model with sliding windows may have to read what is left again
+    /// Forgets everything after the first `len` inputs. A model with sliding windows may have to read what is left again
     /// when the text is continued.
     pub fn truncate(&mut self, len: usize) {
-        if len <= self.tokens.len() {
-            self.pending = None;
-            self.tokens.truncate(len);
-            self.cache.truncate(len);
-        }
+        self.text.cut(len);
     }
 
     /// An independent copy, cache included: the way to try several continuations of one text.
+    ///
+    /// # Errors
+    /// Those of the device that holds the cache.
     pub fn fork(&self) -> Result<Session> {
-        let (model, cache, tokens) = (self.model.clone(), self.cache.fork()?, self.tokens.clone());
-        Ok(Session { model, cache, tokens, pending: self.pending, batch: Batch::default() })
+        Ok(Session { model: self.model.clone(), text: self.text.fork()? })
     }
 
     /// Continues the text with `prompt`, as it stands: no chat template. The first prompt of a session gets the tokenizer's
-    /// own special tokens (BOS). Dropping the iterator ends the generation; what was generated stays in the session.
+    /// own special tokens (BOS), but for a BOS that it begins with itself. Dropping the iterator ends the generation; what was generated stays in the session.
     ///
     /// # Errors
     /// [`Error::Input`] for options out of range and for a session that would still hold no token,
-    /// [`Error::ContextOverflow`] for a prompt that does not fit.
+    /// [`Error::ContextOverflow`] for a prompt that does not fit, [`Error::Cancelled`].
     pub fn generate(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'_>> {
-        let (writer, logits) = self.begin_text(prompt, options)?;
-        Ok(Generation::new(self, writer, logits))
+        let prompt = prompt::of_text(&self.model, self.inputs(), prompt, options)?;
+        Generation::begin(self, prompt, options)
     }
 
     /// Continues the text with these tokens.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate`], and [`Error::Input`] for a token outside the vocabulary.
     pub fn generate_tokens(&mut self, new: &[u32], options: &GenerateOptions) -> Result<Generation<'_>> {
-        let (writer, logits) = self.begin_tokens(new, options)?;
-        Ok(Generation::new(self, writer, logits))
+        let new = new.iter().map(|token| Input::Token(*token));
+        let prompt = prompt::of_inputs(&self.model, self.inputs(), new, options)?;
+        Generation::begin(self, prompt, options)
+    }
+
+    /// Continues the text with tokens and with rows of numbers that stand in the place of a token's embedding.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate_tokens`], and [`Error::Input`] for a row of another width than the model's.
+    pub fn generate_inputs(&mut self, new: &[Input], options: &GenerateOptions) -> Result<Generation<'_>> {
+        let prompt = prompt::of_inputs(&self.model, self.inputs(), new.iter().cloned(), options)?;
+        Generation::begin(self, prompt, options)
     }
 
     /// Answers a conversation. Only what differs from the text so far is read: in the usual case the last message.
@@ -114,156 +111,93 @@ impl Session {
     /// [`Error::Unsupported`] if the model has no chat template, [`Error::Template`] if it refuses the messages,
     /// [`Error::MessageTooLong`] if not even the newest fits, and those of [`Session::generate`].
     pub fn chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'_>> {
-        let (writer, logits) = self.begin_chat(messages, options)?;
-        Ok(Generation::new(self, writer, logits))
+        let prompt = prompt::of_chat(&self.model, messages, options)?;
+        Generation::begin(self, prompt, options)
     }
 
-    /// Reads a prompt; what writes the text after it, and the logits to begin with.
-    pub(super) fn begin_text(&mut self, prompt: &str, options: &GenerateOptions) -> Result<(Writer, Vec<f32>)> {
-        let special = self.tokens.is_empty() && self.pending.is_none();
-        let new = self.model.tokenizer().encode(prompt, special)?;
-        self.begin_tokens(&new, options)
+    /// A generation that owns the session and has not read its prompt.
+    #[cfg(test)]
+    pub(super) fn into_generate_tokens(mut self, new: &[u32], options: &GenerateOptions) -> Generation<'static> {
+        let new = new.iter().map(|token| Input::Token(*token));
+        let prompt = prompt::of_inputs(&self.model, self.inputs(), new, options).unwrap();
+        let writer = self.queue(prompt, options).unwrap();
+        Generation::queued(self, writer)
     }
 
-    fn begin_tokens(&mut self, new: &[u32], options: &GenerateOptions) -> Result<(Writer, Vec<f32>)> {
-        options.validate()?;
-        let all = self.tokens().iter().chain(new).copied().collect();
-        let end_ids = self.model.end_ids().to_vec();
-        let (all, dropped) = overflow::fit_text(&self.model, all, self.model.context(), options)?;
-        let has_text = all.iter().any(|token| !self.model.tokenizer().is_special(*token));
-        let start = if has_text { Start::Continuation } else { Start::Text };
-        self.start(all, dropped, start, end_ids, options)
+    /// Makes this the text of `inputs`, of which nothing more is read yet.
+    #[cfg(test)]
+    pub(super) fn reset_to(&mut self, inputs: &[Input]) {
+        self.text.become_text(&*self.model.inner().network, inputs.to_vec()).unwrap();
     }
 
-    /// Reads the messages, likewise.
-    pub(super) fn begin_chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<(Writer, Vec<f32>)> {
-        let template = self.model.template()?.ok_or_else(|| {
-            Error::unsupported(
-                format!("{}: the model has no chat template; chat", self.model.info().name),
-                "plain generation (`--raw`), or a template given with `--chat-template`",
-            )
-        })?;
-        options.validate()?;
-        let (all, dropped) = overflow::fit_chat(&self.model, template, messages, self.model.context(), options)?;
-        let turn_end = template.turn_end(self.model.tokenizer());
-        let end_ids = self.model.end_ids().iter().copied().chain(turn_end).collect();
-        self.start(all, dropped, Start::Text, end_ids, options)
+    /// Reads `prompt` without an answer: what is asked next goes on from there. A fork of a session that has read the common
+    /// beginning of several prompts saves reading it again.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate`].
+    pub fn read(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Usage> {
+        let prompt = prompt::of_text(&self.model, self.inputs(), prompt, options)?;
+        self.read_prompt(prompt, options)
     }
 
-    fn start(
-        &mut self,
-        all: Vec<u32>,
-        dropped: Dropped,
-        start: Start,
-        end_ids: Vec<u32>,
-        options: &GenerateOptions,
-    ) -> Result<(Writer, Vec<f32>)> {
+    /// Reads messages without an answer, such as a system message that every talk begins with. With
+    /// `continue_final_message` the text ends with the last message, where [`Session::score`] compares how it may go on.
+    ///
+    /// # Errors
+    /// Those of [`Session::chat`].
+    pub fn read_chat(&mut self, messages: &[Message], options: &GenerateOptions) -> Result<Usage> {
+        let ending = if options.continue_final_message { Ending::Begun } else { Ending::Complete };
+        let prompt = prompt::of_messages(&self.model, messages, ending, options)?;
+        self.read_prompt(prompt, options)
+    }
+
+    fn read_prompt(&mut self, prompt: Prompt, options: &GenerateOptions) -> Result<Usage> {
+        let clock = std::time::Instant::now();
+        let mut usage = self.queue(prompt, options)?.usage();
+        let Session { model, text } = self;
+        read_all(&*model.inner().network, text, &mut Silent, options.cancel.as_ref(), &mut Work::default())?;
+        usage.prompt_time = clock.elapsed();
+        Ok(usage)
+    }
+
+    /// [`Session::generate`] as a value that owns the session: it fits into a struct, goes to another thread, and
+    /// [`Generation::into_session`] gives the session back.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate`], with the session.
+    // As large as a session, which is what it has to be.
+    #[allow(clippy::result_large_err)]
+    pub fn into_generate(self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'static>, JoinError> {
+        let prompt = prompt::of_text(&self.model, self.inputs(), prompt, options);
+        Generation::begin_own(self, prompt, options)
+    }
+
+    /// [`Session::chat`] as a value that owns the session.
+    ///
+    /// # Errors
+    /// Those of [`Session::chat`], with the session.
+    #[allow(clippy::result_large_err)]
+    pub fn into_chat(self, messages: &[Message], options: &GenerateOptions) -> Result<Generation<'static>, JoinError> {
+        let prompt = prompt::of_chat(&self.model, messages, options);
+        Generation::begin_own(self, prompt, options)
+    }
+
+    /// Makes this the text of `prompt`, as far as it is not, and returns what writes the text after it. Nothing is read yet,
+    /// and if it fails nothing has changed.
+    pub(super) fn queue(&mut self, prompt: Prompt, options: &GenerateOptions) -> Result<Writer> {
         let vocab = self.model.spec().vocab;
         if let Some((token, _)) = options.sampling.logit_bias.iter().find(|bias| bias.0 as usize >= vocab) {
             return Err(Error::Input(format!("logit_bias: token {token} is outside the vocabulary of {vocab}")));
         }
-        let clock = Instant::now();
-        let (cached, logits) = self.read(&all, options.cancel.as_ref())?;
-        let prompt = Prompt { tokens: all, cached, dropped, time: clock.elapsed() };
-        Ok((Writer::new(self.model.tokenizer(), prompt, start, end_ids, options)?, logits))
+        let mut writer = Writer::new(self.model.tokenizer(), &prompt, options)?;
+        writer.note_cached(self.text.become_text(&*self.model.inner().network, prompt.inputs)?);
+        Ok(writer)
     }
+}
 
-    /// Makes the cache hold exactly `all`; returns how many of its tokens were there already, and the last position's logits.
-    fn read(&mut self, all: &[u32], cancel: Option<&Cancel>) -> Result<(usize, Vec<f32>)> {
-        if all.is_empty() {
-            return Err(Error::Input("the prompt gives no token; write something, or use a model with a BOS token".into()));
-        }
-        let vocab = self.model.spec().vocab;
-        if let Some(token) = all.iter().find(|token| **token as usize >= vocab) {
-            return Err(Error::Input(format!("token {token} is outside the vocabulary of {vocab}")));
-        }
-        self.pending = None;
-        let mut logits = Vec::new();
-        let cached = self.hold(all, cancel, &mut logits)?;
-        Ok((cached, logits))
-    }
-
-    /// Makes the cache hold exactly `all`, and says how much of it it held already.
-    fn hold(&mut self, all: &[u32], cancel: Option<&Cancel>, logits: &mut Vec<f32>) -> Result<usize> {
-        if self.outgrows(all.len()) {
-            let network = &self.model.inner().network;
-            self.cache = network.cache(network.cache_limit(all.len(), self.model.context()))?;
-        }
-        let same = self.tokens.iter().zip(all).take_while(|(a, b)| a == b).count();
-        // The last token is read again if need be: its logits are what is wanted. A new cache, and one whose windows have
-        // forgotten too much to go back, holds nothing.
-        let cached = self.cache.truncate(same.min(all.len() - 1));
-        self.tokens.truncate(cached);
-        // Who may cancel waits for a chunk at most, so it is cut to what takes PATIENCE. The result does not depend on it.
-        let mut chunk = if cancel.is_some() { FIRST_CHUNK } else { CHUNK };
-        while self.tokens.len() < all.len() {
-            if cancel.is_some_and(Cancel::is_cancelled) {
-                return Err(Error::Cancelled);
-            }
-            let rest = &all[self.tokens.len()..];
-            let next = &rest[..chunk.min(rest.len())];
-            let clock = Instant::now();
-            self.feed(next, next.len() == rest.len(), logits)?;
-            if cancel.is_some() {
-                let fits = PATIENCE.as_secs_f64() / clock.elapsed().as_secs_f64().max(1e-6) * chunk as f64;
-                chunk = (fits as usize).clamp(FIRST_CHUNK, CHUNK);
-            }
-        }
-        Ok(cached)
-    }
-
-    /// Whether a text of `len` tokens needs another cache.
-    fn outgrows(&self, len: usize) -> bool {
-        self.model.inner().network.cache_limit(len, self.model.context()) != self.cache.limit()
-    }
-
-    /// Reads `next`, and gives the logits of its last position if they are wanted.
-    fn feed(&mut self, next: &[u32], wanted: bool, logits: &mut Vec<f32>) -> Result<()> {
-        self.batch.clear();
-        self.batch.add(next, wanted);
-        self.model.inner().network.logits(&self.batch, &mut [&mut self.cache], logits)?;
-        self.tokens.extend_from_slice(next);
-        Ok(())
-    }
-
-    /// Whether another token fits.
-    pub(super) fn has_room(&self) -> bool {
-        self.tokens.len() + usize::from(self.pending.is_some()) < self.model.context()
-    }
-
-    /// Notes a generated token; it is read when the next one is asked for.
-    pub(super) fn push(&mut self, token: u32) {
-        self.pending = Some(token);
-    }
-
-    /// Whether the pending token takes more than a forward of its own: the text is read again with it.
-    pub(super) fn starts_over(&self) -> bool {
-        self.pending.is_some() && self.outgrows(self.tokens.len() + 1)
-    }
-
-    /// The pending token and the cache that it belongs into; the caller reads it and says so with [`Session::read_pending`].
-    pub(super) fn pending(&mut self) -> Option<(u32, &mut KvCache)> {
-        self.pending.map(|token| (token, &mut self.cache))
-    }
-
-    /// Notes that the pending token was read.
-    pub(super) fn read_pending(&mut self) {
-        self.tokens.extend(self.pending.take());
-    }
-
-    /// Reads the pending token.
-    pub(super) fn step(&mut self, logits: &mut Vec<f32>) -> Result<()> {
-        match self.pending {
-            Some(token) => {
-                if self.starts_over() {
-                    self.hold(&self.tokens(), None, logits)?;
-                } else {
-                    self.feed(&[token], true, logits)?;
-                }
-                self.pending = None;
-                Ok(())
-            }
-            None => Ok(()),
-        }
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (read, len) = (self.text.read(), self.text.len());
+        f.debug_struct("Session").field("model", &self.model.info().name).field("inputs", &len).field("read", &read).finish()
     }
 }

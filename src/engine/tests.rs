@@ -1,6 +1,7 @@
 //! The loop, with a network of ten lines that counts: after token t comes t + 1.
 
 use super::*;
+use crate::backend::Batch;
 use crate::backend::{CacheType, KvCache};
 use crate::model::Forward;
 use crate::options::{Cancel, Overflow};
@@ -9,6 +10,9 @@ use crate::sample::SampleOptions;
 use crate::text::Message;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+mod ask;
+mod step;
 
 /// Prefers the token after the last one, and counts the tokens it was given.
 struct Counter {
@@ -124,11 +128,13 @@ fn a_batch_writes_each_text_as_it_would_be_alone_whoever_joins_and_leaves() {
     let left = batch.leave(1).unwrap();
     assert!(left.tokens().ends_with(&expected[1][..3]), "{:?}", left.tokens());
     assert!(batch.leave(1).is_none() && batch.usage(1).is_none());
-    assert_eq!(batch.join(prompts[3], &options(3)).unwrap(), 3);
     read.store(0, Ordering::Relaxed);
+    assert_eq!(batch.join(prompts[3], &options(3)).unwrap(), 3);
     let steps = std::iter::from_fn(|| (batch.running() > 0).then(|| take(batch.step().unwrap()))).count();
-    // Numbers 0, 2 and 3 read 0, 4 and 3 tokens more; the longest takes four steps and one to see that it is done.
-    assert_eq!((steps, read.load(Ordering::Relaxed)), (5, 1 + 3 + 3));
+    // Numbers 0, 2 and 3 read 1, 3 and 3 of their tokens, and number 3 its prompt; the longest takes four steps and one to see
+    // that it is done.
+    let prompt = batch.usage(3).unwrap().prompt_tokens;
+    assert_eq!((steps, read.load(Ordering::Relaxed)), (5, 1 + 3 + 3 + prompt));
     for i in [0, 2, 3] {
         assert_eq!(batch.tokens(i).unwrap(), expected[i], "{i}");
         assert_eq!(batch.done_reason(i), Some(DoneReason::Length));
@@ -293,7 +299,7 @@ fn roles_of_other_names_are_dropped_likewise_and_system_messages_stay_wherever_t
     let options = GenerateOptions { overflow: Overflow::Truncate, ..greedy(8) };
     let long = "word ".repeat(100);
     let fit = |talk: &[Message]| {
-        super::overflow::fit_chat(&model, &template, talk, 120, &options)
+        super::prompt::fit_chat(&model, &template, (talk, super::prompt::Ending::Answer), 120, &options)
             .map(|(tokens, dropped)| (model.tokenizer().decode(&tokens, false).unwrap(), dropped.messages))
     };
     let talk = [Message::new("human", long.as_str()), Message::new("ai", "ok"), Message::new("human", "and?")];
@@ -549,7 +555,7 @@ fn a_cache_of_any_type_forgets_goes_back_and_forks_without_a_trace_in_the_bits()
         }
         // The last forward began at 1,024, so its windows still hold what comes after.
         assert_eq!(cache.truncate(1111), 1111);
-        let mut fork = cache.fork().unwrap();
+        let mut fork = cache.clone();
         for cache in [&mut cache, &mut fork] {
             let mut again = Vec::new();
             model.inner().network.logits(&Batch::last(&tokens[1111..]), &mut [cache], &mut again).unwrap();
@@ -566,8 +572,8 @@ fn a_cache_takes_the_memory_that_is_reckoned_for_it() {
         let options = LoadOptions { cache_type, ..LoadOptions::default() };
         let model = Model::load_with(file.to_str().unwrap(), &options).unwrap();
         let (_, cache) = read_in_chunks(&model, &noise(3), 3);
-        // Memory grows by 256 positions at a time.
-        assert_eq!(cache.bytes() as u64, 256 * model.info().cache_bytes_per_token, "{cache_type}");
+        // Memory grows by 64 positions at a time.
+        assert_eq!(cache.bytes() as u64, 64 * model.info().cache_bytes_per_token, "{cache_type}");
         let cost = crate::Checkpoint::open(file.to_str().unwrap()).unwrap().with_cache(cache_type).cost();
         assert_eq!(cost.cache_per_token, model.info().cache_bytes_per_token);
         assert_eq!(cost.need(1000) - cost.need(0), 1000 * cost.cache_per_token);

@@ -1,54 +1,23 @@
 //! A model's hyper-parameters under one set of names, whether they come from `config.json` or from GGUF metadata.
 //!
-//! The table [`KEYS`] is the only place that knows how either format spells a key. What a file does not state (a tied head,
-//! a bias in GGUF) is read off its tensors here, once. Every number is checked for a sane range before anybody uses it, so
-//! that no allocation or division below can go wrong.
+//! The tables of `keys` are the only place that knows how either format spells a key. What a file
+//! does not state (a tied head, a bias in GGUF) is read off its tensors here, once. Every number is
+//! checked for a sane range before anybody uses it, so that no allocation or division below can go
+//! wrong. Every key that is asked for is noted: `dropped` looks at the others.
 
+mod dropped;
+mod keys;
 mod layers;
 mod rope;
 
+pub use dropped::{refuse_dropped, refuse_dropped_of_tokenizer};
+
 use crate::error::{Error, Result};
-use crate::spec::Activation;
+use crate::spec::{Activation, Head};
 use crate::tensors::{Metadata, Stored, Value, Weights};
 use serde_json::Value as Json;
-
-/// (our name, keys of config.json in order of preference, key of GGUF metadata after the architecture's prefix)
-const KEYS: [(&str, &[&str], &str); 34] = [
-    ("dim", &["hidden_size", "n_embd", "dim"], "embedding_length"),
-    ("layers", &["num_hidden_layers", "n_layer", "n_layers"], "block_count"),
-    ("heads", &["num_attention_heads", "n_head", "n_heads"], "attention.head_count"),
-    ("kv_heads", &["num_key_value_heads"], "attention.head_count_kv"),
-    ("head_dim", &["head_dim"], "attention.key_length"),
-    ("value_dim", &[], "attention.value_length"),
-    ("mlp_dim", &["intermediate_size", "n_inner", "hidden_dim"], "feed_forward_length"),
-    ("context", &["max_position_embeddings", "n_positions", "n_ctx"], "context_length"),
-    ("vocab", &["vocab_size"], "vocab_size"),
-    ("rms_eps", &["rms_norm_eps"], "attention.layer_norm_rms_epsilon"),
-    ("layer_eps", &["layer_norm_epsilon", "layer_norm_eps", "norm_epsilon"], "attention.layer_norm_epsilon"),
-    ("rope_theta", &["rope_theta", "rotary_emb_base"], "rope.freq_base"),
-    ("rope_dims", &[], "rope.dimension_count"),
-    ("local_rope_theta", &["rope_local_base_freq"], "rope.freq_base_swa"),
-    ("window", &["sliding_window"], "attention.sliding_window"),
-    ("window_pattern", &["sliding_window_pattern", "_sliding_window_pattern"], "attention.sliding_window_pattern"),
-    ("window_first", &["max_window_layers"], ""),
-    ("no_rope_interval", &["no_rope_layer_interval"], ""),
-    ("score_cap", &["attn_logit_softcapping"], "attn_logit_softcapping"),
-    ("logit_cap", &["final_logit_softcapping"], "final_logit_softcapping"),
-    ("query_scale", &["query_pre_attn_scalar"], ""),
-    ("score_scale", &["attention_multiplier"], "attention.scale"),
-    ("embed_scale", &["embedding_multiplier"], "embedding_scale"),
-    ("residual_scale", &["residual_multiplier"], "residual_scale"),
-    ("logit_divisor", &["logits_scaling"], "logit_scale"),
-    ("experts", &["num_local_experts", "num_experts"], "expert_count"),
-    ("sparse_step", &["decoder_sparse_step"], ""),
-    ("experts_used", &["num_experts_per_tok"], "expert_used_count"),
-    ("expert_dim", &["moe_intermediate_size"], "expert_feed_forward_length"),
-    ("activation", &["hidden_act", "activation_function", "hidden_activation", "activation"], ""),
-    ("token_types", &["type_vocab_size"], ""),
-    ("rotary_scaling_factor", &["rotary_scaling_factor"], ""),
-    ("padding", &["pad_token_id"], ""),
-    ("position_embedding_type", &["position_embedding_type"], ""),
-];
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 /// Whether two matrices are the same, by what is looked at in either: no training leaves so much of one as it was.
 fn is_copy(a: &Stored, b: &Stored) -> bool {
@@ -65,23 +34,46 @@ const MOST: u64 = 1 << 27;
 /// Hyper-parameters of one model, with its tensors at hand for what the file leaves unsaid.
 pub struct Hparams<'a> {
     source: Source<'a>,
+    /// `model_type`, or `general.architecture`.
+    family: String,
     weights: &'a Weights,
 }
 
 enum Source<'a> {
-    Config { file: String, config: &'a Json },
-    Gguf { metadata: &'a Metadata, family: String },
+    Config(Config<'a>),
+    Gguf(&'a Metadata),
+}
+
+/// A parsed config.json, which notes the keys that it was asked for.
+struct Config<'a> {
+    file: String,
+    keys: &'a Json,
+    asked: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Config<'a> {
+    fn get(&self, key: &str) -> Option<&'a Json> {
+        self.asked.borrow_mut().insert(key.to_owned());
+        self.keys.get(key)
+    }
+
+    /// The same, with null as absent.
+    fn some(&self, key: &str) -> Option<&'a Json> {
+        self.get(key).filter(|value| !value.is_null())
+    }
 }
 
 impl<'a> Hparams<'a> {
     /// From the parsed `config.json` in `file`.
     pub fn from_config(file: &str, config: &'a Json, weights: &'a Weights) -> Self {
-        Hparams { source: Source::Config { file: file.to_owned(), config }, weights }
+        let family = config.get("model_type").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let config = Config { file: file.to_owned(), keys: config, asked: RefCell::default() };
+        Hparams { source: Source::Config(config), family, weights }
     }
 
     /// From a GGUF file whose `general.architecture` is `family`.
     pub fn from_gguf(metadata: &'a Metadata, family: &str, weights: &'a Weights) -> Self {
-        Hparams { source: Source::Gguf { metadata, family: family.to_owned() }, weights }
+        Hparams { source: Source::Gguf(metadata), family: family.to_owned(), weights }
     }
 
     /// Whether these come from a GGUF file, whose rotary pairs and norms are stored differently.
@@ -89,11 +81,16 @@ impl<'a> Hparams<'a> {
         matches!(self.source, Source::Gguf { .. })
     }
 
+    /// The family, as the file calls it.
+    pub fn family(&self) -> &str {
+        &self.family
+    }
+
     /// The file, for messages.
     pub fn file(&self) -> &str {
         match &self.source {
-            Source::Config { file, .. } => file,
-            Source::Gguf { metadata, .. } => metadata.file(),
+            Source::Config(config) => &config.file,
+            Source::Gguf(metadata) => metadata.file(),
         }
     }
 
@@ -103,11 +100,11 @@ impl<'a> Hparams<'a> {
     }
 
     /// How this file spells `name`, for messages.
-    fn spelling(&self, name: &str) -> String {
-        let row = KEYS.iter().find(|row| row.0 == name).expect("every name asked for is in KEYS");
+    pub fn spelling(&self, name: &str) -> String {
+        let row = keys::row(name);
         match &self.source {
-            Source::Config { .. } => row.1.first().unwrap_or(&row.0).to_string(),
-            Source::Gguf { family, .. } => format!("{family}.{}", row.2),
+            Source::Config(_) => row.1.first().unwrap_or(&row.0).to_string(),
+            Source::Gguf(_) => format!("{}.{}", self.family, row.2.first().unwrap_or(&row.0)),
         }
     }
 
@@ -115,20 +112,39 @@ impl<'a> Hparams<'a> {
         Error::corrupt(self.file(), format!("key {}: {why}", self.spelling(name)))
     }
 
-    /// The value under our `name`, as JSON; absent and null are the same.
+    /// The value under our `name`, as JSON, or what the family takes where the file has no such
+    /// key; null is none.
     fn value(&self, name: &str) -> Result<Option<Json>> {
-        let row = KEYS.iter().find(|row| row.0 == name).expect("every name asked for is in KEYS");
-        match &self.source {
-            Source::Config { config, .. } => Ok(row.1.iter().filter_map(|key| config.get(key)).find(|v| !v.is_null()).cloned()),
-            Source::Gguf { .. } if row.2.is_empty() => Ok(None),
-            Source::Gguf { .. } => self.gguf_value(row.2),
-        }
+        let row = keys::row(name);
+        let stated = match &self.source {
+            Source::Config(config) => {
+                // All of them are asked for, also those that a better one hides.
+                let values: Vec<_> = row.1.iter().filter_map(|key| config.get(key)).collect();
+                let is_null = !values.is_empty();
+                let value = values.into_iter().find(|value| !value.is_null()).cloned();
+                if value.is_none() && is_null {
+                    return Ok(None);
+                }
+                value
+            }
+            Source::Gguf(_) => {
+                let mut values = Vec::new();
+                for key in row.2 {
+                    values.extend(self.gguf_value(key)?);
+                }
+                values.into_iter().next()
+            }
+        };
+        Ok(stated.or_else(|| match keys::default(name, &self.family, self.is_gguf())? {
+            whole if whole.fract() == 0.0 => Some(Json::from(whole as u64)),
+            part => Some(Json::from(part)),
+        }))
     }
 
     /// A GGUF value below the architecture's prefix; a per-layer array counts only if all its values are equal.
     fn gguf_value(&self, key: &str) -> Result<Option<Json>> {
-        let Source::Gguf { metadata, family } = &self.source else { return Ok(None) };
-        let key = format!("{family}.{key}");
+        let Source::Gguf(metadata) = &self.source else { return Ok(None) };
+        let key = format!("{}.{key}", self.family);
         let Some(value) = metadata.get(&key) else { return Ok(None) };
         let same = |numbers: Vec<Json>| match numbers.first() {
             Some(first) if numbers.iter().all(|n| n == first) => Ok(Some(first.clone())),
@@ -149,20 +165,41 @@ impl<'a> Hparams<'a> {
         }
     }
 
-    /// Whether config.json has the key at all, be it null.
+    /// Whether the file has the key at all, be it null.
     pub fn is_stated(&self, name: &str) -> bool {
-        let row = KEYS.iter().find(|row| row.0 == name).expect("every name asked for is in KEYS");
+        let row = keys::row(name);
         match &self.source {
-            Source::Config { config, .. } => row.1.iter().any(|key| config.get(key).is_some()),
-            Source::Gguf { metadata, family } => metadata.get(&format!("{family}.{}", row.2)).is_some(),
+            Source::Config(config) => row.1.iter().any(|key| config.get(key).is_some()),
+            Source::Gguf(metadata) => row.2.iter().any(|key| metadata.get(&format!("{}.{key}", self.family)).is_some()),
         }
     }
 
     /// Whether config.json has a list under `key` that is not empty.
     pub fn is_listed(&self, key: &str) -> bool {
         match &self.source {
-            Source::Config { config, .. } => config.get(key).and_then(Json::as_array).is_some_and(|list| !list.is_empty()),
-            Source::Gguf { .. } => false,
+            Source::Config(config) => config.get(key).and_then(Json::as_array).is_some_and(|list| !list.is_empty()),
+            Source::Gguf(_) => false,
+        }
+    }
+
+    /// A norm's epsilon: `default` where neither the file nor the family's configuration class has
+    /// one. A GGUF file must state it, in llama.cpp; here one that does not is a warning.
+    pub fn eps(&self, name: &str, default: f64) -> Result<f64> {
+        let default = keys::default(name, &self.family, false).unwrap_or(default);
+        if self.is_gguf() && !self.is_stated(name) {
+            log::warn!("{}: key {} is missing: {default:e} is taken", self.file(), self.spelling(name));
+        }
+        Ok(self.positive(name)?.unwrap_or(default))
+    }
+
+    /// A GGUF file's key that tells over again what is known: another value is refused.
+    pub fn repeats(&self, name: &str, known: usize) -> Result<()> {
+        match self.value(name)? {
+            Some(value) if self.is_gguf() && value.as_u64() != Some(known as u64) => {
+                let what = format!("{}: key {} = {value}", self.file(), self.spelling(name));
+                Err(Error::unsupported(what, format!("{known} in the family {}", self.family)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -228,16 +265,21 @@ impl<'a> Hparams<'a> {
 
     /// A switch of config.json that our table does not hold; `default` where it is absent, and for GGUF files.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        let Source::Config { config, file } = &self.source else { return Ok(default) };
-        match config.get(key) {
-            None | Some(Json::Null) => Ok(default),
+        let Source::Config(config) = &self.source else { return Ok(default) };
+        match config.some(key) {
+            None => Ok(default),
             Some(Json::Bool(flag)) => Ok(*flag),
-            Some(other) => Err(Error::corrupt(file, format!("key {key} is {other}, expected true or false"))),
+            Some(other) => Err(Error::corrupt(&config.file, format!("key {key} is {other}, expected true or false"))),
         }
     }
 
     /// The activation function; `default` where the file does not name one.
     pub fn activation(&self, default: Activation) -> Result<Activation> {
+        self.activation_of("activation", default)
+    }
+
+    /// The same under another of our names: Gemma 2 and 3 have `hidden_activation`.
+    pub fn activation_of(&self, name: &str, default: Activation) -> Result<Activation> {
         const NAMES: [(&str, Activation); 15] = [
             ("silu", Activation::Silu),
             ("swish", Activation::Silu),
@@ -255,12 +297,25 @@ impl<'a> Hparams<'a> {
             ("tanh", Activation::Tanh),
             ("sigmoid", Activation::Sigmoid),
         ];
-        let Some(value) = self.value("activation")? else { return Ok(default) };
-        let name = value.as_str().ok_or_else(|| self.wrong("activation", format!("is {value}, expected a name")))?;
+        let Some(value) = self.value(name)? else { return Ok(default) };
+        let name = value.as_str().ok_or_else(|| self.wrong(name, format!("is {value}, expected a name")))?;
         NAMES.iter().find(|row| row.0 == name).map(|row| row.1).ok_or_else(|| {
             let known: Vec<_> = NAMES.iter().map(|row| row.0).collect();
             Error::unsupported(format!("{}: activation {name:?}", self.file()), known.join(", "))
         })
+    }
+
+    /// Whether a position sees only itself and earlier ones. Both formats have decoders that were
+    /// trained on as encoders.
+    pub fn causal(&self) -> Result<bool> {
+        match self.gguf_value("attention.causal")? {
+            None => self.flag("is_causal", true),
+            Some(Json::Bool(causal)) => Ok(causal),
+            Some(other) => {
+                let why = format!("key {}.attention.causal is {other}, expected true or false", self.family);
+                Err(Error::corrupt(self.file(), why))
+            }
+        }
     }
 
     /// Whether the first block has a bias here. GGUF files state no biases: their tensors do.
@@ -268,17 +323,25 @@ impl<'a> Hparams<'a> {
         self.is_gguf() && self.weights.contains(&format!("blk.0.{part}.bias"))
     }
 
-    /// Whether the output matrix is the embedding table: what the tensors say, then the key, then `default`.
+    /// The output matrix: what the tensors say, then the key, then whether it is the embedding
+    /// table by `default`.
     ///
-    /// A file without an output matrix can only mean a tied one. A config that says `true` beats a stray copy, but not another matrix, as
-    /// a fine-tune may have it: transformers does not tie those either.
-    pub fn tied(&self, default: bool) -> Result<bool> {
-        if !self.weights.contains("output.weight") {
-            return Ok(true);
-        }
-        if self.is_gguf() || !self.flag("tie_word_embeddings", default)? {
-            return Ok(false);
-        }
+    /// A GGUF file without an output matrix means the embedding table. A config.json that says
+    /// `false` and brings none is of a base model, which has no logits (transformers makes some
+    /// up). One that says `true` beats a stray copy, but not another matrix, as a fine-tune may
+    /// have it: transformers does not tie those either.
+    pub fn head(&self, default: bool) -> Result<Head> {
+        let tied = self.flag("tie_word_embeddings", default)?;
+        Ok(match self.weights.contains("output.weight") {
+            false if self.is_gguf() || tied => Head::Tied,
+            false => Head::None,
+            true if !self.is_gguf() && tied && self.output_is_table() => Head::Tied,
+            true => Head::Own,
+        })
+    }
+
+    /// Whether the output matrix that a file stores is a copy of the embedding table.
+    fn output_is_table(&self) -> bool {
         let is_copy = match (self.weights.get("output.weight"), self.weights.get("token_embd.weight")) {
             (Some(output), Some(table)) => is_copy(output, table),
             _ => true,
@@ -286,7 +349,7 @@ impl<'a> Hparams<'a> {
         if !is_copy {
             log::warn!("tie_word_embeddings is true, but the output matrix is not the embedding table: it is used");
         }
-        Ok(is_copy)
+        is_copy
     }
 }
 
@@ -297,8 +360,8 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_head_is_tied_where_it_is_absent_or_a_copy_and_the_configuration_says_so() {
-        let tied = |config: Json, output: Option<u8>| {
+    fn a_head_is_tied_where_the_configuration_says_so_and_none_where_it_says_no_and_brings_none() {
+        let head = |config: Json, output: Option<u8>| {
             let mut weights = Weights::new("m");
             for (name, byte) in [("token_embd.weight", Some(1)), ("output.weight", output)] {
                 let Some(byte) = byte else { continue };
@@ -308,11 +371,11 @@ mod tests {
                 let stored = Stored { name: name.into(), dtype: Dtype::F32, shape: vec![64, 64], data: data.into() };
                 weights.insert(stored).unwrap();
             }
-            Hparams::from_config("config.json", &config, &weights).tied(false).unwrap()
+            Hparams::from_config("config.json", &config, &weights).head(false).unwrap()
         };
         let says = |tie: bool| json!({"tie_word_embeddings": tie});
-        assert!(tied(says(false), None) && tied(says(true), None));
-        assert!(tied(says(true), Some(1)) && !tied(says(true), Some(2)));
-        assert!(!tied(says(false), Some(1)) && !tied(json!({}), Some(1)));
+        assert_eq!((head(says(false), None), head(says(true), None)), (Head::None, Head::Tied));
+        assert_eq!((head(says(true), Some(1)), head(says(true), Some(2))), (Head::Tied, Head::Own));
+        assert_eq!((head(says(false), Some(1)), head(json!({}), Some(1))), (Head::Own, Head::Own));
     }
 }

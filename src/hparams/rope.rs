@@ -36,45 +36,60 @@ impl Hparams<'_> {
     fn rope_of(&self, kind: &str, theta: f64, head_dim: usize, context: usize) -> Result<Rope> {
         let object = self.rope_object(kind)?;
         let theta = object.map_or(Ok(theta), |object| self.number(object, "rope_theta", Some(theta)))?;
-        let dims = match self.size("rope_dims")? {
-            Some(dims) => dims,
-            None => {
-                let config = self.config().unwrap_or(&Json::Null);
-                let stated = object.and_then(|object| object.get("partial_rotary_factor"));
-                let stated = stated.or_else(|| config.get("partial_rotary_factor")).filter(|v| !v.is_null());
-                let part = stated.map_or(Some(1.0), Json::as_f64).filter(|part| *part > 0.0 && *part <= 1.0);
-                let why = "key partial_rotary_factor: expected a number above 0, up to 1";
-                (head_dim as f64 * part.ok_or_else(|| Error::corrupt(self.file(), why))?) as usize
-            }
-        };
         let scaling = match &self.source {
-            Source::Config { .. } => self.config_rope_scaling(object, context)?,
-            Source::Gguf { .. } => self.gguf_rope_scaling(context)?,
+            Source::Config(_) => self.config_rope_scaling(object, context)?,
+            Source::Gguf(_) => self.gguf_rope_scaling(context)?,
         };
+        let dims = self.rope_dims(object, &scaling, head_dim)?;
         Ok(Rope { theta, dims, pairing: self.pairing(), scaling, layers: Layers::All })
     }
 
-    /// Which dimensions rotate together. Converters permute q and k for these architectures, and only for them.
-    fn pairing(&self) -> Pairing {
-        const PERMUTED: [&str; 3] = ["llama", "smollm3", "granite"];
-        match &self.source {
-            Source::Gguf { family, .. } if PERMUTED.contains(&family.as_str()) => Pairing::Interleaved,
-            Source::Gguf { .. } | Source::Config { .. } => Pairing::Halves,
+    /// The leading dimensions of a head that rotate.
+    ///
+    /// Of transformers' families that run here only Phi-3 reads `partial_rotary_factor`. The others
+    /// rotate whole heads, and fail where the frequencies are stretched, because those functions do
+    /// read it. llama.cpp's graphs of Llama and Granite know whole heads only.
+    fn rope_dims(&self, object: Option<&Map<String, Json>>, scaling: &RopeScaling, head_dim: usize) -> Result<usize> {
+        if let Some(dims) = self.size("rope_dims")? {
+            if ["llama", "granite"].contains(&self.family.as_str()) {
+                self.repeats("rope_dims", head_dim)?;
+            }
+            return Ok(dims);
+        }
+        let of_phi = self.family == "phi3";
+        let Source::Config(config) = &self.source else { return Ok(head_dim) };
+        if !of_phi && *scaling == RopeScaling::None {
+            return Ok(head_dim);
+        }
+        let stated = object.and_then(|object| object.get("partial_rotary_factor")).filter(|v| !v.is_null());
+        let stated = config.some("partial_rotary_factor").filter(|_| stated.is_none()).or(stated);
+        let part = stated.map_or(Some(1.0), Json::as_f64).filter(|part| *part > 0.0 && *part <= 1.0);
+        let why = "key partial_rotary_factor: expected a number above 0, up to 1";
+        let dims = (head_dim as f64 * part.ok_or_else(|| Error::corrupt(self.file(), why))?) as usize;
+        match of_phi || dims == head_dim {
+            true => Ok(dims),
+            false => Err(Error::unsupported(
+                format!("{}: key partial_rotary_factor with scaled rotary frequencies", self.file()),
+                "whole heads in this family, as in transformers",
+            )),
         }
     }
 
-    fn config(&self) -> Option<&Json> {
+    /// Which dimensions rotate together. Converters permute q and k for these architectures, and
+    /// only for them.
+    fn pairing(&self) -> Pairing {
+        const PERMUTED: [&str; 3] = ["llama", "smollm3", "granite"];
         match &self.source {
-            Source::Config { config, .. } => Some(config),
-            Source::Gguf { .. } => None,
+            Source::Gguf(_) if PERMUTED.contains(&self.family.as_str()) => Pairing::Interleaved,
+            Source::Gguf(_) | Source::Config(_) => Pairing::Halves,
         }
     }
 
     /// What describes rotation in config.json beside plain keys: `rope_scaling`, else `rope_parameters`; empty is absent.
     fn rope_objects(&self) -> Result<Option<&Map<String, Json>>> {
-        let Some(config) = self.config() else { return Ok(None) };
+        let Source::Config(config) = &self.source else { return Ok(None) };
         for key in ["rope_scaling", "rope_parameters"] {
-            let Some(value) = config.get(key).filter(|v| !v.is_null()) else { continue };
+            let Some(value) = config.some(key) else { continue };
             match value.as_object() {
                 Some(object) if object.is_empty() => {}
                 Some(object) => return Ok(Some(object)),
@@ -118,9 +133,13 @@ impl Hparams<'_> {
                 Error::corrupt(self.file(), format!("rope scaling: key rope_type is {kind}, expected a name"))
             })?,
         };
-        let original = |default: usize| -> Result<usize> {
-            Ok(self.number(object, "original_max_position_embeddings", Some(default as f64))? as usize)
+        // transformers takes the key beside the object before the one inside, and Phi-3's "yarn"
+        // for LongRoPE.
+        let original = || match self.size("original_context")? {
+            Some(beside) => Ok::<_, Error>(beside),
+            None => Ok(self.number(object, "original_max_position_embeddings", Some(context as f64))? as usize),
         };
+        let kind = if self.family == "phi3" && kind == "yarn" { "longrope" } else { kind };
         match kind {
             "default" => Ok(RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear { factor: self.number(object, "factor", None)? }),
@@ -128,14 +147,15 @@ impl Hparams<'_> {
                 factor: self.number(object, "factor", None)?,
                 low_freq_factor: self.number(object, "low_freq_factor", None)?,
                 high_freq_factor: self.number(object, "high_freq_factor", None)?,
-                original_context: original(context)?,
+                original_context: original()?,
             }),
             // "su" is LongRoPE's name in the first Phi-3 files.
-            "longrope" | "su" => self.config_longrope(object, context),
+            "longrope" | "su" => self.config_longrope(object, context, original()?),
             "yarn" => {
-                let factor = self.number(object, "factor", None)?;
-                // transformers takes the stated context for the original one where the object does not name it.
-                let original_context = original(context)?;
+                // transformers takes the stated context for the original one where nothing names
+                // it.
+                let original_context = original()?;
+                let factor = self.number(object, "factor", Some(context as f64 / original_context as f64))?;
                 let attention_factor = match object.get("attention_factor").filter(|v| !v.is_null()) {
                     Some(_) => self.number(object, "attention_factor", None)?,
                     None => self.yarn_attention_factor(object, factor)?,
@@ -156,10 +176,8 @@ impl Hparams<'_> {
         }
     }
 
-    /// transformers' `_compute_longrope_parameters`. The original context is inside the object or, in Phi-3's files, beside it.
-    fn config_longrope(&self, object: &Map<String, Json>, context: usize) -> Result<RopeScaling> {
-        let beside = self.config().and_then(|config| config.get("original_max_position_embeddings")).and_then(Json::as_f64);
-        let original = self.number(object, "original_max_position_embeddings", Some(beside.unwrap_or(context as f64)))?;
+    /// transformers' `_compute_longrope_parameters`.
+    fn config_longrope(&self, object: &Map<String, Json>, context: usize, original: usize) -> Result<RopeScaling> {
         let list = |key: &str| -> Result<Vec<f32>> {
             let numbers = object.get(key).and_then(Json::as_array).into_iter().flatten();
             let numbers: Vec<f32> = numbers.map(|x| x.as_f64().unwrap_or(0.0) as f32).collect();
@@ -170,10 +188,11 @@ impl Hparams<'_> {
                 }
             }
         };
-        let factor = self.number(object, "factor", Some(context as f64 / original))?;
-        let attention_factor = self.number(object, "attention_factor", Some(longrope_attention_factor(factor, original)))?;
+        let factor = self.number(object, "factor", Some(context as f64 / original as f64))?;
+        let usual = longrope_attention_factor(factor, original as f64);
+        let attention_factor = self.number(object, "attention_factor", Some(usual))?;
         let (short, long) = (list("short_factor")?, list("long_factor")?);
-        Ok(RopeScaling::Long { short, long, original_context: original as usize, attention_factor })
+        Ok(RopeScaling::Long { short, long, original_context: original, attention_factor })
     }
 
     /// transformers' `_compute_yarn_parameters`: 0.1 m ln(factor) + 1, as a ratio where both mscales are given.
@@ -186,62 +205,102 @@ impl Hparams<'_> {
         }
     }
 
-    /// GGUF: `rope_freqs.weight` (Llama 3), else the `rope.scaling` keys.
+    /// GGUF: tensors of factors (Llama 3, LongRoPE), and the `rope.scaling` keys.
     fn gguf_rope_scaling(&self, context: usize) -> Result<RopeScaling> {
-        if let Some(factors) = self.rope_factors("rope_freqs.weight")? {
-            return Ok(RopeScaling::Factors(factors));
-        }
-        let key = |key: &str| self.gguf_value(&format!("rope.scaling.{key}"));
-        let number = |name: &str, default: f64| -> Result<f64> {
-            match key(name)? {
-                None => Ok(default),
-                Some(value) => match value.as_f64() {
-                    // As in llama.cpp, 0 stands for "not stated".
-                    Some(0.0) => Ok(default),
-                    Some(x) if x.is_finite() && x > 0.0 => Ok(x),
-                    _ => Err(Error::corrupt(
-                        self.file(),
-                        format!("key rope.scaling.{name} is {value}, expected a positive number"),
-                    )),
-                },
-            }
-        };
+        let kind = self.gguf_value("rope.scaling.type")?;
+        let kind = kind.as_ref().map_or("linear", |kind| kind.as_str().unwrap_or("?"));
+        let original = || Ok::<_, Error>(self.scaling("original_context_length", context as f64)? as usize);
         let sets = (self.rope_factors("rope_factors_short.weight")?, self.rope_factors("rope_factors_long.weight")?);
         if let (Some(short), Some(long)) = sets {
-            let original = number("original_context_length", context as f64)?;
-            let attention_factor = number("attn_factor", longrope_attention_factor(context as f64 / original, original))?;
-            return Ok(RopeScaling::Long { short, long, original_context: original as usize, attention_factor });
+            if kind == "yarn" || self.scaling("factor", 1.0)? != 1.0 {
+                return Err(Error::unsupported(
+                    format!("{}: key rope.scaling.type {kind:?} or a factor beside tensors of factors", self.file()),
+                    "LongRoPE by itself",
+                ));
+            }
+            let original = original()?;
+            let usual = longrope_attention_factor(context as f64 / original as f64, original as f64);
+            let attention_factor = self.scaling("attn_factor", usual)?;
+            return Ok(RopeScaling::Long { short, long, original_context: original, attention_factor });
         }
-        let kind = key("type")?;
-        match kind.as_ref().map(|k| k.as_str().unwrap_or("?")) {
-            Some("none") => Ok(RopeScaling::None),
+        let scaling = match kind {
+            "none" => RopeScaling::None,
             // llama.cpp takes an absent type for linear; `scale_linear` is the key the factor had before there were types.
-            None | Some("linear") => {
+            "linear" => {
                 let old = self.gguf_value("rope.scale_linear")?.and_then(|v| v.as_f64());
                 let old = old.filter(|factor| factor.is_finite() && *factor > 0.0).unwrap_or(1.0);
-                match number("factor", old)? {
-                    1.0 => Ok(RopeScaling::None),
-                    factor => Ok(RopeScaling::Linear { factor }),
+                match self.scaling("factor", old)? {
+                    1.0 => RopeScaling::None,
+                    factor => RopeScaling::Linear { factor },
                 }
             }
-            Some("yarn") => {
-                let factor = number("factor", 1.0)?;
-                let attention = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
-                Ok(RopeScaling::Yarn {
-                    factor,
-                    original_context: number("original_context_length", context as f64)? as usize,
-                    beta_fast: number("yarn_beta_fast", 32.0)?,
-                    beta_slow: number("yarn_beta_slow", 1.0)?,
-                    attention_factor: attention * number("attn_factor", 1.0)?,
-                    truncate: true,
-                })
+            "yarn" => self.gguf_yarn(original()?)?,
+            other => {
+                return Err(Error::unsupported(
+                    format!("{}: key rope.scaling.type {other:?}", self.file()),
+                    "none, linear, yarn, and tensors of frequency factors",
+                ));
             }
-            Some(other) => Err(Error::unsupported(
-                format!("{}: key rope.scaling.type {other:?}", self.file()),
-                "none, linear, yarn, and tensors of frequency factors",
+        };
+        match (self.rope_factors("rope_freqs.weight")?, scaling) {
+            (None, scaling) => Ok(scaling),
+            (Some(factors), RopeScaling::None) => Ok(RopeScaling::Factors(factors)),
+            (Some(_), _) => Err(Error::unsupported(
+                format!("{}: key rope.scaling.type {kind:?} beside the tensor rope_freqs.weight", self.file()),
+                "one of the two",
             )),
         }
     }
+
+    /// The yarn of a GGUF file, as llama.cpp reads it.
+    fn gguf_yarn(&self, original_context: usize) -> Result<RopeScaling> {
+        let factor = self.scaling("factor", 1.0)?;
+        let attention = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
+        // Converters write the configuration's attention_factor here, llama.cpp's own files 1;
+        // llama.cpp reads neither.
+        let stated = self.scaling("yarn_attn_factor", 1.0)?;
+        if stated != 1.0 && (stated / attention - 1.0).abs() > 1e-4 {
+            return Err(Error::unsupported(
+                format!("{}: key {}.rope.scaling.yarn_attn_factor = {stated}", self.file(), self.family),
+                format!("{attention}, which is usual for this factor"),
+            ));
+        }
+        Ok(RopeScaling::Yarn {
+            factor,
+            original_context,
+            beta_fast: self.scaling("yarn_beta_fast", 32.0)?,
+            beta_slow: self.scaling("yarn_beta_slow", 1.0)?,
+            attention_factor: attention * self.scaling("attn_factor", 1.0)?,
+            truncate: true,
+        })
+    }
+
+    /// A number below `rope.scaling` in a GGUF file. As in llama.cpp, 0 stands for "not stated".
+    fn scaling(&self, name: &str, default: f64) -> Result<f64> {
+        let Some(value) = self.gguf_value(&format!("rope.scaling.{name}"))? else { return Ok(default) };
+        match value.as_f64() {
+            Some(0.0) => Ok(default),
+            Some(x) if x.is_finite() && x > 0.0 => Ok(x),
+            _ => {
+                let why = format!("key rope.scaling.{name} is {value}, expected a positive number");
+                Err(Error::corrupt(self.file(), why))
+            }
+        }
+    }
+
+    /// Whether a Granite of a GGUF file rotates: `rope.scaling.finetuned`, which llama.cpp reads as
+    /// that switch.
+    pub fn rotates(&self) -> Result<bool> {
+        match self.gguf_value("rope.scaling.finetuned")? {
+            None => Ok(true),
+            Some(Json::Bool(on)) => Ok(on),
+            Some(other) => {
+                let why = format!("key {}.rope.scaling.finetuned is {other}, expected true or false", self.family);
+                Err(Error::corrupt(self.file(), why))
+            }
+        }
+    }
+
     /// A tensor of divisors of frequencies.
     fn rope_factors(&self, name: &str) -> Result<Option<Vec<f32>>> {
         let Some(stored) = self.weights.get(name) else { return Ok(None) };
@@ -286,13 +345,21 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_each_head_rotates_where_the_file_says_so() {
+    fn a_part_of_each_head_rotates_where_the_file_says_so_and_transformers_heeds_it() {
+        let of = |family: &str, mut config: Json| {
+            config["model_type"] = json!(family);
+            ropes(config).map(|ropes| ropes.0.dims).map_err(|error| error.to_string())
+        };
         for config in [json!({"partial_rotary_factor": 0.75}), json!({"rope_parameters": {"partial_rotary_factor": 0.75}})] {
-            assert_eq!(ropes(config).unwrap().0.dims, 48);
+            assert_eq!(of("phi3", config.clone()), Ok(48));
+            assert_eq!(of("llama", config), Ok(64));
         }
-        assert_eq!(ropes(json!({"partial_rotary_factor": null})).unwrap().0.dims, 64);
-        let error = ropes(json!({"partial_rotary_factor": 1.5})).unwrap_err().to_string();
-        assert!(error.contains("partial_rotary_factor"), "{error}");
+        assert_eq!(of("phi3", json!({"partial_rotary_factor": null})), Ok(64));
+        let scaled = json!({"partial_rotary_factor": 0.75, "rope_scaling": {"rope_type": "linear", "factor": 2.0}});
+        for (family, config) in [("phi3", json!({"partial_rotary_factor": 1.5})), ("llama", scaled)] {
+            let error = of(family, config).unwrap_err();
+            assert!(error.contains("partial_rotary_factor"), "{error}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The one seam that the engine sees: tokens and caches in, hidden states or logits out.
 
+mod loader;
 #[cfg(test)]
 mod tests;
 mod transformer;
@@ -17,11 +18,15 @@ pub trait Forward: Send + Sync {
     /// An empty cache for one sequence of at most `limit` positions.
     fn cache(&self, limit: usize) -> Result<KvCache>;
 
-    /// The limit that the cache for a text of `len` positions must have in sessions of at most `context`. It depends on the
-    /// length where a model rotates longer texts otherwise (LongRoPE): a text that outgrows its cache is read again.
+    /// The length beyond which a text is rotated with other frequencies (LongRoPE), if there is one.
+    fn rope_switch(&self) -> Option<usize> {
+        None
+    }
+
+    /// The limit that the cache for a text of `len` positions must have in sessions of at most `context`. A text that outgrows
+    /// its cache at [`Forward::rope_switch`] is read again.
     fn cache_limit(&self, len: usize, context: usize) -> usize {
-        let _ = len;
-        context
+        self.rope_switch().filter(|switch| len <= *switch).map_or(context, |switch| switch.min(context))
     }
 
     /// Reads the batch, extends the caches (one per sequence), and writes the final hidden states of `batch.outputs` to

@@ -2,8 +2,11 @@
 //!
 //! Tolerance of tests/golden: |difference| <= 2e-4 + 1e-4 |expected|.
 
+mod forks;
+
 use super::*;
 use crate::backend::CacheType;
+use crate::backend::{Input, InputRow};
 use crate::checkpoint::{self, Checkpoint, Loaded};
 use crate::device::DeviceChoice;
 use crate::options::LoadOptions;
@@ -38,7 +41,7 @@ fn packed(network: &dyn Forward, texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
     let starts = texts.iter().scan(0, |at, text| Some(std::mem::replace(at, *at + text.len()))).collect();
     let mut out = Vec::new();
     let outputs = (0..tokens.len()).collect();
-    network.hidden(&Batch { tokens, starts, outputs }, &mut [], &mut out).unwrap();
+    network.hidden(&Batch { tokens, starts, outputs, ..Batch::default() }, &mut [], &mut out).unwrap();
     let mut rest = out.as_slice();
     let rows = texts.iter().map(|text| rest.split_off(..text.len() * network.spec().dim).unwrap().to_vec()).collect();
     assert!(rest.is_empty());
@@ -109,7 +112,7 @@ fn a_text_has_the_same_bits_alone_in_a_batch_with_a_cache_and_on_any_number_of_t
             assert_eq!(bits(&packed(network, std::slice::from_ref(text))[0]), bits(rows), "{case} alone");
             let mut cache = network.cache(text.len()).unwrap();
             let mut out = Vec::new();
-            let batch = Batch { tokens: text.clone(), starts: vec![0], outputs: (0..text.len()).collect() };
+            let batch = Batch { tokens: text.clone(), starts: vec![0], outputs: (0..text.len()).collect(), ..Batch::default() };
             network.hidden(&batch, &mut [&mut cache], &mut out).unwrap();
             assert_eq!(bits(&out), bits(rows), "{case} with a cache");
         }
@@ -120,7 +123,7 @@ fn a_text_has_the_same_bits_alone_in_a_batch_with_a_cache_and_on_any_number_of_t
 fn a_batch_that_does_not_fit_together_is_an_error() {
     let model = loaded("llama-gqa-tied", DeviceChoice::Cpu, 1);
     let hidden = |tokens: &[u32], starts: &[usize], outputs: &[usize]| {
-        let batch = Batch { tokens: tokens.to_vec(), starts: starts.to_vec(), outputs: outputs.to_vec() };
+        let batch = Batch { tokens: tokens.to_vec(), starts: starts.to_vec(), outputs: outputs.to_vec(), ..Batch::default() };
         model.network.hidden(&batch, &mut [], &mut Vec::new())
     };
     hidden(&[1, 2, 3], &[0, 2], &[2]).unwrap();
@@ -224,7 +227,7 @@ fn only_the_wanted_rows_come_back() {
     let model = loaded("bert-mean", DeviceChoice::Cpu, 2);
     let (texts, dim) = (vec![vec![2, 87, 76, 3], vec![2, 3]], model.network.spec().dim);
     let all = packed(&*model.network, &texts);
-    let batch = Batch { tokens: texts.concat(), starts: vec![0, 4], outputs: vec![0, 4] };
+    let batch = Batch { tokens: texts.concat(), starts: vec![0, 4], outputs: vec![0, 4], ..Batch::default() };
     let mut out = Vec::new();
     model.network.hidden(&batch, &mut [], &mut out).unwrap();
     assert_eq!(bits(&out), [bits(&all[0][..dim]), bits(&all[1][..dim])].concat());
@@ -241,5 +244,59 @@ fn an_encoder_that_is_to_generate_says_what_it_is_for() {
     for error in [cache, logits, hidden] {
         assert!(matches!(error, crate::Error::Unsupported { .. }));
         assert!(error.to_string().contains("an encoder") && error.to_string().contains("tallow embed"), "{error}");
+    }
+}
+
+#[test]
+fn rows_that_are_the_embeddings_of_tokens_give_the_same_bits_as_the_tokens() {
+    let cases = [
+        ("llama-gqa-tied", "model.embed_tokens.weight"),
+        ("gpt2-hub", "wte.weight"),
+        ("gemma3-text", "model.embed_tokens.weight"),
+    ];
+    for (case, table) in cases {
+        for device in [DeviceChoice::Cpu, DeviceChoice::CpuReference] {
+            let network = loaded(case, device, 2).network;
+            let spec = network.spec();
+            let mut weights = crate::tensors::safetensors::open(golden(case)).unwrap();
+            let table = weights.take(table, &[spec.vocab, spec.dim]).unwrap();
+            let row = |token: u32| {
+                let mut values = vec![0.0; spec.dim];
+                table.row_to_f32(token as usize, &mut values);
+                values.iter_mut().for_each(|value| *value *= spec.scale.embed as f32);
+                InputRow::new(values)
+            };
+            // Rows at the beginning, in the middle of a text, alone and side by side.
+            let texts: [&[u32]; 2] = [&[5, 60, 61, 62, 7, 63], &[70, 8]];
+            let read = |is_row: &dyn Fn(u32) -> bool| {
+                let (mut batch, mut out) = (Batch::default(), Vec::new());
+                for text in texts {
+                    batch.begin();
+                    for token in text {
+                        let input = if is_row(*token) { Input::Row(row(*token)) } else { Input::Token(*token) };
+                        batch.push(&input, true);
+                    }
+                }
+                let mut caches = [network.cache(16).unwrap(), network.cache(16).unwrap()];
+                let [a, b] = &mut caches;
+                network.logits(&batch, &mut [a, b], &mut out).unwrap();
+                out
+            };
+            let tokens = read(&|_| false);
+            assert_eq!(tokens.len(), 8 * spec.vocab);
+            assert_eq!(bits(&read(&|token| token >= 60)), bits(&tokens), "{case} on {device}");
+        }
+    }
+}
+
+#[test]
+fn rows_of_another_width_and_rows_beyond_the_batch_are_errors() {
+    let network = loaded("llama-gqa-tied", DeviceChoice::Cpu, 1).network;
+    let dim = network.spec().dim;
+    let row = |width: usize| InputRow::new(vec![1.0; width]);
+    for given in [vec![(0, row(dim - 1))], vec![(3, row(dim))], vec![(1, row(dim)), (0, row(dim))]] {
+        let batch = Batch { given, ..Batch::last(&[1, 2, 3]) };
+        let error = network.hidden(&batch, &mut [], &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains(&format!("must have {dim} numbers")), "{error}");
     }
 }

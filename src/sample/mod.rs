@@ -12,11 +12,13 @@
 mod candidates;
 mod exp;
 mod filters;
+mod hook;
 mod log_probabilities;
 mod options;
 mod penalties;
 mod sampler;
 
+pub use hook::{LogitsHook, NextToken};
 pub use log_probabilities::log_probabilities;
 pub use options::SampleOptions;
 pub use sampler::Sampler;

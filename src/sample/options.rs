@@ -3,11 +3,15 @@
 //! Every option has a value that switches it off, and an option that is off costs nothing.
 
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 /// How the next token is chosen. The defaults are tallow's: temperature 0.8, top_k 40, top_p 0.9, the rest off.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SampleOptions {
     /// Added to the logits of these tokens before anything else; minus infinity forbids a token.
+    /// JSON has no such number and writes `null`.
+    #[serde(with = "bias")]
     pub logit_bias: Vec<(u32, f32)>,
     /// Divides the logits before the draw; 0 takes the best token and draws nothing.
     pub temperature: f32,
@@ -28,6 +32,21 @@ pub struct SampleOptions {
     pub presence_penalty: f32,
     /// Taken from the logit of a token in the window once for each time it occurs there; 0 changes nothing.
     pub frequency_penalty: f32,
+}
+
+/// Biases whose minus infinity is none.
+mod bias {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(biases: &[(u32, f32)], serializer: S) -> Result<S::Ok, S::Error> {
+        let known = |(token, bias): &(u32, f32)| (*token, (*bias != f32::NEG_INFINITY).then_some(*bias));
+        biases.iter().map(known).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Vec<(u32, f32)>, D::Error> {
+        let biases = Vec::<(u32, Option<f32>)>::deserialize(deserializer)?;
+        Ok(biases.into_iter().map(|(token, bias)| (token, bias.unwrap_or(f32::NEG_INFINITY))).collect())
+    }
 }
 
 impl Default for SampleOptions {
@@ -133,6 +152,14 @@ fn check(name: &str, value: impl std::fmt::Display, sound: bool, range: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_survive_json_and_what_is_left_out_is_the_default() {
+        let options = SampleOptions { logit_bias: vec![(3, f32::NEG_INFINITY), (4, 0.5)], ..SampleOptions::greedy() };
+        let json = serde_json::to_string(&options).unwrap();
+        assert_eq!(serde_json::from_str::<SampleOptions>(&json).unwrap(), options);
+        assert_eq!(serde_json::from_str::<SampleOptions>("{\"temperature\": 0}").unwrap(), SampleOptions::greedy());
+    }
 
     fn refusal(change: impl FnOnce(&mut SampleOptions)) -> String {
         let mut options = SampleOptions::default();

@@ -88,6 +88,13 @@ impl Sampler {
         Ok(draw(&self.candidates, best, temperature, uniform))
     }
 
+    /// Draws the random number of a token that somebody else has chosen.
+    pub fn skip(&mut self) {
+        if self.temperature.is_some() {
+            uniform(&mut self.random);
+        }
+    }
+
     /// Adds the biases to a copy of `logits` and penalises it.
     fn adjust(&mut self, logits: &[f32], history: &[u32]) -> Result<()> {
         self.adjusted.clear();

@@ -37,7 +37,8 @@ struct Row {
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+#[non_exhaustive]
+pub struct CatalogEntry {
     /// The name and its tag, as the catalogue writes them: `llama3.2:3b`.
     pub name: String,
     /// The family the model belongs to, as its files call it.
@@ -48,14 +49,14 @@ pub struct Entry {
 
 /// The entry called `name`, `name:latest` or `name:tag`, in any case. A tag may end in a quantisation, as Ollama's do:
 /// `llama3.2:1b-instruct-q8_0`. The Hub's habit of a hyphen before the size is understood, too: `gpt2-xl`.
-pub fn get(name: &str) -> Option<Entry> {
+pub fn get(name: &str) -> Option<CatalogEntry> {
     let name = name.to_lowercase();
     let (model, tag) = split(&name);
     entry(model, tag)
         .or_else(|| name.split_once(':').is_none().then(|| name.rsplit_once('-')).flatten().and_then(|(m, t)| entry(m, t)))
 }
 
-fn entry(model: &str, tag: &str) -> Option<Entry> {
+fn entry(model: &str, tag: &str) -> Option<CatalogEntry> {
     let (model, row) = CATALOG.get_key_value(model)?;
     let tag = if tag == "latest" { &row.default } else { tag };
     let (tag, reference) = match row.tags.get(tag) {
@@ -66,7 +67,7 @@ fn entry(model: &str, tag: &str) -> Option<Entry> {
             (tag, HubRef { pick: Pick::Quant(quantisation(quant)?), ..reference.clone() })
         }
     };
-    Some(Entry { name: format!("{model}:{tag}"), family: &row.family, reference })
+    Some(CatalogEntry { name: format!("{model}:{tag}"), family: &row.family, reference })
 }
 
 /// The tags of the model `name` (whatever tag it has); `None` if there is no such model.

@@ -68,7 +68,12 @@ impl ModelFiles {
 
     /// The same files under another name for messages and [`ModelInfo::name`](crate::ModelInfo).
     pub fn named(self, name: impl Into<String>) -> ModelFiles {
-        ModelFiles { name: Some(name.into()), ..self }
+        let name = name.into();
+        let kind = match self.kind {
+            FilesKind::GgufBytes(bytes, _) => FilesKind::GgufBytes(bytes, name.clone()),
+            kind => kind,
+        };
+        ModelFiles { kind, name: Some(name), modelfile: self.modelfile }
     }
 
     /// The same files with what a Modelfile says beside them.
@@ -104,11 +109,19 @@ impl From<FilesKind> for ModelFiles {
 fn in_folder(path: &Path) -> Result<ModelFiles> {
     let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    let has_weights = files.iter().any(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
+    let transformer = path.to_owned();
+    let transformer = NamedFiles::on_disk(path).transformer().path().map_or(transformer, Path::to_owned);
+    let has_weights = std::fs::read_dir(&transformer).is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "safetensors"))
+    });
     // GGUF repositories have a config.json for the Hub's own counting, too.
-    let has_config = path.join("config.json").is_file();
+    let has_config = transformer.join("config.json").is_file();
     files.retain(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(is_model));
     if has_config && (has_weights || files.is_empty()) {
+        return Ok(ModelFiles::folder(path));
+    }
+    // An adapter is no model; opening it says so.
+    if files.is_empty() && path.join("adapter_config.json").is_file() {
         return Ok(ModelFiles::folder(path));
     }
     files.sort();

@@ -1,22 +1,22 @@
 //! How the tensors of Hugging Face checkpoints map to GGUF's names, which are tallow's own.
 //!
-//! One table per naming tradition. `{}` stands for a number: the layer's, then the expert's. A mark says what is odd about the stored layout, so
-//! that nobody else needs to know.
+//! One table per naming tradition. `{}` stands for a number: the layer's, then the expert's. A mark says which matrices
+//! are stored with rows for columns; [`Transpose`](super::Transpose) reads it, and nobody else needs to know.
 
-/// What is odd about a stored tensor.
+/// What the rows of a stored matrix are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
+pub enum Orientation {
     /// Rows are outputs: the usual `Linear`.
     Plain,
     /// Rows are inputs: GPT-2's `Conv1D`.
     Transposed,
 }
 
-/// (name in the checkpoint, GGUF name, layout); both names without `.weight` or `.bias`.
-pub type Row = (&'static str, &'static str, Layout);
+/// (name in the checkpoint, GGUF name, orientation); both names without `.weight` or `.bias`.
+pub type NameRow = (&'static str, &'static str, Orientation);
 
 /// The tables of a naming tradition; a name is looked for in each.
-pub type Names = &'static [&'static [Row]];
+pub type Names = &'static [&'static [NameRow]];
 
 /// Llama, Mistral and everything that follows their naming.
 pub const LLAMA: Names = &[TRUNK, NORMS, GATED];
@@ -46,135 +46,135 @@ pub const MIXTRAL: Names = &[TRUNK, NORMS, MIXTRAL_EXPERTS];
 pub const QWEN_EXPERTS: Names = &[TRUNK, NORMS, QK_NORMS, EXPERTS];
 
 /// What Llama's naming has outside of norms and feed-forward.
-const TRUNK: &[Row] = &[
-    ("model.embed_tokens", "token_embd", Layout::Plain),
-    ("model.norm", "output_norm", Layout::Plain),
-    ("lm_head", "output", Layout::Plain),
-    ("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q", Layout::Plain),
-    ("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k", Layout::Plain),
-    ("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v", Layout::Plain),
-    ("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output", Layout::Plain),
+const TRUNK: &[NameRow] = &[
+    ("model.embed_tokens", "token_embd", Orientation::Plain),
+    ("model.norm", "output_norm", Orientation::Plain),
+    ("lm_head", "output", Orientation::Plain),
+    ("model.layers.{}.self_attn.q_proj", "blk.{}.attn_q", Orientation::Plain),
+    ("model.layers.{}.self_attn.k_proj", "blk.{}.attn_k", Orientation::Plain),
+    ("model.layers.{}.self_attn.v_proj", "blk.{}.attn_v", Orientation::Plain),
+    ("model.layers.{}.self_attn.o_proj", "blk.{}.attn_output", Orientation::Plain),
 ];
 
 /// A norm before each sub-layer.
-const NORMS: &[Row] = &[
-    ("model.layers.{}.input_layernorm", "blk.{}.attn_norm", Layout::Plain),
-    ("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm", Layout::Plain),
+const NORMS: &[NameRow] = &[
+    ("model.layers.{}.input_layernorm", "blk.{}.attn_norm", Orientation::Plain),
+    ("model.layers.{}.post_attention_layernorm", "blk.{}.ffn_norm", Orientation::Plain),
 ];
 
 /// The same four places with a norm after each sub-layer, too.
-const SANDWICH_NORMS: &[Row] = &[
-    ("model.layers.{}.input_layernorm", "blk.{}.attn_norm", Layout::Plain),
-    ("model.layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm", Layout::Plain),
-    ("model.layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm", Layout::Plain),
-    ("model.layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm", Layout::Plain),
+const SANDWICH_NORMS: &[NameRow] = &[
+    ("model.layers.{}.input_layernorm", "blk.{}.attn_norm", Orientation::Plain),
+    ("model.layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm", Orientation::Plain),
+    ("model.layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm", Orientation::Plain),
+    ("model.layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm", Orientation::Plain),
 ];
 
 /// The norms after a sub-layer alone.
-const OUTPUT_NORMS: &[Row] = &[
-    ("model.layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm", Layout::Plain),
-    ("model.layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm", Layout::Plain),
+const OUTPUT_NORMS: &[NameRow] = &[
+    ("model.layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm", Orientation::Plain),
+    ("model.layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm", Orientation::Plain),
 ];
 
 /// Up and down.
-const PLAIN_FEED_FORWARD: &[Row] = &[
-    ("model.layers.{}.mlp.c_fc", "blk.{}.ffn_up", Layout::Plain),
-    ("model.layers.{}.mlp.c_proj", "blk.{}.ffn_down", Layout::Plain),
+const PLAIN_FEED_FORWARD: &[NameRow] = &[
+    ("model.layers.{}.mlp.c_fc", "blk.{}.ffn_up", Orientation::Plain),
+    ("model.layers.{}.mlp.c_proj", "blk.{}.ffn_down", Orientation::Plain),
 ];
 
 /// A router and experts. Newer GGUF files stack a layer's experts in one tensor, which `Weights` takes apart.
-const EXPERTS: &[Row] = &[
-    ("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp", Layout::Plain),
-    ("model.layers.{}.mlp.experts.{}.gate_proj", "blk.{}.ffn_gate.{}", Layout::Plain),
-    ("model.layers.{}.mlp.experts.{}.up_proj", "blk.{}.ffn_up.{}", Layout::Plain),
-    ("model.layers.{}.mlp.experts.{}.down_proj", "blk.{}.ffn_down.{}", Layout::Plain),
+const EXPERTS: &[NameRow] = &[
+    ("model.layers.{}.mlp.gate", "blk.{}.ffn_gate_inp", Orientation::Plain),
+    ("model.layers.{}.mlp.experts.{}.gate_proj", "blk.{}.ffn_gate.{}", Orientation::Plain),
+    ("model.layers.{}.mlp.experts.{}.up_proj", "blk.{}.ffn_up.{}", Orientation::Plain),
+    ("model.layers.{}.mlp.experts.{}.down_proj", "blk.{}.ffn_down.{}", Orientation::Plain),
 ];
 
 /// The same as Mixtral calls them.
-const MIXTRAL_EXPERTS: &[Row] = &[
-    ("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp", Layout::Plain),
-    ("model.layers.{}.block_sparse_moe.experts.{}.w1", "blk.{}.ffn_gate.{}", Layout::Plain),
-    ("model.layers.{}.block_sparse_moe.experts.{}.w3", "blk.{}.ffn_up.{}", Layout::Plain),
-    ("model.layers.{}.block_sparse_moe.experts.{}.w2", "blk.{}.ffn_down.{}", Layout::Plain),
+const MIXTRAL_EXPERTS: &[NameRow] = &[
+    ("model.layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp", Orientation::Plain),
+    ("model.layers.{}.block_sparse_moe.experts.{}.w1", "blk.{}.ffn_gate.{}", Orientation::Plain),
+    ("model.layers.{}.block_sparse_moe.experts.{}.w3", "blk.{}.ffn_up.{}", Orientation::Plain),
+    ("model.layers.{}.block_sparse_moe.experts.{}.w2", "blk.{}.ffn_down.{}", Orientation::Plain),
 ];
 
 /// q/k/v and gate/up as one matrix each.
-const FUSED_PROJECTIONS: &[Row] = &[
-    ("model.layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv", Layout::Plain),
-    ("model.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up", Layout::Plain),
-    ("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down", Layout::Plain),
+const FUSED_PROJECTIONS: &[NameRow] = &[
+    ("model.layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv", Orientation::Plain),
+    ("model.layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up", Orientation::Plain),
+    ("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down", Orientation::Plain),
 ];
 
 /// Norms on queries and keys.
-const QK_NORMS: &[Row] = &[
-    ("model.layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm", Layout::Plain),
-    ("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm", Layout::Plain),
+const QK_NORMS: &[NameRow] = &[
+    ("model.layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm", Orientation::Plain),
+    ("model.layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm", Orientation::Plain),
 ];
 
 /// A gated feed-forward.
-const GATED: &[Row] = &[
-    ("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate", Layout::Plain),
-    ("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up", Layout::Plain),
-    ("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down", Layout::Plain),
+const GATED: &[NameRow] = &[
+    ("model.layers.{}.mlp.gate_proj", "blk.{}.ffn_gate", Orientation::Plain),
+    ("model.layers.{}.mlp.up_proj", "blk.{}.ffn_up", Orientation::Plain),
+    ("model.layers.{}.mlp.down_proj", "blk.{}.ffn_down", Orientation::Plain),
 ];
 
 /// GPT-2; `GPT2LMHeadModel` saves the same names behind the prefix `transformer.`.
 pub const GPT2: Names = &[&[
-    ("wte", "token_embd", Layout::Plain),
-    ("wpe", "position_embd", Layout::Plain),
-    ("ln_f", "output_norm", Layout::Plain),
-    ("lm_head", "output", Layout::Plain),
-    ("h.{}.ln_1", "blk.{}.attn_norm", Layout::Plain),
-    ("h.{}.attn.c_attn", "blk.{}.attn_qkv", Layout::Transposed),
-    ("h.{}.attn.c_proj", "blk.{}.attn_output", Layout::Transposed),
-    ("h.{}.ln_2", "blk.{}.ffn_norm", Layout::Plain),
-    ("h.{}.mlp.c_fc", "blk.{}.ffn_up", Layout::Transposed),
-    ("h.{}.mlp.c_proj", "blk.{}.ffn_down", Layout::Transposed),
+    ("wte", "token_embd", Orientation::Plain),
+    ("wpe", "position_embd", Orientation::Plain),
+    ("ln_f", "output_norm", Orientation::Plain),
+    ("lm_head", "output", Orientation::Plain),
+    ("h.{}.ln_1", "blk.{}.attn_norm", Orientation::Plain),
+    ("h.{}.attn.c_attn", "blk.{}.attn_qkv", Orientation::Transposed),
+    ("h.{}.attn.c_proj", "blk.{}.attn_output", Orientation::Transposed),
+    ("h.{}.ln_2", "blk.{}.ffn_norm", Orientation::Plain),
+    ("h.{}.mlp.c_fc", "blk.{}.ffn_up", Orientation::Transposed),
+    ("h.{}.mlp.c_proj", "blk.{}.ffn_down", Orientation::Transposed),
 ]];
 
 /// BERT, RoBERTa and XLM-R. The pooler and the heads of other tasks have no row.
 pub const BERT: Names = &[&[
-    ("embeddings.word_embeddings", "token_embd", Layout::Plain),
-    ("embeddings.position_embeddings", "position_embd", Layout::Plain),
-    ("embeddings.token_type_embeddings", "token_types", Layout::Plain),
-    ("embeddings.LayerNorm", "token_embd_norm", Layout::Plain),
-    ("encoder.layer.{}.attention.self.query", "blk.{}.attn_q", Layout::Plain),
-    ("encoder.layer.{}.attention.self.key", "blk.{}.attn_k", Layout::Plain),
-    ("encoder.layer.{}.attention.self.value", "blk.{}.attn_v", Layout::Plain),
-    ("encoder.layer.{}.attention.output.dense", "blk.{}.attn_output", Layout::Plain),
-    ("encoder.layer.{}.attention.output.LayerNorm", "blk.{}.attn_output_norm", Layout::Plain),
-    ("encoder.layer.{}.intermediate.dense", "blk.{}.ffn_up", Layout::Plain),
-    ("encoder.layer.{}.output.dense", "blk.{}.ffn_down", Layout::Plain),
-    ("encoder.layer.{}.output.LayerNorm", "blk.{}.layer_output_norm", Layout::Plain),
+    ("embeddings.word_embeddings", "token_embd", Orientation::Plain),
+    ("embeddings.position_embeddings", "position_embd", Orientation::Plain),
+    ("embeddings.token_type_embeddings", "token_types", Orientation::Plain),
+    ("embeddings.LayerNorm", "token_embd_norm", Orientation::Plain),
+    ("encoder.layer.{}.attention.self.query", "blk.{}.attn_q", Orientation::Plain),
+    ("encoder.layer.{}.attention.self.key", "blk.{}.attn_k", Orientation::Plain),
+    ("encoder.layer.{}.attention.self.value", "blk.{}.attn_v", Orientation::Plain),
+    ("encoder.layer.{}.attention.output.dense", "blk.{}.attn_output", Orientation::Plain),
+    ("encoder.layer.{}.attention.output.LayerNorm", "blk.{}.attn_output_norm", Orientation::Plain),
+    ("encoder.layer.{}.intermediate.dense", "blk.{}.ffn_up", Orientation::Plain),
+    ("encoder.layer.{}.output.dense", "blk.{}.ffn_down", Orientation::Plain),
+    ("encoder.layer.{}.output.LayerNorm", "blk.{}.layer_output_norm", Orientation::Plain),
 ]];
 
 /// DistilBERT.
 pub const DISTILBERT: Names = &[&[
-    ("embeddings.word_embeddings", "token_embd", Layout::Plain),
-    ("embeddings.position_embeddings", "position_embd", Layout::Plain),
-    ("embeddings.LayerNorm", "token_embd_norm", Layout::Plain),
-    ("transformer.layer.{}.attention.q_lin", "blk.{}.attn_q", Layout::Plain),
-    ("transformer.layer.{}.attention.k_lin", "blk.{}.attn_k", Layout::Plain),
-    ("transformer.layer.{}.attention.v_lin", "blk.{}.attn_v", Layout::Plain),
-    ("transformer.layer.{}.attention.out_lin", "blk.{}.attn_output", Layout::Plain),
-    ("transformer.layer.{}.sa_layer_norm", "blk.{}.attn_output_norm", Layout::Plain),
-    ("transformer.layer.{}.ffn.lin1", "blk.{}.ffn_up", Layout::Plain),
-    ("transformer.layer.{}.ffn.lin2", "blk.{}.ffn_down", Layout::Plain),
-    ("transformer.layer.{}.output_layer_norm", "blk.{}.layer_output_norm", Layout::Plain),
+    ("embeddings.word_embeddings", "token_embd", Orientation::Plain),
+    ("embeddings.position_embeddings", "position_embd", Orientation::Plain),
+    ("embeddings.LayerNorm", "token_embd_norm", Orientation::Plain),
+    ("transformer.layer.{}.attention.q_lin", "blk.{}.attn_q", Orientation::Plain),
+    ("transformer.layer.{}.attention.k_lin", "blk.{}.attn_k", Orientation::Plain),
+    ("transformer.layer.{}.attention.v_lin", "blk.{}.attn_v", Orientation::Plain),
+    ("transformer.layer.{}.attention.out_lin", "blk.{}.attn_output", Orientation::Plain),
+    ("transformer.layer.{}.sa_layer_norm", "blk.{}.attn_output_norm", Orientation::Plain),
+    ("transformer.layer.{}.ffn.lin1", "blk.{}.ffn_up", Orientation::Plain),
+    ("transformer.layer.{}.ffn.lin2", "blk.{}.ffn_down", Orientation::Plain),
+    ("transformer.layer.{}.output_layer_norm", "blk.{}.layer_output_norm", Orientation::Plain),
 ]];
 
 /// nomic-embed-text. Queries, keys and values lie below each other.
 pub const NOMIC_BERT: Names = &[&[
-    ("embeddings.word_embeddings", "token_embd", Layout::Plain),
-    ("embeddings.token_type_embeddings", "token_types", Layout::Plain),
-    ("emb_ln", "token_embd_norm", Layout::Plain),
-    ("encoder.layers.{}.attn.Wqkv", "blk.{}.attn_qkv", Layout::Plain),
-    ("encoder.layers.{}.attn.out_proj", "blk.{}.attn_output", Layout::Plain),
-    ("encoder.layers.{}.norm1", "blk.{}.attn_output_norm", Layout::Plain),
-    ("encoder.layers.{}.mlp.fc12", "blk.{}.ffn_gate", Layout::Plain),
-    ("encoder.layers.{}.mlp.fc11", "blk.{}.ffn_up", Layout::Plain),
-    ("encoder.layers.{}.mlp.fc2", "blk.{}.ffn_down", Layout::Plain),
-    ("encoder.layers.{}.norm2", "blk.{}.layer_output_norm", Layout::Plain),
+    ("embeddings.word_embeddings", "token_embd", Orientation::Plain),
+    ("embeddings.token_type_embeddings", "token_types", Orientation::Plain),
+    ("emb_ln", "token_embd_norm", Orientation::Plain),
+    ("encoder.layers.{}.attn.Wqkv", "blk.{}.attn_qkv", Orientation::Plain),
+    ("encoder.layers.{}.attn.out_proj", "blk.{}.attn_output", Orientation::Plain),
+    ("encoder.layers.{}.norm1", "blk.{}.attn_output_norm", Orientation::Plain),
+    ("encoder.layers.{}.mlp.fc12", "blk.{}.ffn_gate", Orientation::Plain),
+    ("encoder.layers.{}.mlp.fc11", "blk.{}.ffn_up", Orientation::Plain),
+    ("encoder.layers.{}.mlp.fc2", "blk.{}.ffn_down", Orientation::Plain),
+    ("encoder.layers.{}.norm2", "blk.{}.layer_output_norm", Orientation::Plain),
 ]];
 
 /// What stands before every name of a checkpoint, or does not, as the class that saved it has it. It says nothing.
@@ -188,8 +188,8 @@ fn bare(mut name: &str) -> &str {
     name
 }
 
-/// The GGUF name and layout of a checkpoint's tensor; `None` for tensors that are no weights (mask buffers and the like).
-pub fn gguf_name(names: Names, stored: &str) -> Option<(String, Layout)> {
+/// The GGUF name and orientation of a checkpoint's tensor; `None` for tensors that are no weights (mask buffers and the like).
+pub fn gguf_name(names: Names, stored: &str) -> Option<(String, Orientation)> {
     let (stem, leaf) = bare(stored).rsplit_once('.')?;
     let leaf = match leaf {
         "weight" | "bias" => leaf,
@@ -198,11 +198,11 @@ pub fn gguf_name(names: Names, stored: &str) -> Option<(String, Layout)> {
         "beta" => "bias",
         _ => return None,
     };
-    names.iter().copied().flatten().find_map(|(from, to, layout)| {
+    names.iter().copied().flatten().find_map(|(from, to, orientation)| {
         let name = filled(to, &numbers(bare(from), stem)?);
         // A bias is a vector: there is nothing to transpose.
-        let layout = if leaf == "bias" { Layout::Plain } else { *layout };
-        Some((format!("{name}.{leaf}"), layout))
+        let orientation = if leaf == "bias" { Orientation::Plain } else { *orientation };
+        Some((format!("{name}.{leaf}"), orientation))
     })
 }
 
@@ -237,10 +237,10 @@ mod tests {
 
     #[test]
     fn gpt2_names_map_with_and_without_the_prefix() {
-        let expected = Some(("blk.11.attn_qkv.weight".to_owned(), Layout::Transposed));
+        let expected = Some(("blk.11.attn_qkv.weight".to_owned(), Orientation::Transposed));
         assert_eq!(gguf_name(GPT2, "h.11.attn.c_attn.weight"), expected);
         assert_eq!(gguf_name(GPT2, "transformer.h.11.attn.c_attn.weight"), expected);
-        assert_eq!(gguf_name(GPT2, "h.0.attn.c_attn.bias"), Some(("blk.0.attn_qkv.bias".to_owned(), Layout::Plain)));
+        assert_eq!(gguf_name(GPT2, "h.0.attn.c_attn.bias"), Some(("blk.0.attn_qkv.bias".to_owned(), Orientation::Plain)));
     }
 
     #[test]

@@ -9,7 +9,8 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Stored, Tensor, Weights, by, other_kind};
+use super::weights::Content;
+use super::{Stored, Weights, by, other_kind};
 use crate::files::NamedFiles;
 use crate::quant::Dtype;
 use crate::{Bytes, Error, Result};
@@ -58,8 +59,8 @@ pub fn from_bytes(bytes: Bytes, name: &str) -> Result<Weights> {
             other => Err(other.to_string()),
         };
         let entry = match stored {
-            Ok(dtype) => Tensor::Stored(Stored { name: tensor.clone(), dtype, shape, data }),
-            Err(dtype) => Tensor::Foreign { dtype, shape },
+            Ok(dtype) => Content::Readable(Stored { name: tensor.clone(), dtype, shape, data }),
+            Err(dtype) => Content::Foreign { dtype, shape },
         };
         weights.add(file.clone(), tensor, entry)?;
     }
@@ -99,7 +100,7 @@ fn sharded(files: &NamedFiles, index: &str) -> Result<Weights> {
     if json.len() > LONGEST_JSON {
         return Err(Error::corrupt(file, format!("is {} bytes long; the limit is {LONGEST_JSON}", json.len())));
     }
-    let Index { weight_map: Names(entries) } =
+    let Index { weight_map: UniqueKeys(entries) } =
         serde_json::from_slice(&json).map_err(|e| Error::corrupt(&file, format!("is not a valid index: {e}")))?;
     let mut shards = BTreeMap::<&str, Vec<&str>>::new();
     for (tensor, shard) in &entries {
@@ -111,7 +112,7 @@ fn sharded(files: &NamedFiles, index: &str) -> Result<Weights> {
         check_shard(files, &file, shard)?;
         let mut part = single(files, shard)?;
         for tensor in tensors {
-            let Some((file, entry)) = part.tensors.remove(tensor) else {
+            let Some((file, entry)) = part.remove(tensor) else {
                 let why = format!("tensor {tensor} is missing, which {INDEX} says is here");
                 return Err(Error::corrupt(files.label(shard), why));
             };
@@ -154,8 +155,8 @@ fn header(bytes: &[u8], file: &str) -> Result<(Metadata, usize)> {
         }
     };
     let (json, data) = rest.split_at(len);
-    let Names(mut tensors) =
-        serde_json::from_slice::<Names<TensorInfo>>(json).map_err(|e| corrupt(format!("its header is not valid: {e}")))?;
+    let UniqueKeys(mut tensors) =
+        serde_json::from_slice::<UniqueKeys<TensorInfo>>(json).map_err(|e| corrupt(format!("its header is not valid: {e}")))?;
     for (name, info) in &tensors {
         check_tensor(info, data.len()).map_err(|why| corrupt(format!("tensor {name}: {why}")))?;
     }
@@ -194,23 +195,23 @@ fn check_tensor(info: &TensorInfo, available: usize) -> Result<(), String> {
 
 #[derive(serde::Deserialize)]
 struct Index {
-    weight_map: Names<String>,
+    weight_map: UniqueKeys<String>,
 }
 
 /// A JSON object from names to values. A name that occurs twice is an error; `__metadata__` is passed over.
-struct Names<V>(Vec<(String, V)>);
+struct UniqueKeys<V>(Vec<(String, V)>);
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Names<V> {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueKeys<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor<V>(PhantomData<V>);
         impl<'de, V: Deserialize<'de>> de::Visitor<'de> for Visitor<V> {
-            type Value = Names<V>;
+            type Value = UniqueKeys<V>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
                 f.write_str("an object whose keys are tensor names")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names<V>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys<V>, A::Error> {
                 let mut entries = BTreeMap::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -224,7 +225,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Names<V> {
                         }
                     };
                 }
-                Ok(Names(entries.into_iter().collect()))
+                Ok(UniqueKeys(entries.into_iter().collect()))
             }
         }
         deserializer.deserialize_map(Visitor(PhantomData))

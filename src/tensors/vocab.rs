@@ -13,11 +13,16 @@ pub fn vocab(metadata: &mut Metadata) -> Result<Vocab> {
     let charsmap = metadata.ints(&key("precompiled_charsmap"))?;
     let types = metadata.ints(&key("token_type"))?;
     let model = string("model")?.ok_or_else(|| metadata.missing(&key("model")))?;
+    let pre = string("pre")?.filter(|pre| !pre.is_empty());
+    if model == "gpt2" && pre.is_none() {
+        let file = metadata.file();
+        log::warn!("{file}: key {} is missing: the pre-tokenizer \"default\" is taken, as llama.cpp does", key("pre"));
+    }
     let vocab = Vocab {
         strip_right: model == "llama" && metadata.string("general.architecture")? == Some("phi3"),
         file: metadata.file().to_owned(),
         model,
-        pre: string("pre")?,
+        pre,
         scores: metadata.f32s(&key("scores"))?.map(<[f32]>::to_vec),
         types: types.map(|types| types.into_iter().map(|t| t as i32).collect()),
         bos: id("bos_token_id")?,

@@ -2,7 +2,8 @@
 //!
 //! What has been shown can not be taken back, so nothing is shown before it is settled: not half a character, not a byte run
 //! that a bad byte could still spoil, not the beginning of a stop string. After [`Detokeniser::finish`] the shown text is
-//! exactly [`Tokenizer::decode`] of all ids (up to the stop string). Each token is looked at once.
+//! exactly [`Tokenizer::decode`] of all ids (up to the stop string; where there are stop strings, a special token also ends a
+//! run of bytes). Each token is looked at once.
 
 use super::pieces::{Plan, Stream};
 use super::stop::Stops;
@@ -55,16 +56,22 @@ impl Detokeniser {
         self
     }
 
-    /// Ends the text before the first of `stops`.
+    /// Ends the text before the first of `stops`, which are looked for in the text with its special tokens written out.
     pub fn stop_at<S: Into<String>>(mut self, stops: impl IntoIterator<Item = S>) -> Self {
         self.stops = Stops::new(stops.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Shows the stop string that ends the text, as its end.
+    pub fn keep_stop(mut self) -> Self {
+        self.stops.keep();
         self
     }
 
     /// Takes the next id and gives the text that it settles, if any. After a stop string nothing comes any more.
     pub fn push(&mut self, id: u32) -> Option<String> {
         if self.skip_special && self.tokenizer.is_special(id) {
-            return None;
+            return Some(self.pass(id)).filter(|text| !text.is_empty());
         }
         let mut text = String::new();
         match self.tokenizer.plan() {
@@ -76,6 +83,20 @@ impl Detokeniser {
             }
         }
         Some(self.stops.push(text)).filter(|text| !text.is_empty())
+    }
+
+    /// Shows the stop strings a token that prints nothing, and gives what it settles.
+    fn pass(&mut self, id: u32) -> String {
+        if self.stops.is_empty() {
+            return String::new();
+        }
+        // What was written before the token comes before it, too. A character that is not whole yet is no part of a stop
+        // string, and may go on behind the token.
+        let mut before = String::new();
+        self.stream.settle_run(self.tokenizer.plan(), &mut before);
+        let mut shown = self.stops.push(before);
+        shown.push_str(&self.stops.push_silent(&self.tokenizer.piece(id).unwrap_or_default()));
+        shown
     }
 
     /// Gives what was held back. The text is complete; further ids begin in the middle of nothing.

@@ -12,38 +12,8 @@
 //! (Llama 3's first release listed `<|end_of_text|>` alone). Callers add it for chats and leave it out for raw prompts, so
 //! that those stay equal to `generate()`.
 
+use super::special::TURN_ENDS;
 use super::tokenizer::Tokenizer;
-
-/// Control tokens that end a turn.
-const TURN_ENDS: &[&str] = &[
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<|flush|>",
-    "<|calls|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|eom_id|>",
-    "</s>",
-    "<eos>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "<end_of_utterance>",
-    "<turn|>",
-    "<|tool_response>",
-    "<｜end▁of▁sentence｜>",
-    "[e~[",
-];
-
-/// Whether a token with this text ends a turn by convention.
-pub(super) fn ends_a_turn(piece: &str) -> bool {
-    TURN_ENDS.contains(&piece)
-}
 
 /// What is known about end tokens.
 #[derive(Debug, Clone, Copy, Default)]

@@ -148,6 +148,15 @@ impl Stream {
         }
     }
 
+    /// Ends a run of bytes that is text as it stands.
+    pub(super) fn settle_run(&mut self, plan: &Plan, out: &mut String) {
+        if let Plan::Text(steps) = plan
+            && std::str::from_utf8(&self.pending).is_ok()
+        {
+            self.end_run(steps, out);
+        }
+    }
+
     /// Moves whole characters, and U+FFFD for what can not become one, from the pending bytes to `out`.
     fn settle(&mut self, out: &mut String) {
         let mut rest = self.pending.as_slice();

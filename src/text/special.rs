@@ -3,6 +3,37 @@
 use crate::{Error, Result};
 use serde_json::Value;
 
+/// Control tokens that end a turn.
+pub(super) const TURN_ENDS: &[&str] = &[
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "</s>",
+    "<eos>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<end_of_utterance>",
+    "<turn|>",
+    "<|tool_response>",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
+];
+
+/// Whether a token with this text ends a turn by convention.
+pub(super) fn ends_a_turn(piece: &str) -> bool {
+    TURN_ENDS.contains(&piece)
+}
+
 /// The special tokens' texts, under the names that chat templates know (`bos_token`, ...), and whether they are added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpecialTokens {
@@ -20,6 +51,8 @@ pub struct SpecialTokens {
     pub class: Option<String>,
     /// Stands for a hidden word.
     pub mask: Option<String>,
+    /// Tokens that `tokenizer_config.json` names otherwise (`image_token`, ...): names and texts.
+    pub named: Vec<(String, String)>,
     /// `add_bos_token`. The rule that counts is in `tokenizer.json`; this is what the config claims.
     pub add_bos: Option<bool>,
     /// `add_eos_token`.
@@ -27,27 +60,9 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// From the contents of `tokenizer_config.json` and `special_tokens_map.json`, of which the first counts more.
-    pub fn from_json(tokenizer_config: Option<&str>, special_tokens_map: Option<&str>) -> Result<Self> {
-        let config = tokenizer_config.map(|text| json(text, "tokenizer_config.json")).transpose()?.unwrap_or_default();
-        let map = special_tokens_map.map(|text| json(text, "special_tokens_map.json")).transpose()?.unwrap_or_default();
-        let text = |key: &str| token(&config[key]).or_else(|| token(&map[key]));
-        Ok(SpecialTokens {
-            bos: text("bos_token"),
-            eos: text("eos_token"),
-            unknown: text("unk_token"),
-            padding: text("pad_token"),
-            separator: text("sep_token"),
-            class: text("cls_token"),
-            mask: text("mask_token"),
-            add_bos: config["add_bos_token"].as_bool(),
-            add_eos: config["add_eos_token"].as_bool(),
-        })
-    }
-
     /// Names and texts of the tokens that exist.
-    pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let all = [
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let roles = [
             ("bos_token", &self.bos),
             ("eos_token", &self.eos),
             ("unk_token", &self.unknown),
@@ -56,13 +71,9 @@ impl SpecialTokens {
             ("cls_token", &self.class),
             ("mask_token", &self.mask),
         ];
-        all.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)))
+        let roles = roles.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
+        roles.chain(self.named.iter().map(|(name, text)| (name.as_str(), text.as_str())))
     }
-}
-
-/// A token is spelt as a string, or as an object with its settings.
-fn token(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
 }
 
 /// The places where a chat template may be, as the contents of the files that exist.
@@ -70,41 +81,59 @@ fn token(value: &Value) -> Option<String> {
 pub struct TemplateFiles<'a> {
     /// `chat_template.jinja`.
     pub jinja: Option<&'a str>,
-    /// `chat_template.json`.
-    pub json: Option<&'a str>,
+    /// `additional_chat_templates/NAME.jinja`: names and contents.
+    pub additional: &'a [(String, String)],
     /// `tokenizer_config.json`.
     pub tokenizer_config: Option<&'a str>,
+    /// `chat_template.json`, which is a processor's.
+    pub json: Option<&'a str>,
     /// `tokenizer.chat_template` of a GGUF file.
     pub gguf: Option<&'a str>,
 }
 
-/// The chat template: the first that exists, in the order of the fields. Where a file has several by name, `default`.
+/// The chat template: the first that exists, in the order of the fields, as transformers has it. Where there are several by
+/// name, `default`; files of a folder hide what `tokenizer_config.json` has even where none of them is the default.
 pub fn template_source(files: &TemplateFiles<'_>) -> Result<Option<String>> {
-    if let Some(source) = files.jinja {
+    let default = files.additional.iter().find(|(name, _)| name == "default").map(|(_, text)| text.as_str());
+    if let Some(source) = default.or(files.jinja) {
         return Ok(Some(source.to_owned()));
     }
-    for (text, file) in [(files.json, "chat_template.json"), (files.tokenizer_config, "tokenizer_config.json")] {
+    if !files.additional.is_empty() {
+        let names: Vec<_> = files.additional.iter().map(|(name, _)| name.as_str()).collect();
+        return Err(no_default("additional_chat_templates", &names));
+    }
+    for (text, file) in [(files.tokenizer_config, "tokenizer_config.json"), (files.json, "chat_template.json")] {
         if let Some(text) = text
             && let Some(source) = named(&json(text, file)?["chat_template"], file)?
         {
             return Ok(Some(source));
         }
     }
-    Ok(files.gguf.map(str::to_owned))
+    Ok(files.gguf.filter(|source| !source.is_empty()).map(str::to_owned))
 }
 
+/// One template, a list of named ones, or an object of them.
 fn named(value: &Value, file: &str) -> Result<Option<String>> {
-    let Some(list) = value.as_array() else { return Ok(value.as_str().map(str::to_owned)) };
-    let found = list.iter().find(|entry| entry["name"] == "default").and_then(|entry| entry["template"].as_str());
-    if found.is_none() && !list.is_empty() {
-        let names: Vec<_> = list.iter().filter_map(|entry| entry["name"].as_str()).collect();
-        return Err(Error::Template(format!("{file} has templates named {}, but no `default`", names.join(", "))));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all: Vec<(String, String)> = match value {
+        Value::Array(list) => list.iter().map(|entry| (text(&entry["name"]), text(&entry["template"]))).collect(),
+        Value::Object(map) => map.iter().map(|(name, template)| (name.clone(), text(template))).collect(),
+        other => return Ok(other.as_str().map(str::to_owned)),
+    };
+    // Of two with one name the last counts.
+    match all.iter().rev().find(|(name, _)| name == "default") {
+        Some((_, source)) => Ok(Some(source.clone())),
+        None => Err(no_default(file, &all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())),
     }
-    Ok(found.map(str::to_owned))
+}
+
+fn no_default(file: &str, names: &[&str]) -> Error {
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Error::Template(format!("{file} has several templates by name ({names}), but no `default`"))
 }
 
 fn json(text: &str, file: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|e| Error::corrupt(file, e.to_string()))
+    crate::json::parse(text.as_bytes()).map_err(|e| Error::corrupt(file, e))
 }
 
 #[cfg(test)]
@@ -112,36 +141,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_strings_or_objects_and_the_config_counts_more() {
-        let config = r#"{"bos_token": {"content": "<s>", "lstrip": false}, "pad_token": null, "add_bos_token": true}"#;
-        let map = r#"{"bos_token": "<no>", "eos_token": "</s>", "pad_token": {"content": "<pad>"}}"#;
-        let tokens = SpecialTokens::from_json(Some(config), Some(map)).unwrap();
-        assert_eq!(tokens.bos.as_deref(), Some("<s>"));
-        assert_eq!(tokens.eos.as_deref(), Some("</s>"));
-        assert_eq!(tokens.padding.as_deref(), Some("<pad>"));
-        assert_eq!((tokens.unknown, tokens.add_bos), (None, Some(true)));
-        let broken = SpecialTokens::from_json(Some("{"), None).unwrap_err().to_string();
-        assert!(broken.starts_with("tokenizer_config.json: "), "{broken}");
-    }
-
-    #[test]
     fn the_first_place_that_has_a_template_counts() {
+        let additional = [("default".to_owned(), "A".to_owned()), ("rag".to_owned(), "B".to_owned())];
         let list = r#"{"chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]}"#;
         let mut files = TemplateFiles {
             jinja: Some("J"),
+            additional: &additional,
             json: Some(r#"{"chat_template": "C"}"#),
             tokenizer_config: Some(list),
             gguf: Some("G"),
         };
+        assert_eq!(template_source(&files).unwrap().as_deref(), Some("A"));
+        files.additional = &additional[1..];
         assert_eq!(template_source(&files).unwrap().as_deref(), Some("J"));
         files.jinja = None;
-        assert_eq!(template_source(&files).unwrap().as_deref(), Some("C"));
-        files.json = None;
+        let why = template_source(&files).unwrap_err().to_string();
+        assert!(why.contains("additional_chat_templates") && why.contains("rag"), "{why}");
+        files.additional = &[];
         assert_eq!(template_source(&files).unwrap().as_deref(), Some("D"));
         files.tokenizer_config = Some("{}");
+        assert_eq!(template_source(&files).unwrap().as_deref(), Some("C"));
+        files.json = None;
         assert_eq!(template_source(&files).unwrap().as_deref(), Some("G"));
-        files.tokenizer_config = Some(r#"{"chat_template": [{"name": "rag", "template": "R"}]}"#);
-        assert!(template_source(&files).unwrap_err().to_string().contains("rag"));
         assert_eq!(template_source(&TemplateFiles::default()).unwrap(), None);
+    }
+
+    #[test]
+    fn templates_by_name_need_a_default_and_an_empty_one_of_a_gguf_is_none() {
+        let source =
+            |config: &str| template_source(&TemplateFiles { tokenizer_config: Some(config), ..TemplateFiles::default() });
+        let object = r#"{"chat_template": {"tool_use": "T", "default": "D"}}"#;
+        assert_eq!(source(object).unwrap().as_deref(), Some("D"));
+        let without = r#"{"chat_template": [{"name": "rag", "template": "R"}]}"#;
+        assert!(source(without).unwrap_err().to_string().contains("(rag), but no `default`"));
+        assert!(source(r#"{"chat_template": []}"#).is_err());
+        assert_eq!(source(r#"{"chat_template": null}"#).unwrap(), None);
+        assert_eq!(template_source(&TemplateFiles { gguf: Some(""), ..TemplateFiles::default() }).unwrap(), None);
     }
 }

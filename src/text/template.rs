@@ -1,34 +1,29 @@
-//! Chat templates: a list of messages to the prompt that the model was trained on. The only file that names minijinja.
+//! Chat templates: a list of messages to the prompt that the model was trained on.
 //!
-//! The result is what transformers' `apply_chat_template` gives, byte for byte: its Jinja settings (`trim_blocks`,
-//! `lstrip_blocks`, no escaping), its globals (`raise_exception`, `strftime_now`), its `tojson`, and Python's string methods.
-//! A template comes with a model and is not to be trusted: its length is limited, rendering is cut off after a fixed amount of
-//! work, both have a stack of their own, and nothing is reachable from it.
+//! The result is what transformers' `apply_chat_template` gives, byte for byte, or an error where it raises one; `jinja` is the
+//! evaluator. A template comes with a model and is not to be trusted: its length is limited, a rendering has a fixed amount of
+//! work and of memory, and nothing is reachable from it.
 //!
-//! Differences that remain: the clock is UTC, not local time. What is not bounded is memory: minijinja has no limit for it, and a
-//! template that doubles a string again and again comes to the end of it sooner than to that of its work.
+//! Differences that remain: docs/compatibility-templates.md.
 
+use super::jinja::{Fault, Kind, Limits, Moment, Template};
 use super::message::Message;
-use super::python::{self, Json, Side};
 use super::special::SpecialTokens;
 use super::tokenizer::Tokenizer;
 use crate::{Error, Result};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value, ValueKind, from_args};
-use minijinja::{Environment, ErrorKind, State};
-use std::collections::BTreeMap;
+use serde_json::Value;
 
 /// The longest template, in bytes; the longest that are published have some 20 KB.
 const LONGEST: usize = 1 << 17;
-/// Instructions that one rendering may take, and some more for each message, of which a long chat takes some hundred.
-const FUEL: u64 = 500_000;
-const FUEL_PER_MESSAGE: u64 = 5_000;
-/// Bytes of stack. minijinja calls itself for each level of an expression and of a value, to compile it, to print it and to drop it,
-/// and knows no limit: the stack has room for the levels that so long a source, and so much work, can make.
-const STACK: usize = 512 << 20;
-/// How deep macros may call each other.
-const DEPTH: usize = 200;
-const NAME: &str = "chat template";
+/// Steps of one rendering, and some more for each message, of which a long chat takes some hundred.
+const STEPS: u64 = 5_000_000;
+const STEPS_PER_MESSAGE: u64 = 20_000;
+/// Bytes that one rendering may make, kept or not, and how many times the size of the messages comes to them: a template
+/// that appends to its prompt copies it each time.
+const BYTES: u64 = 128 << 20;
+const COPIES: u64 = 256;
+/// Bytes of stack, for as deep as templates and their calls may nest.
+const STACK: usize = 64 << 20;
 
 /// A compiled chat template.
 ///
@@ -41,61 +36,49 @@ const NAME: &str = "chat template";
 /// ```
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
-    tokens: BTreeMap<&'static str, Value>,
+    template: Template,
+    tokens: Vec<(String, Value)>,
+    clock: Option<i64>,
 }
 
 impl ChatTemplate {
     /// Compiles `source`. The tokens are the variables `bos_token`, `eos_token` and so on; absent ones are undefined.
     pub fn new(source: &str, tokens: &SpecialTokens) -> Result<Self> {
-        let mut environment = Environment::new();
-        let mut syntax = SyntaxConfig::builder();
-        syntax.trim_blocks(true).lstrip_blocks(true);
-        environment.set_syntax(syntax.build().map_err(|e| failed(&e))?);
-        environment.set_recursion_limit(DEPTH);
-        environment.set_unknown_method_callback(method);
-        environment.add_filter("tojson", to_json);
-        for name in ["length", "count"] {
-            environment.add_filter(name, length);
-        }
-        environment.add_filter("trim", |text: &Value, chars: Option<String>| {
-            python::strip(&text_of(text), chars.as_deref(), Side::Both).to_owned()
-        });
-        environment
-            .add_test("iterable", |value: &Value| value.is_undefined() || (!value.is_none() && value.try_iter().is_ok()));
-        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
-        });
         if source.len() > LONGEST {
             return Err(Error::Template(format!("it has {} bytes, expected at most {LONGEST}", source.len())));
         }
-        let environment = apart(move || {
-            environment.add_template_owned(NAME, prepare(source)).map_err(|e| failed(&e))?;
-            Ok(environment)
-        })?;
-        let tokens = tokens.variables().map(|(name, text)| (name, Value::from(text))).collect();
-        Ok(ChatTemplate { environment, tokens }.with_clock(None))
+        let template = apart(|| Template::new(source).map_err(failed))?;
+        let tokens = tokens.variables().map(|(name, text)| (name.to_owned(), text.into())).collect();
+        Ok(ChatTemplate { template, tokens, clock: None })
     }
 
-    /// Stops the clock that `strftime_now` reads at so many `seconds` after 1970-01-01 UTC; `None` for the system's clock.
+    /// Stops the clock that `strftime_now` reads at so many `seconds` after 1970-01-01 UTC, which it then shows in UTC;
+    /// `None` for the system's clock in local time.
     pub fn with_clock(mut self, seconds: Option<i64>) -> Self {
-        self.environment.add_function("strftime_now", move |format: String| {
-            let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |t| t.as_secs());
-            python::strftime(&format, seconds.unwrap_or_else(|| i64::try_from(now()).unwrap_or(0)))
-        });
+        self.clock = seconds;
         self
     }
 
     /// The prompt for `messages`. With `add_generation_prompt` it ends where the assistant begins to speak. Special tokens
     /// are in the text: encode it without adding them again.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let values = messages.iter().map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]));
-        self.render_value(values.collect(), messages.len(), add_generation_prompt)
+        let object = |m: &Message| serde_json::json!({"role": m.role, "content": m.content});
+        self.render_values(messages.iter().map(object).collect(), &[], add_generation_prompt)
     }
 
     /// The same for messages as JSON, whose content may be a list of parts and which may carry further keys.
-    pub fn render_json(&self, messages: &serde_json::Value, add_generation_prompt: bool) -> Result<String> {
-        if !messages.as_array().is_some_and(|list| list.iter().all(serde_json::Value::is_object)) {
+    pub fn render_json(&self, messages: &Value, add_generation_prompt: bool) -> Result<String> {
+        self.render_json_with(messages, &[], add_generation_prompt)
+    }
+
+    /// The same with more variables: `tools` and `documents`, which are none otherwise, and what else the template knows.
+    pub fn render_json_with(
+        &self,
+        messages: &Value,
+        variables: &[(&str, Value)],
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        if !messages.as_array().is_some_and(|list| list.iter().all(Value::is_object)) {
             return Err(Error::Input("messages must be a list of objects with `role` and `content`".into()));
         }
         let mut messages = messages.clone();
@@ -105,21 +88,24 @@ impl ChatTemplate {
             message.as_object_mut().into_iter().for_each(|keys| keys.retain(|_, value| !value.is_null()));
             alias_reasoning(message);
         }
-        let count = list.len();
-        self.render_value(Value::from(Serde(messages)), count, add_generation_prompt)
+        self.render_values(messages, variables, add_generation_prompt)
     }
 
-    fn render_value(&self, messages: Value, count: usize, add_generation_prompt: bool) -> Result<String> {
-        let mut context = self.tokens.clone();
-        context.insert("messages", messages);
-        context.insert("tools", Value::from(()));
-        context.insert("documents", Value::from(()));
-        context.insert("add_generation_prompt", Value::from(add_generation_prompt));
-        let mut environment = self.environment.clone();
-        environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * count as u64));
-        apart(move || {
-            let template = environment.get_template(NAME).map_err(|e| failed(&e))?;
-            template.render(Value::from_pairs(context)).map_err(|e| failed(&e))
+    fn render_values(&self, messages: Value, variables: &[(&str, Value)], add_generation_prompt: bool) -> Result<String> {
+        let count = messages.as_array().map_or(0, Vec::len) as u64;
+        let size = size(&messages) + variables.iter().map(|(_, value)| size(value)).sum::<u64>();
+        let limits = Limits {
+            steps: STEPS + STEPS_PER_MESSAGE * count + COPIES / 32 * size,
+            bytes: BYTES.saturating_add(COPIES.saturating_mul(size)),
+        };
+        let now = self.clock.map_or_else(Moment::now, Moment::utc);
+        apart(|| {
+            let add_generation_prompt = Value::Bool(add_generation_prompt);
+            let mut given: Vec<_> = self.tokens.iter().map(|(name, text)| (name.as_str(), text)).collect();
+            given.extend([("tools", &Value::Null), ("documents", &Value::Null)]);
+            given.extend(variables.iter().map(|(name, value)| (*name, value)));
+            given.extend([("messages", &messages), ("add_generation_prompt", &add_generation_prompt)]);
+            self.template.render(&given, limits, now).map_err(failed)
         })
     }
 
@@ -143,8 +129,18 @@ fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     })
 }
 
+/// About how many bytes a value has.
+fn size(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.len() as u64 + 8,
+        Value::Array(items) => 8 + items.iter().map(size).sum::<u64>(),
+        Value::Object(map) => 8 + map.iter().map(|(key, value)| key.len() as u64 + size(value)).sum::<u64>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
+}
+
 /// A message's reasoning goes by three names; transformers gives templates the two that they read.
-fn alias_reasoning(message: &mut serde_json::Value) {
+fn alias_reasoning(message: &mut Value) {
     let reasoning = ["reasoning_content", "thinking", "reasoning"].map(|key| message[key].clone());
     if let Some(reasoning) = reasoning.into_iter().find(|value| !value.is_null())
         && let Some(message) = message.as_object_mut()
@@ -154,217 +150,14 @@ fn alias_reasoning(message: &mut serde_json::Value) {
     }
 }
 
-/// What `raise_exception` was called with.
-#[derive(Debug)]
-struct Raised(String);
-
-impl std::fmt::Display for Raised {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Raised {}
-
 /// A template's own exception as it stands; everything else with its line.
-fn failed(error: &minijinja::Error) -> Error {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = next {
-        if let Some(Raised(message)) = cause.downcast_ref() {
-            return Error::Template(message.clone());
-        }
-        if cause.downcast_ref::<minijinja::Error>().is_some_and(|e| e.kind() == ErrorKind::OutOfFuel) {
-            return Error::Template("it does not end: stopped after too many instructions".into());
-        }
-        next = cause.source();
-    }
-    let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
-    let detail = error.detail().map_or_else(String::new, |detail| format!(": {detail}"));
-    Error::Template(format!("{line}{}{detail}", error.kind()))
-}
-
-/// Makes the source what minijinja reads: line ends as `\n`, which is Jinja's first step as well, and transformers'
-/// `{% generation %}` as `{% with %}`, which opens a scope in the same way and prints what is inside.
-fn prepare(source: &str) -> String {
-    let source = source.replace("\r\n", "\n").replace('\r', "\n");
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source.as_str();
-    let mut raw = false;
-    while let Some(at) = next_tag(rest) {
-        let (before, tag) = rest.split_at(at);
-        out.push_str(before);
-        let len = match tag.as_bytes()[1] {
-            b'#' if !raw => tag.find("#}").map_or(tag.len(), |end| end + 2),
-            b'{' if !raw => tag_len(tag, "}}"),
-            b'%' if !raw || ends_raw(tag) => tag_len(tag, "%}"),
-            _ => 2,
-        };
-        let (tag, after) = tag.split_at(len);
-        rest = after;
-        let inner = tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}"));
-        let word = inner.map(|inner| inner.trim_matches(['-', '+']).trim());
-        match word {
-            Some("endraw") => raw = false,
-            Some("raw") => {
-                raw = true;
-                // Jinja keeps the line break that raw text begins with; minijinja takes it for the tag's.
-                if rest.starts_with('\n') && !tag.ends_with("-%}") {
-                    out.push_str(tag);
-                    out.push('\n');
-                    continue;
-                }
-            }
-            Some("generation") => {
-                out.push_str(&tag.replacen("generation", "with", 1));
-                continue;
-            }
-            Some("endgeneration") => {
-                out.push_str(&tag.replacen("endgeneration", "endwith", 1));
-                continue;
-            }
-            Some(_) | None => {}
-        }
-        out.push_str(tag);
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Where the next tag begins.
-fn next_tag(text: &str) -> Option<usize> {
-    text.as_bytes().windows(2).position(|pair| matches!(pair, b"{%" | b"{{" | b"{#"))
-}
-
-/// Whether a `{%` is the end of raw text, in which nothing else is a tag.
-fn ends_raw(tag: &str) -> bool {
-    let word = tag[2..].trim_start_matches(['-', '+']).trim_start();
-    word.strip_prefix("endraw").is_some_and(|rest| rest.trim_start().trim_start_matches(['-', '+']).starts_with("%}"))
-}
-
-/// The length of a tag that ends with `close`, which does not count inside of string literals.
-fn tag_len(tag: &str, close: &str) -> usize {
-    let bytes = tag.as_bytes();
-    let mut quote = None;
-    let mut at = 2;
-    while at < bytes.len() {
-        match (quote, bytes[at]) {
-            (Some(_), b'\\') => at += 1,
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, c @ (b'\'' | b'"')) => quote = Some(c),
-            (None, _) if bytes[at..].starts_with(close.as_bytes()) => return at + close.len(),
-            (None, _) => {}
-        }
-        at += 1;
-    }
-    tag.len()
-}
-
-fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Of what is undefined, too, which has none.
-fn length(value: &Value) -> Result<usize, minijinja::Error> {
-    let none = if value.is_undefined() { Some(0) } else { None };
-    none.or_else(|| value.len()).ok_or_else(|| {
-        minijinja::Error::new(ErrorKind::InvalidOperation, format!("cannot calculate length of value of type {}", value.kind()))
+fn failed(fault: Fault) -> Error {
+    let line = if fault.line > 0 { format!("line {}: ", fault.line) } else { String::new() };
+    Error::Template(match fault.kind {
+        Kind::Raised => fault.message,
+        Kind::Syntax => format!("{line}syntax error: {}", fault.message),
+        _ => format!("{line}{}", fault.message),
     })
-}
-
-/// transformers' `tojson`: `json.dumps` without HTML escapes, and with its options.
-fn to_json(
-    value: &Value,
-    ascii: Option<Value>,
-    indent: Option<Value>,
-    separators: Option<Value>,
-    named: Kwargs,
-) -> Result<String, minijinja::Error> {
-    let option = |positional: Option<Value>, name: &str| -> Result<Option<Value>, minijinja::Error> {
-        let value = match positional {
-            Some(value) => Some(value),
-            None => named.get::<Option<Value>>(name)?,
-        };
-        Ok(value.filter(|value| !value.is_none() && !value.is_undefined()))
-    };
-    let indent = option(indent, "indent")?.map(|indent| match indent.as_usize() {
-        Some(n) => " ".repeat(n.min(64)),
-        None => text_of(&indent),
-    });
-    let separators = match option(separators, "separators")? {
-        Some(pair) => Some((text_of(&pair.get_item_by_index(0)?), text_of(&pair.get_item_by_index(1)?))),
-        None => None,
-    };
-    let json = Json {
-        ascii: option(ascii, "ensure_ascii")?.is_some_and(|v| v.is_true()),
-        indent,
-        separators,
-        sort_keys: option(None, "sort_keys")?.is_some_and(|v| v.is_true()),
-    };
-    named.assert_all_used()?;
-    let invalid = |why: String| minijinja::Error::new(ErrorKind::InvalidOperation, why);
-    if value.is_undefined() {
-        return Err(invalid("an undefined value has no JSON".into()));
-    }
-    let value = serde_json::to_value(value).map_err(|e| invalid(e.to_string()))?;
-    Ok(json.dumps(&value))
-}
-
-/// Python's methods: those that differ from pycompat's or are not among them, then pycompat's.
-fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, minijinja::Error> {
-    if value.kind() == ValueKind::String
-        && let Some(text) = value.as_str()
-        && let Some(result) = string_method(text, name, args)
-    {
-        return result;
-    }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
-}
-
-fn string_method(text: &str, name: &str, args: &[Value]) -> Option<Result<Value, minijinja::Error>> {
-    let strip = |side| from_args::<(Option<&str>,)>(args).map(|(chars,)| Value::from(python::strip(text, chars, side)));
-    let affix = |cut: fn(&'_ str, &str) -> Option<usize>, keep_end: bool| {
-        from_args::<(&str,)>(args).map(|(affix,)| match (cut(text, affix), keep_end) {
-            (Some(at), true) => Value::from(&text[at..]),
-            (Some(at), false) => Value::from(&text[..at]),
-            (None, _) => Value::from(text),
-        })
-    };
-    Some(match name {
-        "strip" => strip(Side::Both),
-        "lstrip" => strip(Side::Left),
-        "rstrip" => strip(Side::Right),
-        "title" => from_args::<()>(args).map(|()| Value::from(python::title(text))),
-        "split" | "rsplit" => split(text, args, name == "rsplit"),
-        "removeprefix" => affix(|text, affix| text.strip_prefix(affix).map(|rest| text.len() - rest.len()), true),
-        "removesuffix" => affix(|text, affix| text.strip_suffix(affix).map(str::len), false),
-        "partition" | "rpartition" => from_args::<(&str,)>(args).map(|(separator,)| {
-            let right = name == "rpartition";
-            let cut = if right { text.rsplit_once(separator) } else { text.split_once(separator) };
-            let parts = match cut {
-                Some((before, after)) => [before, separator, after],
-                None if right => ["", "", text],
-                None => [text, "", ""],
-            };
-            parts.into_iter().map(Value::from).collect()
-        }),
-        _ => return None,
-    })
-}
-
-fn split(text: &str, args: &[Value], right: bool) -> Result<Value, minijinja::Error> {
-    let (separator, max, named): (Option<&str>, Option<i64>, Kwargs) = from_args(args)?;
-    let named_separator = named.get::<Option<String>>("sep")?;
-    let max = max.or(named.get("maxsplit")?);
-    named.assert_all_used()?;
-    let separator = separator.or(named_separator.as_deref());
-    let max = max.and_then(|max| usize::try_from(max).ok());
-    let parts = match separator {
-        Some(separator) if right => python::rsplit(text, separator, max),
-        Some(_) | None => python::split(text, separator, max),
-    };
-    let parts = parts.ok_or_else(|| minijinja::Error::new(ErrorKind::InvalidOperation, "empty separator"))?;
-    Ok(parts.into_iter().map(Value::from).collect())
 }
 
 #[cfg(test)]
@@ -440,7 +233,7 @@ mod tests {
             "{{ 'abc'.startswith('ab') }} {{ 'a'.upper() }} {{ 'a-b'.replace('-', '+') }} {{ 'ab'.find('b') }}",
             "True A a+b 1",
         );
-        assert!(fails("{{ 'a'.split('') }}").contains("empty separator"));
+        assert_eq!(fails("\n{{ 'a'.split('') }}"), "chat template: line 2: empty separator");
     }
 
     #[test]
@@ -505,6 +298,69 @@ mod tests {
         assert!(fails("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").contains("recursion"));
         let deep = format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000));
         assert!(render(&deep).is_err());
+    }
+
+    #[test]
+    fn one_instruction_can_not_take_all_memory_or_time() {
+        // A string, a list, a width, a precision and an indent of gigabytes, and what doubles or nests without an end.
+        let sources = [
+            "{{ 'a' * 10000000000 }}",
+            "{{ [1] * 10000000000 }}",
+            "{{ 'a'|center(99999999999) }}{{ 'a'.zfill(99999999999) }}",
+            "{{ '%2000000000d' % 1 }}",
+            "{{ '{:.2000000000f}'.format(1.5) }}",
+            "{{ [1]|tojson(indent=99999999999) }}",
+            "{{ 'a\nb'|indent(99999999999) }}",
+            "{{ [1]|batch(99999999999, 0)|list }}",
+            "{{ [1]|slice(99999999999)|list }}",
+            "{{ range(99999999999) }}",
+            "{{ 9 ** 9 ** 9 }}",
+            "{{ strftime_now('%99999999999d') }}",
+            "{% set x = 'a' * 1000000 %}{{ x|replace('a', x) }}",
+            "{% set x = 'a' * 1000000 %}{{ x.join(x) }}",
+            "{% set x = '\t' * 1000000 %}{{ x.expandtabs(1000000) }}",
+            "{% set ns = namespace(s='aa') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+            "{% set ns = namespace(s=[1]) %}{% for i in range(999) %}{% set ns.s = [ns.s] %}{% endfor %}",
+            "{% set ns = namespace(s=(1,)) %}{% for i in range(99) %}{% set ns.s = (ns.s, ns.s) %}{% endfor %}{{ {ns.s: 1} }}",
+            "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
+            "{% for x in [1] recursive %}{{ loop([x]) }}{% endfor %}",
+        ];
+        for source in sources {
+            let message = fails(source);
+            let known = ["too much text", "does not end", "deeper", "recursion", "127 bits", "100000 items", "10000 parts"];
+            assert!(known.iter().any(|part| message.contains(part)), "{source}: {message}");
+        }
+        for deep in ["(".repeat(60_000), "-".repeat(60_000), "not ".repeat(30_000), "1 + ".repeat(30_000)] {
+            assert!(fails(&format!("{{{{ {deep}1 }}}}")).contains("nests deeper"));
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_holds_itself_goes_with_the_rendering() {
+        gives("{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns.ns.ns is sameas ns }}", "True");
+        let chain = "{% set top = namespace(last=1) %}{% for i in range(20000) %}{% set next = namespace(last=top.last) %}\
+                     {% set top.last = next %}{% endfor %}{{ top.last.last is defined }}";
+        gives(chain, "True");
+    }
+
+    #[test]
+    fn numbers_of_messages_keep_all_digits() {
+        let template =
+            ChatTemplate::new("{{ messages[0].x }}|{{ messages[0].x | tojson }}", &SpecialTokens::default()).unwrap();
+        let messages: serde_json::Value =
+            serde_json::from_str(r#"[{"role": "user", "x": [148.35939396343053, 1e-07, 1e22, 18446744073709551615, -0.0]}]"#)
+                .unwrap();
+        let list = "[148.35939396343053, 1e-07, 1e+22, 18446744073709551615, -0.0]";
+        assert_eq!(template.render_json(&messages, false).unwrap(), format!("{list}|{list}"));
+    }
+
+    #[test]
+    fn templates_see_tools_and_what_else_they_are_given() {
+        let source = "{{ tools[0].name if tools else tools }}{{ enable_thinking is defined }}";
+        let template = ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
+        let variables = [("tools", json!([{"name": "f"}])), ("enable_thinking", json!(false))];
+        assert_eq!(template.render_json_with(&json!([]), &variables, true).unwrap(), "fTrue");
+        assert_eq!(template.render_json(&json!([]), true).unwrap(), "NoneFalse");
     }
 
     #[test]

@@ -1,43 +1,45 @@
-//! Text to token ids and back. The only file that names the `tokenizers` crate.
+//! Text to token ids and back. The `tokenizers` crate is named here and in the folder beside this
+//! file, nowhere else.
 //!
-//! Two ways in: a `tokenizer.json`, followed to the letter (but for truncation and padding, which sentence-transformers
-//! bakes in and which are not the tokenizer's business), or a GGUF's [`Vocab`], from which the same machinery is put
-//! together: byte-level BPE behind the pre-tokenizer that the file names, SentencePiece BPE with merges made from scores,
-//! SentencePiece Unigram, or BERT's WordPiece.
-//! BOS and EOS rules become a post-processor, so that `special` means the same for both.
+//! Two ways in: a `tokenizer.json`, followed to the letter (but for truncation and padding, which
+//! sentence-transformers bakes in and which are not the tokenizer's business) with what
+//! [`TokenizerFiles`] override, or a GGUF's [`Vocab`], from which the same machinery is put
+//! together. BOS and EOS rules are a post-processor, so that `special` means the same for both.
 //!
-//! The trap: added tokens are matched in the raw text before anything is split, special or not, so text that spells
-//! `<|im_end|>` becomes that token, as it does in transformers.
+//! The trap: added tokens are matched in the raw text before anything is split, special or not, so
+//! text that spells `<|im_end|>` becomes that token, as it does in transformers.
+//! [`Tokenizer::encode_plain`] and [`Tokenizer::hide_special`] take special tokens for the text
+//! that they are.
+
+mod build;
+mod configure;
+mod split;
 
 use super::pieces::Plan;
+use super::settings::{Settings, TokenizerFiles};
 use super::special::SpecialTokens;
-use super::vocab::{SpecialIds, TokenType, Vocab};
-use super::{charsmap, end, pre, scores};
+use super::vocab::{SpecialIds, Vocab};
 use crate::{Error, Result};
+use split::Pipeline;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
-use tokenizers::decoders::byte_fallback::ByteFallback;
-use tokenizers::decoders::fuse::Fuse;
-use tokenizers::decoders::sequence::Sequence as Decoders;
-use tokenizers::decoders::strip::Strip;
-use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
-use tokenizers::models::bpe::BPE;
-use tokenizers::models::unigram::Unigram;
-use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::replace::ReplacePattern;
-use tokenizers::normalizers::{
-    BertNormalizer, NFC, Precompiled, Prepend, Replace, Sequence as Normalizers, Strip as NormalizerStrip,
-};
-use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
-use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::processors::template::{SpecialToken, TemplateProcessing};
-use tokenizers::{
-    AddedToken, NormalizerWrapper, PostProcessor, PreTokenizerWrapper, SplitDelimiterBehavior, TruncationDirection,
-};
+use tokenizers::{Encoding, ModelWrapper, PostProcessor, TruncationDirection};
+
+/// What spaces before punctuation become where a tokenizer cleans up what it decodes, in this
+/// order.
+const CLEAN: [(&str, &str); 10] = [
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+];
 
 /// Turns text into token ids and ids into text. Cheap to clone: clones share one vocabulary.
 #[derive(Clone)]
@@ -48,52 +50,72 @@ pub struct Tokenizer {
 
 struct Inner {
     tokenizer: tokenizers::Tokenizer,
+    pipeline: Pipeline,
     special: HashSet<u32>,
     plan: Plan,
+    /// Decoded text loses the spaces before punctuation.
+    clean_up: bool,
+    /// Where a text that is too long is cut.
+    cut: TruncationDirection,
 }
 
 impl Tokenizer {
     /// From the bytes of a `tokenizer.json`; `file` names it in messages.
     pub fn from_json(bytes: &[u8], file: &str) -> Result<Self> {
-        // `parse` is compiled in the tokenizers crate; its generic `from_bytes` would be compiled here, again.
-        let text = std::str::from_utf8(bytes).map_err(|e| Error::corrupt(file, e.to_string()))?;
-        let mut tokenizer: tokenizers::Tokenizer =
-            caught(|| text.parse()).map_err(|e: tokenizers::Error| Error::corrupt(file, e.to_string()))?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| Error::corrupt(file, e.to_string()))?;
-        Ok(Self::new(tokenizer, SpecialIds::default()))
+        Self::new(parse(bytes, file)?, SpecialIds::default()).map_err(|e| Error::corrupt(file, e.to_string()))
+    }
+
+    /// From the files of a folder, and the special tokens that they name.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for files that can not be read or that contradict themselves.
+    pub fn from_files(files: &TokenizerFiles<'_>) -> Result<(Self, SpecialTokens)> {
+        let corrupt = |e: tokenizers::Error| Error::corrupt(files.file, e.to_string());
+        let mut tokenizer = parse(files.tokenizer, files.file)?;
+        let settings = Settings::read(files, configure::is_byte_level(&tokenizer))?;
+        caught(|| configure::configure(&mut tokenizer, &settings)).map_err(corrupt)?;
+        // BPE keeps the spaces that its text had, so there is nothing to clean up unless somebody
+        // insists.
+        let is_bpe = matches!(tokenizer.get_model(), ModelWrapper::BPE(_));
+        let mut made = Self::new(tokenizer, SpecialIds::default()).map_err(corrupt)?;
+        if let Some(inner) = Arc::get_mut(&mut made.inner) {
+            inner.clean_up = if is_bpe { settings.clean_up_bpe } else { settings.clean_up };
+            if inner.clean_up {
+                inner.plan = Plan::Whole;
+            }
+            if settings.truncate_left {
+                inner.cut = TruncationDirection::Left;
+            }
+        }
+        let made = made.with_special_tokens(&settings.tokens);
+        made.check_claims(&settings.tokens);
+        Ok((made, settings.tokens))
     }
 
     /// From the vocabulary of a GGUF file.
     pub fn from_vocab(vocab: Vocab) -> Result<Self> {
         let vocab = vocab.check()?;
-        let file = vocab.file.clone();
         let ids = vocab.special_ids();
-        let tokenizer = match vocab.model.as_str() {
-            "gpt2" => caught(|| byte_level(&vocab, &ids)),
-            "llama" => caught(|| sentence_piece(&vocab, &ids)),
-            "bert" => caught(|| word_piece(&vocab, &ids)),
-            "t5" => caught(|| unigram(&vocab, &ids)),
-            other => {
-                let what = format!("{file}: the tokenizer {other:?} (tokenizer.ggml.model)");
-                return Err(Error::unsupported(what, "gpt2, llama, bert, t5"));
-            }
-        };
-        let tokenizer = tokenizer.map_err(|e| match e.downcast::<Error>() {
+        let tokenizer = caught(|| build::build(&vocab, &ids)).and_then(|tokenizer| Self::new(tokenizer, ids));
+        tokenizer.map_err(|e| match e.downcast::<Error>() {
             Ok(ours) => *ours,
-            Err(e) => Error::corrupt(file, format!("the vocabulary can not be used: {e}")),
-        })?;
-        Ok(Self::new(tokenizer, ids))
+            Err(e) => Error::corrupt(&vocab.file, format!("the vocabulary can not be used: {e}")),
+        })
     }
 
-    fn new(tokenizer: tokenizers::Tokenizer, ids: SpecialIds) -> Self {
-        let special = tokenizer.get_added_tokens_decoder().iter().filter(|(_, t)| t.special).map(|(&id, _)| id).collect();
+    fn new(tokenizer: tokenizers::Tokenizer, ids: SpecialIds) -> tokenizers::Result<Self> {
+        let added = tokenizer.get_added_vocabulary();
+        let special = added.get_added_tokens_decoder().iter().filter(|(_, token)| added.is_special_token(&token.content));
+        let special = special.map(|(&id, _)| id).collect();
         let plan = tokenizer.get_decoder().and_then(|decoder| serde_json::to_value(decoder).ok());
         let plan = plan.map_or(Plan::Whole, |json| Plan::of(&json));
-        Tokenizer { inner: Arc::new(Inner { tokenizer, special, plan }), ids }
+        let pipeline = Pipeline::new(&tokenizer)?;
+        let inner = Inner { tokenizer, pipeline, special, plan, clean_up: false, cut: TruncationDirection::Right };
+        Ok(Tokenizer { inner: Arc::new(inner), ids })
     }
 
-    /// The same tokenizer, told which of its tokens have a role. A `tokenizer.json` does not say so itself.
+    /// The same tokenizer, told which of its tokens have a role. A `tokenizer.json` does not say so
+    /// itself.
     pub fn with_special_tokens(mut self, tokens: &SpecialTokens) -> Self {
         let id = |text: &Option<String>| text.as_deref().and_then(|text| self.id(text));
         self.ids = SpecialIds {
@@ -107,26 +129,115 @@ impl Tokenizer {
         self
     }
 
-    /// The ids of `text`. With `special`, the tokenizer's own BOS and EOS rules are applied; special tokens that the text
-    /// spells out are recognised either way.
-    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let encoding = caught(|| self.inner.tokenizer.encode_fast(text, special));
-        let encoding = encoding.map_err(|e| Error::Input(format!("the text can not be tokenised: {e}")))?;
-        Ok(encoding.get_ids().to_vec())
+    /// Says where `add_bos_token` and `add_eos_token` are at odds with the post-processor of
+    /// `tokenizer.json`, which counts.
+    fn check_claims(&self, tokens: &SpecialTokens) {
+        let Ok(ids) = self.encode("", true) else { return };
+        for (key, claim, role, adds) in [
+            ("add_bos_token", tokens.add_bos, self.ids.bos, ids.first()),
+            ("add_eos_token", tokens.add_eos, self.ids.eos, ids.last()),
+        ] {
+            if let (Some(claim), Some(_)) = (claim, role)
+                && claim != (adds.copied() == role)
+            {
+                let does = if claim { "does not add it" } else { "adds it" };
+                log::warn!("tokenizer_config.json: {key} is {claim}, and tokenizer.json {does}: tokenizer.json counts");
+            }
+        }
     }
 
-    /// The ids of `text` with the tokenizer's own special tokens, at most `limit` of them, and how many there would be. The
-    /// text's last tokens are left out, never the special ones.
-    pub fn encode_within(&self, text: &str, limit: usize) -> Result<(Vec<u32>, usize)> {
-        let wrong = |e: tokenizers::Error| Error::Input(format!("the text can not be tokenised: {e}"));
-        let tokenizer = &self.inner.tokenizer;
-        let mut encoding = caught(|| tokenizer.encode_fast(text, false)).map_err(wrong)?;
+    /// The ids of `text`. With `special`, the tokenizer's own BOS and EOS rules are applied;
+    /// special tokens that the text spells out are recognised either way.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        self.encoded(text, special, false).map(|encoding| encoding.get_ids().to_vec())
+    }
+
+    /// The ids of `text`, whose special tokens are the plain text that they are spelt with: none of
+    /// the ids stands for one, but for those that the tokenizer's own rules add where `special` is
+    /// true.
+    pub fn encode_plain(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        self.encode_hidden(&self.hide_special(text), special)
+    }
+
+    /// `text` with a mark in each special token that it spells, for [`Tokenizer::encode_hidden`].
+    /// What is not trusted can be marked before it becomes a part of a prompt whose other special
+    /// tokens count: the messages of a chat, before they are rendered. The mark is U+FDD0, a
+    /// character that no text is made of.
+    pub fn hide_special(&self, text: &str) -> String {
+        let (tokenizer, special) = (&self.inner.tokenizer, &self.inner.special);
+        let mut hidden = text.replace(split::MARK, "");
+        // A mark may leave a shorter token, so the text is looked through until there is none.
+        loop {
+            let found = split::special(tokenizer, &hidden, special);
+            if found.is_empty() {
+                return hidden;
+            }
+            for at in found.into_iter().rev() {
+                let first = hidden[at..].chars().next().map_or(0, char::len_utf8);
+                hidden.insert(at + first, split::MARK);
+            }
+        }
+    }
+
+    /// [`Tokenizer::encode`] for a text whose special tokens are hidden in parts
+    /// ([`Tokenizer::hide_special`]): these are the plain text that they are spelt with, all others
+    /// count.
+    pub fn encode_hidden(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        self.encoded(text, special, true).map(|encoding| encoding.get_ids().to_vec())
+    }
+
+    /// The ids of a prompt as it stands: [`Tokenizer::encode`] with the tokenizer's own special
+    /// tokens, but for a BOS that the text begins with itself. There the tokenizer's own is left
+    /// out, with a warning.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.encode(text, true)?;
+        if let [first, second, ..] = ids[..]
+            && first == second
+            && self.is_special(first)
+            && ids[1..].starts_with(&self.encode(text, false)?)
+        {
+            let piece = self.piece(first).unwrap_or_default();
+            log::warn!("the text begins with {piece} itself, so the one that the tokenizer adds is left out");
+            ids.remove(0);
+        }
+        Ok(ids)
+    }
+
+    /// The ids of `text` with the tokenizer's own special tokens, at most `limit` of them, and how
+    /// many there would be. The text's last tokens are left out (its first, where
+    /// `tokenizer_config.json` says so), never the special ones. With `plain` special tokens in the
+    /// text are plain text.
+    pub fn encode_within(&self, text: &str, limit: usize, plain: bool) -> Result<(Vec<u32>, usize)> {
+        let text = if plain { Cow::Owned(self.hide_special(text)) } else { Cow::Borrowed(text) };
+        let mut encoding = self.encoded(&text, false, plain)?;
         let wanted = encoding.len() + self.added_tokens();
-        encoding.truncate(limit.saturating_sub(self.added_tokens()), 0, TruncationDirection::Right);
+        encoding.truncate(limit.saturating_sub(self.added_tokens()), 0, self.inner.cut);
         // What does not fit is kept aside, cut in pieces.
         encoding.take_overflowing();
-        let encoding = caught(|| tokenizer.post_process(encoding, None, true)).map_err(wrong)?;
-        Ok((encoding.get_ids().to_vec(), wanted))
+        Ok((self.post_processed(encoding)?.get_ids().to_vec(), wanted))
+    }
+
+    /// The same tokenizer behind a normaliser that makes capitals small. Special tokens are matched
+    /// before it.
+    pub fn lowercased(&self) -> Result<Self> {
+        let wrong = |e: tokenizers::Error| Error::Input(format!("the tokenizer can not be lower-cased: {e}"));
+        let mut tokenizer = self.inner.tokenizer.clone();
+        caught(|| configure::lowercase(&mut tokenizer)).map_err(wrong)?;
+        let mut made = Self::new(tokenizer, self.ids).map_err(wrong)?;
+        if let Some(inner) = Arc::get_mut(&mut made.inner) {
+            (inner.clean_up, inner.cut, inner.plan) = (self.inner.clean_up, self.inner.cut, self.inner.plan.clone());
+        }
+        Ok(made)
+    }
+
+    fn encoded(&self, text: &str, special: bool, hidden: bool) -> Result<Encoding> {
+        let Inner { tokenizer, pipeline, special: ids, .. } = &*self.inner;
+        let encoding = caught(|| pipeline.encode(tokenizer, text, hidden.then_some(ids))).map_err(not_tokenised)?;
+        if special { self.post_processed(encoding) } else { Ok(encoding) }
+    }
+
+    fn post_processed(&self, encoding: Encoding) -> Result<Encoding> {
+        caught(|| self.inner.tokenizer.post_process(encoding, None, true)).map_err(not_tokenised)
     }
 
     /// How many special tokens every text gets.
@@ -134,13 +245,19 @@ impl Tokenizer {
         self.inner.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }
 
-    /// The text of `ids`; `skip_special` leaves special tokens out. Ids outside the vocabulary decode to nothing.
+    /// The text of `ids`; `skip_special` leaves special tokens out. Ids outside the vocabulary
+    /// decode to nothing.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         let text = caught(|| self.inner.tokenizer.decode(ids, skip_special));
-        text.map_err(|e| Error::Input(format!("the tokens can not be decoded: {e}")))
+        let mut text = text.map_err(|e| Error::Input(format!("the tokens can not be decoded: {e}")))?;
+        if self.inner.clean_up {
+            text = CLEAN.iter().fold(text, |text, (from, to)| text.replace(from, to));
+        }
+        Ok(text)
     }
 
-    /// The pieces as the vocabulary spells them (`Ġthe`, `▁the`, `<0x0A>`); empty for ids outside it.
+    /// The pieces as the vocabulary spells them (`Ġthe`, `▁the`, `<0x0A>`); empty for ids outside
+    /// it.
     pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
         ids.iter().map(|&id| self.piece(id).unwrap_or_default()).collect()
     }
@@ -204,210 +321,26 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// Byte-level BPE: NFC where the model has it, the named patterns, then GPT-2's byte alphabet.
-fn byte_level(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
-    let rules = pre::find(vocab.pre.as_deref())?;
-    let index = vocab.index()?;
-    let Some(merges) = &vocab.merges else {
-        return Err(Error::corrupt(&vocab.file, "tokenizer.ggml.merges is missing").into());
-    };
-    let merges = merges.iter().map(|merge| pair(merge).ok_or(merge));
-    let merges: Result<Vec<_>, _> = merges.collect();
-    let merges = merges.map_err(|merge| Error::corrupt(&vocab.file, format!("the merge {merge:?} is not a pair")))?;
-    let model = BPE::builder()
-        .vocab_and_merges(
-            index.iter().map(|(&token, &id)| (token.to_owned(), id)).collect::<tokenizers::models::bpe::Vocab>(),
-            merges,
-        )
-        .ignore_merges(rules.ignore_merges)
-        .build()?;
-
-    let mut steps = Vec::with_capacity(rules.split.len() + 1);
-    for &pattern in rules.split {
-        let pattern = SplitPattern::Regex(pattern.to_owned());
-        steps.push(PreTokenizerWrapper::Split(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?));
-    }
-    let bytes = ByteLevel::default().add_prefix_space(false).use_regex(false);
-    steps.push(PreTokenizerWrapper::ByteLevel(bytes));
-
-    let mut tokenizer = tokenizers::Tokenizer::new(model);
-    if rules.nfc {
-        tokenizer.with_normalizer(Some(NFC))?;
-    }
-    tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(steps)));
-    tokenizer.with_decoder(Some(bytes));
-    finish(tokenizer, vocab, ids, rules.add_bos, false)
+fn parse(bytes: &[u8], file: &str) -> Result<tokenizers::Tokenizer> {
+    // `parse` is compiled in the tokenizers crate; its generic `from_bytes` would be compiled here,
+    // again.
+    let text = std::str::from_utf8(bytes).map_err(|e| Error::corrupt(file, e.to_string()))?;
+    let mut tokenizer: tokenizers::Tokenizer =
+        caught(|| text.parse()).map_err(|e: tokenizers::Error| Error::corrupt(file, e.to_string()))?;
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|e| Error::corrupt(file, e.to_string()))?;
+    Ok(tokenizer)
 }
 
-/// The two halves of a merge. The space that parts them is not the first character: a piece may begin with one.
-fn pair(merge: &str) -> Option<(String, String)> {
-    let (at, _) = merge.char_indices().skip(1).find(|&(_, c)| c == ' ')?;
-    Some((merge[..at].to_owned(), merge[at + 1..].to_owned()))
+fn not_tokenised(error: tokenizers::Error) -> Error {
+    Error::Input(format!("the text can not be tokenised: {error}"))
 }
 
-/// SentencePiece BPE: spaces become `▁`, one is put in front of each stretch of text, and bytes stand in for what no piece
-/// covers.
-fn sentence_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
-    let index = vocab.index()?;
-    let token = |id: u32| vocab.tokens[id as usize].clone();
-    let merges = scores::merges(vocab, &index).into_iter().map(|(left, right)| (token(left), token(right))).collect();
-    let mut model = BPE::builder()
-        .vocab_and_merges(
-            index.iter().map(|(&token, &id)| (token.to_owned(), id)).collect::<tokenizers::models::bpe::Vocab>(),
-            merges,
-        )
-        .fuse_unk(true)
-        .byte_fallback(true);
-    if let Some(unknown) = ids.unknown {
-        model = model.unk_token(token(unknown));
-    }
-    let mut tokenizer = tokenizers::Tokenizer::new(model.build()?);
-
-    let spaces = Replace::new(" ", "▁")?;
-    let back = Replace::new("▁", " ")?;
-    let prefix = vocab.add_space_prefix.unwrap_or(true);
-    let mut normalizers = vec![spaces.into()];
-    let mut decoders = vec![back.into(), ByteFallback::new().into(), Fuse::new().into()];
-    if prefix {
-        normalizers.insert(0, Prepend::new("▁".to_owned()).into());
-        decoders.push(Strip::new(' ', 1, 0).into());
-    }
-    tokenizer.with_normalizer(Some(Normalizers::new(normalizers)))?;
-    tokenizer.with_decoder(Some(Decoders::new(decoders)));
-    finish(tokenizer, vocab, ids, true, false)
-}
-
-/// BERT's WordPiece (Wu et al. 2016; Devlin et al. 2018): the longest pieces from the left. A file marks the beginning of a word
-/// with `▁`, where `vocab.txt` marks its continuation with `##`, and leaves control tokens bare; the oldest leave everything in
-/// brackets bare. A file seldom says whether it keeps capitals: one with more than a few capitalised
-/// words does.
-fn word_piece(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
-    let bare = |id: u32, token: &str| {
-        vocab.kind(id) != TokenType::Normal || token.len() > 2 && token.starts_with('[') && token.ends_with(']')
-    };
-    let spelling = |id: u32, token: &str| match token.strip_prefix('▁') {
-        Some(word) => word.to_owned(),
-        None if bare(id, token) => token.to_owned(),
-        None => format!("##{token}"),
-    };
-    let index = vocab.index()?;
-    let pieces: tokenizers::models::bpe::Vocab = index.iter().map(|(token, id)| (spelling(*id, token), *id)).collect();
-    let Some(unknown) = ids.unknown else {
-        return Err(Error::corrupt(&vocab.file, "tokenizer.ggml.unknown_token_id is missing, and there is no [UNK]").into());
-    };
-    let lowercase = vocab.lowercase.unwrap_or_else(|| {
-        let words = || index.iter().filter(|(token, id)| !bare(**id, token) && token.starts_with('▁'));
-        let capital = |c: char| c.to_lowercase().ne([c]);
-        let capitals = words().filter(|(token, _)| token.chars().any(capital)).count();
-        capitals * 100 <= words().count()
-    });
-    let model = WordPiece::builder()
-        .vocab(pieces)
-        .unk_token(vocab.tokens[unknown as usize].clone())
-        .continuing_subword_prefix("##".to_owned())
-        .max_input_chars_per_word(100);
-    let mut tokenizer = tokenizers::Tokenizer::new(model.build()?);
-    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, vocab.strip_accents, lowercase)))?;
-    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-    tokenizer.with_decoder(Some(WordPieceDecoder::new("##".to_owned(), true)));
-    finish(tokenizer, vocab, ids, true, true)
-}
-
-/// Calls the tokenizers crate, which panics where a file is inconsistent in ways that it does not check.
+/// Calls the tokenizers crate, which panics where a file is inconsistent in ways that it does not
+/// check.
 fn caught<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         Err(format!("the tokenizer is damaged: {}", text.unwrap_or("its rules can not be applied")).into())
     })
-}
-
-/// SentencePiece Unigram (Kudo 2018): the most probable pieces, behind the file's own normalisation of characters.
-fn unigram(vocab: &Vocab, ids: &SpecialIds) -> tokenizers::Result<tokenizers::Tokenizer> {
-    let corrupt = |why: &str| -> tokenizers::Error { Error::corrupt(&vocab.file, why).into() };
-    let Some(scores) = &vocab.scores else { return Err(corrupt("tokenizer.ggml.scores is missing")) };
-    if scores.iter().any(|score| !score.is_finite()) {
-        return Err(corrupt("tokenizer.ggml.scores holds NaN or infinity"));
-    }
-    let Some(unknown) = ids.unknown else { return Err(corrupt("tokenizer.ggml.unknown_token_id is missing")) };
-    vocab.index()?;
-    // Every id needs a text of its own that is not empty, be it one that nobody writes.
-    let text = |(id, token): (u32, &String)| match vocab.kind(id) {
-        TokenType::Unused => format!("\0unused {id}"),
-        _ => token.clone(),
-    };
-    let texts = (0..).zip(&vocab.tokens).map(text);
-    let pieces = texts.zip(scores).map(|(token, score)| (token, f64::from(*score))).collect();
-    let mut tokenizer = tokenizers::Tokenizer::new(Unigram::from(pieces, Some(unknown as usize), false)?);
-    let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
-    if let Some(table) = vocab.charsmap.as_ref().filter(|table| !table.is_empty()) {
-        if !charsmap::is_sound(table) {
-            return Err(corrupt("tokenizer.ggml.precompiled_charsmap is damaged"));
-        }
-        normalizers.push(Precompiled::from(table)?.into());
-    }
-    let (prefix, trim) = (vocab.add_space_prefix.unwrap_or(true), vocab.remove_extra_spaces.unwrap_or(true));
-    let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
-    match (trim, prefix) {
-        (false, _) => {}
-        // As XLM-R's tokenizer.json has it: every word gets the space that it had, or had not.
-        (true, true) => steps.push(WhitespaceSplit.into()),
-        (true, false) => {
-            normalizers.push(Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ")?.into());
-            normalizers.push(NormalizerStrip::new(true, true).into());
-        }
-    }
-    tokenizer.with_normalizer(Some(Normalizers::new(normalizers)))?;
-    let metaspace = Metaspace::new('▁', if prefix { PrependScheme::Always } else { PrependScheme::Never }, true);
-    steps.push(metaspace.clone().into());
-    tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(steps)));
-    tokenizer.with_decoder(Some(metaspace));
-    finish(tokenizer, vocab, ids, false, true)
-}
-
-/// Added tokens, and the rule for BOS and EOS where the file states none.
-fn finish(
-    mut tokenizer: tokenizers::Tokenizer,
-    vocab: &Vocab,
-    ids: &SpecialIds,
-    add_bos: bool,
-    add_eos: bool,
-) -> tokenizers::Result<tokenizers::Tokenizer> {
-    let roles = [ids.bos, ids.eos, ids.eot, ids.eom];
-    let mut added = Vec::new();
-    for (id, token) in (0u32..).zip(&vocab.tokens) {
-        let special = match vocab.kind(id) {
-            TokenType::Control | TokenType::Unknown => true,
-            TokenType::UserDefined => roles.contains(&Some(id)),
-            TokenType::Normal if roles.contains(&Some(id)) => true,
-            // A file without types does not say which tokens are control tokens; these look the part.
-            TokenType::Normal if vocab.types.is_none() && end::ends_a_turn(token) => true,
-            TokenType::Normal | TokenType::Unused | TokenType::Byte => continue,
-        };
-        let strips = vocab.strip_right && special && !matches!(token.as_str(), "<unk>" | "<s>" | "<|endoftext|>");
-        // Runs of spaces are matched behind the normalizer, where spaces and `▁` are one: Gemma's files spell them with spaces.
-        let spaces = vocab.add_space_prefix == Some(false) && token.contains(' ');
-        // RoBERTa's stands for a word with the space before it.
-        let mask = special && token == "<mask>";
-        added.push(AddedToken::from(token.clone(), special).normalized(spaces).rstrip(strips).lstrip(mask));
-    }
-    tokenizer.add_tokens(added)?;
-
-    let bos = ids.bos.filter(|_| vocab.add_bos.unwrap_or(add_bos));
-    let eos = ids.eos.filter(|_| vocab.add_eos.unwrap_or(add_eos));
-    if bos.is_some() || eos.is_some() {
-        let token = |name: &str, id: u32| SpecialToken::new(name.to_owned(), vec![id], vec![vocab.tokens[id as usize].clone()]);
-        let mut template = vec!["$A"];
-        let mut tokens = Vec::new();
-        if let Some(id) = bos {
-            template.insert(0, "bos");
-            tokens.push(token("bos", id)?);
-        }
-        if let Some(id) = eos {
-            template.push("eos");
-            tokens.push(token("eos", id)?);
-        }
-        let processor = TemplateProcessing::builder().try_single(template)?.special_tokens(tokens).build()?;
-        tokenizer.with_post_processor(Some(processor));
-    }
-    Ok(tokenizer)
 }

@@ -6,10 +6,12 @@
 use super::*;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use tallow::LoadOptions;
 
 const WHAT: &str = "TALLOW_TEST_CHILD";
 
-/// A process that will do `what` (`pull` or `locate`) for `text`, with the Hub and the cache of the environment.
+/// A process that will do `what` (`pull`, `locate` or `ensure`) for `text`, with the Hub and the cache of the environment.
 pub fn command(hub: &Hub, home: &Path, what: &str, text: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     for (key, _) in std::env::vars_os() {
@@ -115,6 +117,10 @@ fn a_child_does_what_its_environment_says() {
     let done = match what {
         "pull" => hub::pull(&reference(text), &options, &PullOptions::default(), &Tell).map(|pulled| Some(pulled.path)),
         "locate" => hub::locate(&reference(text), &options),
+        "ensure" => {
+            let load = LoadOptions { progress: Some(Arc::new(Tell)), ..LoadOptions::default() };
+            tallow::ensure(text, &load).map(|files| files.path().map(Path::to_owned))
+        }
         _ => unreachable!("{what}"),
     };
     match done {

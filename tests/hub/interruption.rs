@@ -156,6 +156,34 @@ fn a_killed_pull_is_resumed_and_no_byte_comes_twice() {
     }
 }
 
+#[test]
+fn a_cancelled_pull_ends_keeps_what_has_come_and_is_resumed() {
+    struct EndAtFirst(tallow::Cancel);
+    impl Progress for EndAtFirst {
+        fn advance(&self, file: &str, _: u64) {
+            if file == "m-Q8_0.gguf" {
+                self.0.cancel();
+            }
+        }
+    }
+    let (cache, hub) = (folder("cancelled"), Hub::start());
+    let commit = hub.push("org/model", model());
+    // The rest would come only when the test lets it: what ends the pull is the switch.
+    hub.fault(At::Bytes, ".gguf", Kind::Cut(640));
+    let cancel = tallow::Cancel::default();
+    let backoff = Duration::from_secs(3600);
+    let options = HubOptions { cancel: Some(cancel.clone()), backoff, ..options(&hub, &cache) };
+    let pulled = |progress: &dyn Progress| hub::pull(&reference("org/model"), &options, &PullOptions::default(), progress);
+    assert!(matches!(pulled(&EndAtFirst(cancel.clone())), Err(Error::Cancelled)));
+    assert!(matches!(pulled(&()), Err(Error::Cancelled)), "the switch is still set");
+    let partial = hub::list(&options).unwrap().iter().map(|repo| repo.partial).sum::<u64>();
+    assert_eq!(partial, 640);
+    cancel.reset();
+    pulled(&()).unwrap();
+    assert_eq!(transfers(&hub).iter().map(|(_, sent)| sent).sum::<usize>(), 1000, "{:?}", transfers(&hub));
+    assert_whole(&cache, &commit);
+}
+
 /// Tells when a pull waits for another, and releases the other then.
 struct Release<'a>(&'a Hub);
 

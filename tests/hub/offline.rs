@@ -113,3 +113,47 @@ fn an_interrupted_pull_is_not_there_offline() {
     let said = child::outcome(shut_in(command));
     assert!(said.starts_with("error NotLocal"), "{said}");
 }
+
+/// A Hub with a model that runs.
+fn with_tiny() -> Hub {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gguf-q8_0-spm/model-q8_0.gguf");
+    let hub = Hub::start();
+    hub.push("org/tiny", Commit::default().lfs("tiny-Q8_0.gguf", std::fs::read(model).unwrap()).file("README.md", "a card"));
+    hub
+}
+
+#[test]
+fn what_ships_with_the_program_is_found_before_the_network_is_asked() {
+    let (home, hub) = (folder("ships"), with_tiny());
+    for name in ["smollm2", "SmolLM2", "smollm2:135m"] {
+        let said = child::outcome(shut_in(child::command(&hub, &home, "ensure", name)));
+        assert!(said.starts_with("ok ") && said.ends_with(".gguf"), "{name}: {said}");
+    }
+    assert_eq!(hub.connections(), 0);
+    // The same process dies for a model that does not.
+    let output = shut_in(child::command(&hub, &home, "ensure", "org/tiny")).output().unwrap();
+    assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{output:?}");
+}
+
+#[test]
+fn what_is_ensured_is_fetched_once_and_the_callback_hears_of_it() {
+    let (home, hub) = (folder("ensured"), with_tiny());
+    let mut running = child::Running::start(child::command(&hub, &home, "ensure", "org/tiny"));
+    running.wait_for("advance tiny-Q8_0.gguf ");
+    let path = running.wait_for("ok ");
+    assert!(path.ends_with("tiny-Q8_0.gguf"), "{path}");
+    running.child.wait().unwrap();
+    assert_eq!(child::outcome(shut_in(child::command(&hub, &home, "ensure", "org/tiny"))), path);
+}
+
+#[test]
+fn what_is_not_here_is_refused_offline_in_the_same_words_by_every_way() {
+    let (home, hub) = (folder("one_wording"), with_tiny());
+    let said = |what: &str| {
+        let mut command = child::command(&hub, &home, what, "org/tiny");
+        command.env("HF_HUB_OFFLINE", "1");
+        child::outcome(shut_in(command))
+    };
+    assert_eq!(said("ensure"), said("pull"));
+    assert!(said("pull").contains("offline nothing is fetched"), "{}", said("pull"));
+}

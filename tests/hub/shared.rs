@@ -115,6 +115,11 @@ fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
+/// Bytes, blobs and files that went, and links to what others share.
+fn counts(freed: &Freed) -> (u64, usize, usize, usize) {
+    (freed.bytes, freed.blobs, freed.files, freed.shared)
+}
+
 #[test]
 fn a_shared_file_stays_for_the_other_repository_and_goes_with_the_last() {
     let cache = Cache::two("last");
@@ -123,13 +128,13 @@ fn a_shared_file_stays_for_the_other_repository_and_goes_with_the_last() {
     let sizes: Vec<_> = listed.iter().map(|repo| (repo.size, repo.shared, repo.loose)).collect();
     assert_eq!(sizes, [(1014, 1000, 0); 2]);
     assert_eq!(hub::size_on_disk(&listed), 1028, "the weights once");
-    assert_eq!(cache.remove("org/a"), Freed { bytes: 14, blobs: 1, files: 2, shared: 1 });
+    assert_eq!(counts(&cache.remove("org/a")), (14, 1, 2, 1));
     assert_eq!(std::fs::read(cache.path.join("models--org--b/snapshots").join(SECOND).join("m-Q8_0.gguf")).unwrap(), weights);
     assert!(!cache.path.join("models--org--a").exists());
     let digest = server::sha256(&weights);
     assert_eq!(std::fs::read_to_string(cache.refs(&weights)).unwrap(), format!("models--org--b/blobs/{digest}\n"));
     assert_eq!(hub::list(&cache.options).unwrap()[0].shared, 0, "nobody else has it now");
-    assert_eq!(cache.remove("org/b"), Freed { bytes: 1014, blobs: 2, files: 2, shared: 0 });
+    assert_eq!(counts(&cache.remove("org/b")), (1014, 2, 2, 0));
     let left: Vec<_> = files(&cache.path).into_iter().filter(|path| !path.ends_with(".lock")).collect();
     assert_eq!(left, ["blobs/.huggingface-shared-blobs"]);
 }
@@ -141,8 +146,8 @@ fn a_revision_or_a_quantisation_frees_its_shared_files_alone() {
     cache.add("models--org--a", OTHER, "m-Q4_0.gguf", &bytes(500, 2));
     cache.add("models--org--a", OTHER, "m-F16.gguf", &bytes(2000, 3));
     // `main` is OTHER now.
-    assert_eq!(cache.remove("org/a:F16"), Freed { bytes: 2000, blobs: 1, files: 1, shared: 0 });
-    assert_eq!(cache.remove(&format!("org/a@{COMMIT}:Q8_0")), Freed { bytes: 0, blobs: 0, files: 1, shared: 1 });
+    assert_eq!(counts(&cache.remove("org/a:F16")), (2000, 1, 1, 0));
+    assert_eq!(counts(&cache.remove(&format!("org/a@{COMMIT}:Q8_0"))), (0, 0, 1, 1));
     assert_eq!(cache.remove(&format!("org/a@{COMMIT}:Q4_0")).shared, 1, "the other revision has it, and the card is alone");
     assert_eq!(cache.remove("org/a").bytes, 500);
     assert_eq!(cache.remove("org/b").bytes, 1014);
@@ -223,7 +228,7 @@ fn what_an_interrupted_removal_left_is_told_and_goes_with_the_next() {
     }
     let listed = hub::list(&cache.options).unwrap();
     assert_eq!((listed[0].size, listed[0].loose), (0, 1014));
-    assert_eq!(cache.remove("org/a"), Freed { bytes: 1014, blobs: 2, files: 0, shared: 0 });
+    assert_eq!(counts(&cache.remove("org/a")), (1014, 2, 0, 0));
     // A file of the store whose last link went, and nothing after it.
     cache.add("models--org--e", COMMIT, "m-Q8_0.gguf", &bytes(70, 7));
     assert!(hub::unused(&cache.options).is_empty());

@@ -73,6 +73,9 @@ pub struct Args {
     /// Cut texts after that many tokens [default: as the model says; at most its positions]
     #[arg(long, alias = "max_tokens", value_name = "N", allow_negative_numbers = true)]
     max_tokens: Option<usize>,
+    /// Special tokens in a text are plain text
+    #[arg(long, alias = "no_parse_special")]
+    no_parse_special: bool,
     /// Tokens that are read in one forward
     #[arg(long, alias = "batch_tokens", value_name = "N", allow_negative_numbers = true, default_value_t = EmbedOptions::default().batch_tokens)]
     batch_tokens: usize,
@@ -133,6 +136,7 @@ impl Args {
             prompt,
             max_tokens: self.max_tokens,
             truncate: self.truncate,
+            plain: self.no_parse_special,
             batch_tokens: self.batch_tokens,
             cancel: None,
         }
@@ -218,10 +222,10 @@ pub fn run(mut args: Args, detail: Detail) -> anyhow::Result<()> {
     }
     let mut sink = match (&args.to, args.resume) {
         (Some(path), true) => Sink::new(format, resume::open(path, &mut records, &embedder)?, alone),
-        (Some(path), false) => Sink::new(format, write::create(path)?, alone),
+        (Some(path), false) => Sink::new(format, write::create(path, Some(format))?, alone),
         (None, _) => Sink::new(format, write::stdout(), alone),
     };
-    // Ctrl-C ends the stream, so that the output is whole for what it has.
+    // Ctrl-C ends the stream: what stdout has becomes whole, and of a file the rows are kept.
     interrupt::set(interrupt::Target::Answer(cancel));
     let input = records.name().to_owned();
     let (mut progress, mut cut) = (Progress::new(detail, counted), Cut::default());

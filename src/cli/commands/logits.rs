@@ -5,12 +5,11 @@
 use crate::cli::Detail;
 use crate::cli::args::fetch::Network;
 use crate::cli::args::shared::{Device, Tokens};
+use crate::cli::ui::file::NewFile;
 use crate::cli::ui::{complete, npy, output};
 use anyhow::Context;
 use clap_complete::ArgValueCompleter;
 use serde::Serialize;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tallow::{CacheType, LoadOptions, Model};
 
@@ -31,6 +30,9 @@ pub struct Args {
     /// Token ids to read in place of a text: 1,2,3
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
     tokens: Option<Tokens>,
+    /// Special tokens in the text are plain text
+    #[arg(long, alias = "no_parse_special", conflicts_with = "tokens")]
+    no_parse_special: bool,
     /// Every position, not the last one only
     #[arg(long)]
     all: bool,
@@ -55,7 +57,8 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
     let model = args.network.load(&args.model, &options, detail)?;
     let tokens = match (args.tokens, args.prompt) {
         (Some(Tokens(tokens)), _) => tokens,
-        (None, prompt) => model.tokenizer().encode(&prompt.unwrap_or_default(), true)?,
+        (None, prompt) if args.no_parse_special => model.tokenizer().encode_plain(&prompt.unwrap_or_default(), true)?,
+        (None, prompt) => model.tokenizer().encode_prompt(&prompt.unwrap_or_default())?,
     };
     let values = model.logits(&tokens, args.all)?;
     let vocab = model.spec().vocab;
@@ -81,11 +84,11 @@ struct Report<'a> {
 
 fn save(path: &Path, values: &[f32], vocab: usize) -> anyhow::Result<()> {
     let write = || {
-        let mut out = BufWriter::new(File::create(path)?);
-        npy::write(&mut out, values, values.len() / vocab, vocab)?;
-        out.flush()
+        let mut file = NewFile::create(path)?;
+        file.put(|out| npy::write(out, values, values.len() / vocab, vocab))?;
+        file.finish()
     };
-    write().map_err(|e| tallow::Error::io(path, e)).context("can not write the logits")
+    write().context("can not write the logits")
 }
 
 /// The likeliest tokens after each position.

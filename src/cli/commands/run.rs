@@ -47,6 +47,9 @@ pub struct Args {
     /// Continue the prompt as it stands, without the chat template
     #[arg(long)]
     raw: bool,
+    /// Special tokens that the prompt spells are plain text
+    #[arg(long, alias = "no_parse_special")]
+    no_parse_special: bool,
     /// Go on after an end token
     #[arg(long, alias = "ignore_eos")]
     ignore_eos: bool,
@@ -112,9 +115,14 @@ pub fn run(mut args: Args, detail: Detail, color: ColorChoice) -> anyhow::Result
         Opened::Already(checkpoint) => Model::from_checkpoint(*checkpoint, &load)?,
     };
     drop(waiting);
+    if model.spec().is_encoder() {
+        let what = format!("generating text with {}, an encoder,", model.spec().family);
+        return Err(Error::unsupported(what, "making vectors of texts with it: `tallow embed`").into());
+    }
     let load_time = start.elapsed();
     let mut options = parameters.options(&model);
     options.ignore_eos = args.ignore_eos;
+    options.parse_special = !args.no_parse_special;
     options.logprobs = args.logprobs;
     options.overflow = match args.overflow {
         Some(choice) => choice.into(),

@@ -24,6 +24,9 @@ pub struct Args {
     /// Leave out the tokenizer's own special tokens (BOS, EOS)
     #[arg(long, alias = "no_special")]
     no_special: bool,
+    /// Special tokens in the text are plain text
+    #[arg(long, alias = "no_parse_special")]
+    no_parse_special: bool,
     #[command(flatten)]
     network: Network,
     /// Print `{"tokens": [...], "pieces": [...]}`
@@ -45,7 +48,10 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
         None => args.text.unwrap_or_default(),
     };
     let tokenizer = checkpoint.tokenizer();
-    let tokens = tokenizer.encode(&text, !args.no_special)?;
+    let tokens = match args.no_parse_special {
+        true => tokenizer.encode_plain(&text, !args.no_special)?,
+        false => tokenizer.encode(&text, !args.no_special)?,
+    };
     let pieces = tokenizer.pieces(&tokens);
     if args.json {
         return output::json(&Report { tokens, pieces });

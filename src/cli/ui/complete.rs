@@ -2,12 +2,17 @@
 //!
 //! The shell calls the program itself for every completion, so that it knows what has been pulled since. bash divides words
 //! at colons, which names of models hold; its script is our own and puts them together again.
+//!
+//! The trap: names of files come from strangers' repositories, and bash and PowerShell insert a candidate as it is. One that
+//! is called `m$(command)` would be run with the line, so both get candidates in quotes. zsh, fish and elvish quote what
+//! they insert.
 
 use crate::cli::ui::output;
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
-use clap_complete::env::Shells;
+use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Shells, Zsh};
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use tallow::store::hub::HubOptions;
 use tallow::store::{catalog, local};
 
@@ -16,7 +21,8 @@ pub const VARIABLE: &str = "TALLOW_COMPLETE";
 
 const BASH: &str = r#"_tallow_complete() {
     local line=${COMP_LINE:0:COMP_POINT} current= words=() candidates=() i
-    read -ra words <<< "$line"
+    # Without -r: what was completed before has backslashes, names have none.
+    read -a words <<< "$line"
     if [[ $line == *[[:space:]] || ${#words[@]} -eq 0 ]]; then
         words+=("")
     fi
@@ -29,11 +35,71 @@ const BASH: &str = r#"_tallow_complete() {
     fi
     COMPREPLY=()
     for i in "${candidates[@]}"; do
-        COMPREPLY+=("${i#"$kept"}")
+        i=${i#"$kept"}
+        # bash inserts a candidate as it is: `$(..)` in a file's name would be run.
+        if [[ $i == '~/'* ]]; then
+            printf -v i '~/%q' "${i:2}"
+        elif [[ -n $i ]]; then
+            printf -v i %q "$i"
+        fi
+        COMPREPLY+=("$i")
     done
 }
 complete -o bashdefault -o default -F _tallow_complete tallow
 "#;
+
+/// The shells that are completed for.
+pub const SHELLS: Shells<'static> = Shells(&[&Bash, &Elvish, &Fish, &QuotedPowershell, &Zsh]);
+
+/// PowerShell with candidates in quotes where it would take them for code.
+struct QuotedPowershell;
+
+impl EnvCompleter for QuotedPowershell {
+    fn name(&self) -> &'static str {
+        Powershell.name()
+    }
+
+    fn is(&self, name: &str) -> bool {
+        Powershell.is(name)
+    }
+
+    fn write_registration(
+        &self,
+        var: &str,
+        name: &str,
+        bin: &str,
+        completer: &str,
+        out: &mut dyn std::io::Write,
+    ) -> std::io::Result<()> {
+        Powershell.write_registration(var, name, bin, completer, out)
+    }
+
+    fn write_complete(
+        &self,
+        command: &mut clap::Command,
+        args: Vec<OsString>,
+        folder: Option<&Path>,
+        out: &mut dyn std::io::Write,
+    ) -> std::io::Result<()> {
+        let mut lines = Vec::new();
+        Powershell.write_complete(command, args, folder, &mut lines)?;
+        String::from_utf8_lossy(&lines).lines().try_for_each(|line| {
+            let (value, help) = line.split_at(line.find('\t').unwrap_or(line.len()));
+            writeln!(out, "{}{help}", powershell_quoted(value))
+        })
+    }
+}
+
+/// `value` as PowerShell reads it back: in single quotes, unless every character stands for itself.
+fn powershell_quoted(value: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:\\+=%~".contains(c);
+    if value.chars().all(is_plain) {
+        return value.to_owned();
+    }
+    // PowerShell takes typographic quotes for quotes as well.
+    let double = |c: char| if matches!(c, '\'' | '\u{2018}'..='\u{201b}') { vec![c, c] } else { vec![c] };
+    format!("'{}'", value.chars().flat_map(double).collect::<String>())
+}
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
@@ -63,8 +129,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let quoted = format!("'{}'", program.replace('\'', r"'\''"));
         return output::text(&BASH.replace("VARIABLE", VARIABLE).replace("COMPLETER", &quoted));
     }
-    let shells = Shells::builtins();
-    let shell = shells.completer(&args.shell).ok_or_else(|| crate::cli::ui::failure::usage("unknown shell"))?;
+    let shell = SHELLS.completer(&args.shell).ok_or_else(|| crate::cli::ui::failure::usage("unknown shell"))?;
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "tallow", "tallow", &program, &mut script)?;
     output::text(&String::from_utf8_lossy(&script))

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod color;
 pub mod complete;
 pub mod failure;
+pub mod file;
 pub mod interrupt;
 pub mod logger;
 pub mod memory;

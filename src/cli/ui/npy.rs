@@ -22,6 +22,12 @@ pub fn write_header<W: Write + ?Sized>(out: &mut W, rows: usize, columns: usize)
     out.write_all(&header(rows, columns))
 }
 
+/// Writes the first numbers behind room for the header, which is empty until [`write_header`] fills it.
+pub fn write_unfinished<W: Write + ?Sized>(out: &mut W, values: &[f32]) -> std::io::Result<()> {
+    out.write_all(&[0; LENGTH])?;
+    values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
+}
+
 fn header(rows: usize, columns: usize) -> Vec<u8> {
     const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
     let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");

@@ -2,11 +2,16 @@
 //!
 //! `println!` panics when the reader has gone away. Here an error on stdout is given back, and `failure` makes a success of
 //! a closed pipe; one on stderr is nobody's loss.
+//!
+//! Much of what is printed was written by strangers: names and metadata in files, a server's messages, a model's answer. A
+//! terminal takes control characters in it for commands (colours, titles, text that is typed back), so they are shown as
+//! `cat -v` shows them, unless `--control-characters` lets them through. What goes to a file or a pipe is not changed.
 
 use crate::cli::Detail;
 use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -19,11 +24,43 @@ static WITHIN_LINE: AtomicBool = AtomicBool::new(false);
 /// Whether a write to stdout is on its way, which may take as long as the reader likes.
 static WRITING: AtomicBool = AtomicBool::new(false);
 
-/// Writes text as it is and flushes it.
+/// Whether control characters reach a terminal as they are.
+static CONTROL: AtomicBool = AtomicBool::new(false);
+
+/// Lets control characters through to terminals.
+pub fn allow_control_characters() {
+    CONTROL.store(true, Ordering::Relaxed);
+}
+
+/// `text` for a stream: as it is, or with control characters made visible where the stream is a terminal.
+fn shown(text: &str, is_terminal: bool) -> Cow<'_, str> {
+    if !is_terminal || CONTROL.load(Ordering::Relaxed) || !text.contains(is_command) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for (at, c) in text.char_indices() {
+        match c {
+            '\r' if text[at..].starts_with("\r\n") => {}
+            c if !is_command(c) => out.push(c),
+            // As `cat -v` has it: ESC is ^[, DEL is ^?.
+            c if c.is_ascii() => out.extend(['^', (c as u8 ^ 0x40) as char]),
+            c => out.extend(c.escape_unicode()),
+        }
+    }
+    out.into()
+}
+
+/// Whether a terminal may take a character for more than text.
+fn is_command(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t')
+}
+
+/// Writes text and flushes it.
 pub fn text(text: &str) -> anyhow::Result<()> {
     if text.is_empty() {
         return Ok(());
     }
+    let text = &*shown(text, std::io::stdout().is_terminal());
     WRITING.store(true, Ordering::SeqCst);
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(NAME);
@@ -92,9 +129,12 @@ fn shown_bar() -> MutexGuard<'static, Option<ProgressBar>> {
     SHOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Writes to stderr, as it is.
+/// Writes to stderr.
 pub fn note(text: std::fmt::Arguments<'_>) {
-    let write = || std::io::stderr().lock().write_fmt(text);
+    let text = text.to_string();
+    let text = shown(&text, std::io::stderr().is_terminal());
+    // The bar's own thread takes its lock first and then stderr's: so does this.
+    let write = || std::io::stderr().lock().write_all(text.as_bytes());
     let _ = match &*shown_bar() {
         Some(bar) => bar.suspend(write),
         None => write(),
@@ -103,5 +143,28 @@ pub fn note(text: std::fmt::Arguments<'_>) {
 
 /// Whether the error is that nobody reads stdout any more.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
+    let io = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<tallow::Error>() {
+        Some(tallow::Error::Io { cause, .. }) => Some(cause.kind()),
+        _ => cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind),
+    };
+    error.chain().any(|cause| io(cause) == Some(ErrorKind::BrokenPipe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_sees_control_characters_and_does_not_obey_them() {
+        for (text, seen) in [
+            ("plain\ttext\n", "plain\ttext\n"),
+            ("\u{1b}[31mred\u{1b}]0;title\u{7}", "^[[31mred^[]0;title^G"),
+            ("dos\r\nlines\rover", "dos\nlines^Mover"),
+            ("\u{7f}\u{9b}2J\u{0}", "^?\\u{9b}2J^@"),
+            ("naïve 灯 👩‍👧", "naïve 灯 👩‍👧"),
+        ] {
+            assert_eq!(shown(text, true), seen);
+            assert_eq!(shown(text, false), text);
+        }
+    }
 }

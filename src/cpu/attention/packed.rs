@@ -7,8 +7,8 @@
 //! Short ones take several heads to a task. As a query's result does not depend on what is computed beside it, neither cut
 //! shows in the bits.
 
-use super::{AttentionJob, LINES, Parts, Piece, SCRATCH, finish, gather, run, segments};
-use crate::cpu::{Kernels, Pool, Precision, Rows};
+use super::{AttentionJob, LINES, Parts, QueryPiece, SCRATCH, finish, gather, run, segments};
+use crate::cpu::{Heads, Kernels, KvRows, Pool, Precision};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -23,26 +23,14 @@ pub struct PackedAttention<'a> {
     pub qkv: &'a [f32],
     /// The rows of each sequence, one sequence after another.
     pub sequences: &'a [Range<usize>],
-    /// As in [`AttentionJob`], and so are the following.
-    pub heads: usize,
-    /// Key and value heads.
-    pub kv_heads: usize,
-    /// Numbers in a head.
-    pub head_dim: usize,
-    /// Factor on scores.
-    pub scale: f32,
-    /// Soft-cap on scores.
-    pub cap: Option<f32>,
-    /// Whether a query sees only positions up to its own.
-    pub causal: bool,
-    /// Window, from a query backwards.
-    pub window: Option<usize>,
+    /// The heads, and what a query sees.
+    pub heads: Heads,
     /// Results, (rows, heads * head_dim). Rows of no sequence are left as they are.
     pub out: &'a mut [f32],
 }
 
 /// Some rows of queries of one sequence for some KV heads.
-struct Task {
+struct PackedTask {
     sequence: Range<usize>,
     rows: Range<usize>,
     heads: Range<usize>,
@@ -50,7 +38,7 @@ struct Task {
 
 thread_local! {
     /// Keys and values of one head.
-    static LAID: RefCell<Option<(Rows, Rows)>> = const { RefCell::new(None) };
+    static LAID: RefCell<Option<(KvRows, KvRows)>> = const { RefCell::new(None) };
 }
 
 /// Computes the attention of every row of every sequence.
@@ -59,15 +47,13 @@ thread_local! {
 /// If the shapes do not fit each other.
 pub fn packed_attention(kernels: &'static Kernels, pool: &Pool, mut batch: PackedAttention) {
     let out = std::mem::take(&mut batch.out);
-    let width = (batch.heads + 2 * batch.kv_heads) * batch.head_dim;
-    let out_width = batch.heads * batch.head_dim;
-    assert!(batch.kv_heads > 0 && batch.heads.is_multiple_of(batch.kv_heads) && batch.head_dim > 0, "heads of no kind");
-    let rows = batch.qkv.len() / width;
-    assert!(out.len() == rows * out_width, "{rows} rows of results");
+    batch.heads.check();
+    let rows = batch.qkv.len() / batch.heads.qkv_width();
+    assert!(out.len() == rows * batch.heads.q_width(), "{rows} rows of results");
     // Results of different sequences are written by different threads.
     let ends = || batch.sequences.iter().flat_map(|rows| [rows.start, rows.end]);
     assert!(ends().is_sorted() && ends().all(|end| end <= rows), "sequences one after another in {rows} rows");
-    let mut tasks: Vec<Task> = batch.sequences.iter().flat_map(|sequence| cut(&batch, sequence)).collect();
+    let mut tasks: Vec<PackedTask> = batch.sequences.iter().flat_map(|sequence| cut(&batch, sequence)).collect();
     // The long ones first, so that the threads finish together.
     tasks.sort_by_key(|task| std::cmp::Reverse(task.rows.len() * task.sequence.len() * task.heads.len()));
     let outs = Parts::new(out);
@@ -81,15 +67,16 @@ pub fn packed_attention(kernels: &'static Kernels, pool: &Pool, mut batch: Packe
     });
 }
 
-fn cut(batch: &PackedAttention, sequence: &Range<usize>) -> Vec<Task> {
+fn cut(batch: &PackedAttention, sequence: &Range<usize>) -> Vec<PackedTask> {
     let len = sequence.len();
     let mut tasks = Vec::new();
     for from in (0..len).step_by(STRETCH) {
         let rows = from..(from + STRETCH).min(len);
-        let heads = (SCORES / (rows.len() * len * (batch.heads / batch.kv_heads))).clamp(1, batch.kv_heads);
-        for head in (0..batch.kv_heads).step_by(heads) {
-            let heads = head..(head + heads).min(batch.kv_heads);
-            tasks.push(Task { sequence: sequence.clone(), rows: rows.clone(), heads });
+        let kv_heads = batch.heads.kv_heads;
+        let heads = (SCORES / (rows.len() * len * batch.heads.group())).clamp(1, kv_heads);
+        for head in (0..kv_heads).step_by(heads) {
+            let heads = head..(head + heads).min(kv_heads);
+            tasks.push(PackedTask { sequence: sequence.clone(), rows: rows.clone(), heads });
         }
     }
     tasks
@@ -98,22 +85,22 @@ fn cut(batch: &PackedAttention, sequence: &Range<usize>) -> Vec<Task> {
 fn one_head(
     kernels: &'static Kernels,
     batch: &PackedAttention,
-    task: &Task,
+    task: &PackedTask,
     head: usize,
-    laid: &mut Option<(Rows, Rows)>,
+    laid: &mut Option<(KvRows, KvRows)>,
     outs: &Parts<f32>,
 ) {
-    let dim = batch.head_dim;
-    let (group, width) = (batch.heads / batch.kv_heads, (batch.heads + 2 * batch.kv_heads) * dim);
+    let Heads { heads, kv_heads, head_dim: dim, causal, window, .. } = batch.heads;
+    let (group, width) = (batch.heads.group(), batch.heads.qkv_width());
     if laid.as_ref().is_none_or(|(keys, _)| keys.dim() != dim) {
-        *laid = Some((Rows::keys(dim, Precision::F32), Rows::values(dim, Precision::F32)));
+        *laid = Some((KvRows::keys(dim, Precision::F32), KvRows::values(dim, Precision::F32)));
     }
     let (keys, values) = laid.as_mut().expect("it was made above");
     // What no query of this stretch sees is not laid out, but where it begins is a matter of whole segments.
-    let seen = if batch.causal { task.rows.end } else { task.sequence.len() };
-    let start = batch.window.map_or(0, |window| (task.rows.start + 1).saturating_sub(window)) / Rows::STEP * Rows::STEP;
+    let seen = if causal { task.rows.end } else { task.sequence.len() };
+    let start = window.map_or(0, |window| (task.rows.start + 1).saturating_sub(window)) / KvRows::STEP * KvRows::STEP;
     let qkv = &batch.qkv[task.sequence.start * width..task.sequence.end * width];
-    for (rows, at) in [(&mut *keys, batch.heads + head), (&mut *values, batch.heads + batch.kv_heads + head)] {
+    for (rows, at) in [(&mut *keys, heads + head), (&mut *values, heads + kv_heads + head)] {
         rows.truncate(0);
         rows.append(kernels, &qkv[start * width + at * dim..], width, seen - start);
     }
@@ -121,25 +108,19 @@ fn one_head(
         q: &qkv[head * group * dim..],
         q_stride: width,
         rows: task.sequence.len(),
-        heads: group,
-        kv_heads: 1,
-        head_dim: dim,
-        scale: batch.scale,
-        cap: batch.cap,
+        heads: Heads { heads: group, kv_heads: 1, ..batch.heads },
         first: 0,
-        causal: batch.causal,
-        window: batch.window,
         keys: std::slice::from_ref(keys),
         values: std::slice::from_ref(values),
         cache_start: start,
     };
-    let out_width = batch.heads * dim;
+    let out_width = batch.heads.q_width();
     let out = outs.from(task.sequence.start * out_width + head * group * dim);
     let step = (LINES / group).max(1);
     for from in task.rows.clone().step_by(step) {
         let rows = from..(from + step).min(task.rows.end);
         let segments = segments(&job, &rows);
-        let piece = Piece { job: 0, head: 0, rows, segments, out: 0, stride: out_width, place: 0..group * dim };
+        let piece = QueryPiece { job: 0, head: 0, rows, segments, out: 0, stride: out_width, place: 0..group * dim };
         SCRATCH.with_borrow_mut(|scratch| {
             gather(&job, &piece, scratch);
             let lines = piece.lines(&job);

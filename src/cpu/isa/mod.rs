@@ -7,3 +7,5 @@ pub mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
 pub mod scalar;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
+pub mod tiles;

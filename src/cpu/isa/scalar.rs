@@ -3,10 +3,10 @@
 //! Quantised products repeat the vector units' arithmetic step by step and have the same bits. Elsewhere sums run in [`LANES`] lanes
 //! that are added pairwise at the end, which compilers turn into whatever vectors there are.
 
-use crate::cpu::attention::{BLOCK as POSITIONS, Cached, Numbers, Scores, Softmax, Weigh};
-use crate::cpu::float::{Lanes, products};
-use crate::cpu::input::{self, Record, SCALE, SCALED_SUM, SLICE};
-use crate::cpu::matmul::{FloatTask, PanelTask};
+use crate::cpu::attention::{Cached, Numbers, POSITIONS, Scores, Softmax, Weigh};
+use crate::cpu::float::{FloatTask, Lanes, products};
+use crate::cpu::input::{self, InputRecord, SCALE, SCALED_SUM, SLICE};
+use crate::cpu::matmul::PanelTask;
 use crate::cpu::matrix;
 use crate::cpu::panel::{self, BLOCK, Expanded, ROWS};
 use crate::cpu::{Kernels, math, peak, rows};
@@ -56,7 +56,7 @@ fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     total(lanes)
 }
 
-pub fn quantise(x: &[f32], wide: &mut [Record], narrow: &mut [Record]) {
+pub fn quantise(x: &[f32], wide: &mut [InputRecord], narrow: &mut [InputRecord]) {
     for (index, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
         let absmax = x.iter().map(|x| x.to_bits() & 0x7fff_ffff).fold(0, u32::max);
         let (scale, factor) = input::scale(absmax);
@@ -66,10 +66,10 @@ pub fn quantise(x: &[f32], wide: &mut [Record], narrow: &mut [Record]) {
         let (low, high) = values.split_at(BLOCK / 2);
         let rests = input::rest(scale, [sum(low), sum(high)]);
         if let Some(record) = wide.get_mut(index) {
-            *record = Record { values, rest: rests.0 };
+            *record = InputRecord { values, rest: rests.0 };
         }
         if let Some(record) = narrow.get_mut(index) {
-            *record = Record { values, rest: rests.1 };
+            *record = InputRecord { values, rest: rests.1 };
         }
     }
 }
@@ -102,7 +102,7 @@ pub unsafe fn panels(task: &PanelTask) {
 }
 
 /// One block of 16 outputs of one row.
-fn multiply(format: &panel::Format, weights: &Expanded, record: &Record, out: &mut [f32; ROWS]) {
+fn multiply(format: &panel::PanelFormat, weights: &Expanded, record: &InputRecord, out: &mut [f32; ROWS]) {
     let halves = BLOCK / format.group;
     let float = |index: usize| f32::from_bits(record.rest[index]);
     for half in 0..halves {
@@ -126,19 +126,19 @@ fn multiply(format: &panel::Format, weights: &Expanded, record: &Record, out: &m
 /// # Safety
 /// As [`FloatTask`] says of its parts.
 pub unsafe fn floats(task: &FloatTask) {
-    // SAFETY: the caller's word.
+    // SAFETY: `matmul` made the task so; plain Rust needs no instructions.
     unsafe { products::<Sixteen, 1, 4>(task) }
 }
 
 #[derive(Clone, Copy)]
-struct Sixteen([f32; ROWS]);
+pub struct Sixteen([f32; ROWS]);
 
 impl Lanes for Sixteen {
     unsafe fn zero() -> Self {
         Sixteen([0.0; ROWS])
     }
     unsafe fn splat(from: *const f32) -> Self {
-        // SAFETY: for this and all below: the caller's word.
+        // SAFETY: for this and all below: `Lanes` asks for one number here, for sixteen below.
         Sixteen([unsafe { *from }; ROWS])
     }
     unsafe fn load(from: *const u8) -> Self {
@@ -150,11 +150,17 @@ impl Lanes for Sixteen {
     unsafe fn load_bf16(from: *const u8) -> Self {
         Sixteen(unsafe { widened(Dtype::BF16, from) })
     }
+    unsafe fn load_i8(from: *const i8) -> Self {
+        Sixteen(unsafe { from.cast::<[i8; ROWS]>().read_unaligned() }.map(f32::from))
+    }
     unsafe fn store(self, to: *mut f32) {
         unsafe { to.cast::<[f32; ROWS]>().write_unaligned(self.0) }
     }
     unsafe fn add(self, other: Self) -> Self {
         Sixteen(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+    unsafe fn mul(self, other: Self) -> Self {
+        Sixteen(std::array::from_fn(|i| self.0[i] * other.0[i]))
     }
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {
         Sixteen(std::array::from_fn(|i| self.0[i].mul_add(x.0[i], sum.0[i])))
@@ -165,7 +171,7 @@ impl Lanes for Sixteen {
 /// `from` points to sixteen numbers of `dtype`.
 unsafe fn widened(dtype: Dtype, from: *const u8) -> [f32; ROWS] {
     let mut out = [0.0; ROWS];
-    // SAFETY: the caller's word.
+    // SAFETY: sixteen numbers are that many bytes.
     matrix::floats(dtype, unsafe { std::slice::from_raw_parts(from, ROWS * dtype.block_bytes()) }, &mut out);
     out
 }
@@ -177,15 +183,15 @@ fn to_f16(x: &[f32], out: &mut [f16]) {
 /// Numbers of the cache from `from` on, widened but not scaled; gives the scales.
 fn widen<'a>(cached: &Cached<'a>, from: usize, out: &mut [f32]) -> &'a [f32] {
     match cached {
-        Cached::F32(Numbers { stored, scales }) => {
+        Cached::F32(Numbers { stored, scales, .. }) => {
             out.copy_from_slice(&stored[from..][..out.len()]);
             scales
         }
-        Cached::F16(Numbers { stored, scales }) => {
+        Cached::F16(Numbers { stored, scales, .. }) => {
             out.iter_mut().zip(&stored[from..]).for_each(|(out, x)| *out = x.to_f32());
             scales
         }
-        Cached::Q8_0(Numbers { stored, scales }) => {
+        Cached::Q8_0(Numbers { stored, scales, .. }) => {
             out.iter_mut().zip(&stored[from..]).for_each(|(out, x)| *out = f32::from(*x));
             scales
         }
@@ -195,7 +201,7 @@ fn widen<'a>(cached: &Cached<'a>, from: usize, out: &mut [f32]) -> &'a [f32] {
 /// A group of keys, (dim, 16).
 fn widen_keys(cached: &Cached, group: usize, out: &mut [f32]) {
     let scales = widen(cached, group * out.len(), out).as_chunks::<LANES>().0;
-    let blocks = out.chunks_mut(rows::BLOCK * LANES);
+    let blocks = out.chunks_mut(rows::SCALED * LANES);
     let scales = scales.iter().skip(group * blocks.len());
     for (block, scales) in blocks.zip(scales) {
         block.as_chunks_mut::<LANES>().0.iter_mut().for_each(|keys| (0..LANES).for_each(|i| keys[i] *= scales[i]));
@@ -205,7 +211,7 @@ fn widen_keys(cached: &Cached, group: usize, out: &mut [f32]) {
 /// A row of values.
 fn widen_values(cached: &Cached, position: usize, out: &mut [f32]) {
     let scales = widen(cached, position * out.len(), out);
-    let blocks = out.chunks_mut(rows::BLOCK);
+    let blocks = out.chunks_mut(rows::SCALED);
     let scales = scales.iter().skip(position * blocks.len());
     blocks.zip(scales).for_each(|(block, scale)| block.iter_mut().for_each(|x| *x *= scale));
 }

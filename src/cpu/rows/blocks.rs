@@ -11,28 +11,28 @@
 //! one that holds the same numbers as floats. What is not finite, or more than 127 times the largest number of half precision, makes its block
 //! infinities or NaN.
 
-use super::LANES;
+use super::GROUP;
+use super::pages::Pages;
 use crate::cpu::Kernels;
-use crate::cpu::input::{Record, SCALE};
+use crate::cpu::input::{InputRecord, SCALE};
 use half::f16;
-use std::ops::Range;
 
 /// Numbers in a block.
-pub const BLOCK: usize = crate::cpu::panel::BLOCK;
+pub const SCALED: usize = crate::cpu::panel::BLOCK;
 
 /// Blocks, the last of which may be shorter, in a row of `dim` numbers.
 pub const fn blocks(dim: usize) -> usize {
-    dim.div_ceil(BLOCK)
+    dim.div_ceil(SCALED)
 }
 
 /// Numbers and their scales.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Blocks {
-    pub numbers: Vec<i8>,
-    pub scales: Vec<f16>,
+    pub numbers: Pages<i8>,
+    pub scales: Pages<f16>,
 }
 
-/// How the rows lie in memory.
+/// How the rows of a page lie in memory.
 #[derive(Clone, Copy)]
 pub struct Layout {
     /// Whether they are keys rather than values.
@@ -44,10 +44,15 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// That of keys, or of values, of `dim` numbers.
+    pub fn new(keys: bool, dim: usize) -> Layout {
+        Layout { keys, dim, stride: if keys { dim } else { dim.next_multiple_of(GROUP) } }
+    }
+
     /// Where number `d` of `position` is.
     pub fn number(&self, position: usize, d: usize) -> usize {
         match self.keys {
-            true => (position / LANES * self.dim + d) * LANES + position % LANES,
+            true => (position / GROUP * self.dim + d) * GROUP + position % GROUP,
             false => position * self.stride + d,
         }
     }
@@ -55,62 +60,57 @@ impl Layout {
     /// Where the scale of a block of `position` is.
     pub fn scale(&self, position: usize, block: usize) -> usize {
         match self.keys {
-            true => (position / LANES * blocks(self.dim) + block) * LANES + position % LANES,
+            true => (position / GROUP * blocks(self.dim) + block) * GROUP + position % GROUP,
             false => position * blocks(self.dim) + block,
         }
     }
 }
 
 impl Blocks {
-    /// Bytes of memory taken.
-    pub fn bytes(&self) -> usize {
-        self.numbers.capacity() + self.scales.capacity() * size_of::<f16>()
+    /// None yet.
+    pub fn new(layout: Layout) -> Blocks {
+        Blocks { numbers: Pages::new(layout.stride), scales: Pages::new(blocks(layout.dim)) }
     }
 
     /// Makes room for `positions` in all.
-    pub fn reserve(&mut self, layout: Layout, positions: usize) {
-        let reserve = |have: usize, all: usize| all.saturating_sub(have);
-        self.numbers.reserve_exact(reserve(self.numbers.len(), positions * layout.stride));
-        self.scales.reserve_exact(reserve(self.scales.len(), positions * blocks(layout.dim)));
+    pub fn reserve(&mut self, positions: usize) {
+        self.numbers.reserve(positions);
+        self.scales.reserve(positions);
     }
 
-    /// Holds `positions` from now on: those that are new are zeroes.
-    pub fn resize(&mut self, layout: Layout, positions: usize) {
-        self.numbers.resize(positions * layout.stride, 0);
-        self.scales.resize(positions * blocks(layout.dim), f16::ZERO);
+    /// Frees the first `pages`.
+    pub fn drop_front(&mut self, pages: usize) {
+        self.numbers.drop_front(pages);
+        self.scales.drop_front(pages);
     }
 
-    /// Forgets the first `positions`.
-    pub fn drop_front(&mut self, layout: Layout, positions: usize) {
-        drop(self.numbers.drain(..(positions * layout.stride).min(self.numbers.len())));
-        drop(self.scales.drain(..(positions * blocks(layout.dim)).min(self.scales.len())));
-    }
-
-    /// Writes `positions`, which are held; `source` has the row of each.
+    /// Writes `rows`, each with its position in page `page`, which is held.
     pub fn store<'a>(
         &mut self,
         kernels: &Kernels,
         layout: Layout,
-        positions: Range<usize>,
-        source: impl Fn(usize) -> &'a [f32],
+        page: usize,
+        rows: impl Iterator<Item = (usize, &'a [f32])>,
     ) {
-        let mut record = [Record::ZERO];
-        for position in positions {
-            for (block, x) in source(position).chunks(BLOCK).enumerate() {
-                let mut whole = [0.0; BLOCK];
+        let (numbers, scales) = (self.numbers.page_mut(page), self.scales.page_mut(page));
+        let mut record = [InputRecord::ZERO];
+        for (position, row) in rows {
+            for (block, x) in row.chunks(SCALED).enumerate() {
+                let mut whole = [0.0; SCALED];
                 whole[..x.len()].copy_from_slice(x);
                 kernels.quantise(&whole, &mut record, &mut []);
-                let [Record { values, rest }] = &record;
-                self.scales[layout.scale(position, block)] = f16::from_f32(f32::from_bits(rest[SCALE]));
-                for (d, value) in (block * BLOCK..).zip(&values[..x.len()]) {
-                    self.numbers[layout.number(position, d)] = *value;
+                let [InputRecord { values, rest }] = &record;
+                scales[layout.scale(position, block)] = f16::from_f32(f32::from_bits(rest[SCALE]));
+                for (d, value) in (block * SCALED..).zip(&values[..x.len()]) {
+                    numbers[layout.number(position, d)] = *value;
                 }
             }
         }
     }
 
-    /// Number `d` of `position`.
-    pub fn get(&self, layout: Layout, position: usize, d: usize) -> f32 {
-        f32::from(self.numbers[layout.number(position, d)]) * self.scales[layout.scale(position, d / BLOCK)].to_f32()
+    /// Number `d` of `position` in page `page`.
+    pub fn get(&self, layout: Layout, page: usize, position: usize, d: usize) -> f32 {
+        let scale = self.scales.page(page)[layout.scale(position, d / SCALED)];
+        f32::from(self.numbers.page(page)[layout.number(position, d)]) * scale.to_f32()
     }
 }

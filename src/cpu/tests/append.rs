@@ -10,9 +10,9 @@ fn caches_hold_the_same_bits_whoever_appends_to_them() {
             for (heads, dim, steps) in [(3, 64, [1, 7, 100, 1, 300]), (1, 20, [400, 1, 5, 33, 1]), (4, 128, [9, 8, 7, 16, 17])]
             {
                 let stride = 2 * heads * dim + 5;
-                let make = || -> (Vec<Rows>, Vec<Rows>) {
-                    let keys = (0..heads).map(|_| Rows::keys(dim, precision)).collect();
-                    (keys, (0..heads).map(|_| Rows::values(dim, precision)).collect())
+                let make = || -> (Vec<KvRows>, Vec<KvRows>) {
+                    let keys = (0..heads).map(|_| KvRows::keys(dim, precision)).collect();
+                    (keys, (0..heads).map(|_| KvRows::values(dim, precision)).collect())
                 };
                 let (mut keys, mut values) = make();
                 for (i, rows) in steps.into_iter().enumerate() {

@@ -16,8 +16,8 @@ fn rounded(precision: Precision, x: &[f32], dim: usize) -> Vec<f32> {
 
 /// A cache of `len` random positions, and what it should hold, (kv_heads, len, dim).
 struct Cache {
-    keys: Vec<Rows>,
-    values: Vec<Rows>,
+    keys: Vec<KvRows>,
+    values: Vec<KvRows>,
     k: Vec<f32>,
     v: Vec<f32>,
 }
@@ -25,7 +25,7 @@ struct Cache {
 fn cache(kernels: &'static Kernels, precision: Precision, kv_heads: usize, len: usize, dim: usize) -> Cache {
     let mut r = Random(len as u64);
     let (k, v) = (r.floats(kv_heads * len * dim), r.floats(kv_heads * len * dim));
-    let rows = |make: fn(usize, Precision) -> Rows, numbers: &[f32]| {
+    let rows = |make: fn(usize, Precision) -> KvRows, numbers: &[f32]| {
         let one = |head: usize| {
             let mut rows = make(dim, precision);
             let mut at = 0;
@@ -42,7 +42,7 @@ fn cache(kernels: &'static Kernels, precision: Precision, kv_heads: usize, len: 
         };
         (0..kv_heads).map(one).collect()
     };
-    let (keys, values) = (rows(Rows::keys, &k), rows(Rows::values, &v));
+    let (keys, values) = (rows(KvRows::keys, &k), rows(KvRows::values, &v));
     Cache { keys, values, k: rounded(precision, &k, dim), v: rounded(precision, &v, dim) }
 }
 
@@ -63,14 +63,16 @@ fn job<'a>(shape: Shape, cache: &'a Cache, q: &'a [f32], rows: usize) -> Attenti
         q,
         q_stride: shape.heads * shape.dim,
         rows,
-        heads: shape.heads,
-        kv_heads: shape.kv_heads,
-        head_dim: shape.dim,
-        scale: 0.3,
-        cap: shape.cap,
+        heads: Heads {
+            heads: shape.heads,
+            kv_heads: shape.kv_heads,
+            head_dim: shape.dim,
+            scale: 0.3,
+            cap: shape.cap,
+            causal: shape.causal,
+            window: shape.window,
+        },
         first: shape.len - rows,
-        causal: shape.causal,
-        window: shape.window,
         keys: &cache.keys,
         values: &cache.values,
         cache_start: 0,
@@ -146,7 +148,7 @@ fn a_narrow_cache_gives_the_bits_of_a_wide_one_that_holds_the_same_numbers() {
         for shape in SHAPES {
             for precision in [Precision::F16, Precision::Q8_0] {
                 let narrow = cache(kernels, precision, shape.kv_heads, shape.len, shape.dim);
-                let widened = |make: fn(usize, Precision) -> Rows, numbers: &[f32]| {
+                let widened = |make: fn(usize, Precision) -> KvRows, numbers: &[f32]| {
                     let one = |numbers: &[f32]| {
                         let mut rows = make(shape.dim, Precision::F32);
                         rows.append(kernels, numbers, shape.dim, shape.len);
@@ -154,7 +156,7 @@ fn a_narrow_cache_gives_the_bits_of_a_wide_one_that_holds_the_same_numbers() {
                     };
                     numbers.chunks(shape.len * shape.dim).map(one).collect()
                 };
-                let (keys, values) = (widened(Rows::keys, &narrow.k), widened(Rows::values, &narrow.v));
+                let (keys, values) = (widened(KvRows::keys, &narrow.k), widened(KvRows::values, &narrow.v));
                 let wide = Cache { keys, values, k: vec![], v: vec![] };
                 for rows in [1, 7, shape.len.min(60)] {
                     let q = Random(4).floats(rows * shape.heads * shape.dim);
@@ -234,7 +236,7 @@ fn rows_come_back_from_the_cache_and_truncation_forgets() {
         for (precision, dim) in PRECISIONS.into_iter().flat_map(|precision| [20, 32, 33, 80].map(|dim| (precision, dim))) {
             let len = 70;
             let mut cache = cache(kernels, precision, 1, len, dim);
-            let same = |rows: &Rows, numbers: &[f32]| {
+            let same = |rows: &KvRows, numbers: &[f32]| {
                 let mut out = vec![0.0; dim];
                 for position in 0..rows.len() {
                     rows.get(position, &mut out);
@@ -250,7 +252,7 @@ fn rows_come_back_from_the_cache_and_truncation_forgets() {
                 // What was rounded once is not moved by rounding it again.
                 rows.append(kernels, &numbers[37 * dim..], dim, 5);
                 same(rows, numbers);
-                assert!(rows.bytes() <= 256 * dim.next_multiple_of(16) * 4, "{}", rows.bytes());
+                assert!(rows.bytes() <= 128 * dim.next_multiple_of(16) * 4, "{}", rows.bytes());
                 rows.drop_front(256);
                 assert!(rows.is_empty());
             }
@@ -264,7 +266,7 @@ fn a_position_is_stored_with_the_same_bits_however_it_came() {
     let x = Random(6).floats(len * stride);
     for kernels in sets() {
         for precision in PRECISIONS {
-            for make in [Rows::keys, Rows::values] {
+            for make in [KvRows::keys, KvRows::values] {
                 let in_chunks = |size: usize| {
                     let mut rows = make(dim, precision);
                     for at in (0..len).step_by(size) {
@@ -285,14 +287,56 @@ fn a_position_is_stored_with_the_same_bits_however_it_came() {
 }
 
 #[test]
+fn a_clone_shares_pages_until_one_of_the_two_writes() {
+    let (len, dim) = (150, 80);
+    let shared = |a: &KvRows, b: &KvRows| {
+        let own: Vec<_> = b.memory().collect();
+        a.memory().filter(|page| own.contains(page)).count()
+    };
+    let all = |rows: &KvRows| {
+        let mut out = vec![0.0; rows.len() * dim];
+        out.chunks_mut(dim).enumerate().for_each(|(position, out)| rows.get(position, out));
+        bits(&out)
+    };
+    for (kernels, precision) in sets().into_iter().flat_map(|kernels| PRECISIONS.map(|precision| (kernels, precision))) {
+        let Cache { keys, values, .. } = cache(kernels, precision, 1, len, dim);
+        // In int8 the scales are in pages of their own.
+        let parts = if precision == Precision::Q8_0 { 2 } else { 1 };
+        for original in keys.iter().chain(&values) {
+            let before = all(original);
+            let more = Random(8).floats(70 * dim);
+            let mut longer = original.clone();
+            assert_eq!(shared(original, &longer), 3 * parts);
+            longer.append(kernels, &more, dim, 70);
+            assert_eq!(shared(original, &longer), 2 * parts, "the page of positions 128 to 191 is copied");
+            assert_eq!(all(&longer)[..len * dim], before);
+
+            let mut shorter = original.clone();
+            shorter.truncate(100);
+            assert_eq!(shared(original, &shorter), 3 * parts, "forgetting writes nothing");
+            shorter.append(kernels, &more, dim, 1);
+            assert_eq!(shared(original, &shorter), 2 * parts);
+            assert_eq!(all(&shorter)[..100 * dim], before[..100 * dim]);
+            assert_eq!(all(original), before);
+
+            let mut cut = longer.clone();
+            cut.append(kernels, &more, dim, 60);
+            cut.drop_front(256);
+            assert_eq!((cut.len(), shared(&longer, &cut)), (24, 0));
+            assert_eq!(all(&longer)[..len * dim], before);
+        }
+    }
+}
+
+#[test]
 fn a_cache_in_int8_takes_17_bits_where_one_in_half_precision_takes_32() {
-    for make in [Rows::keys, Rows::values] {
+    for make in [KvRows::keys, KvRows::values] {
         let [f16, q8_0] = [Precision::F16, Precision::Q8_0].map(|precision| {
             let mut rows = make(64, precision);
             rows.append(&isa::scalar::KERNELS, &vec![1.0; 300 * 64], 64, 300);
             rows.bytes()
         });
-        assert_eq!((f16, q8_0), (512 * 64 * 2, 512 * 64 * 17 / 16));
+        assert_eq!((f16, q8_0), (320 * 64 * 2, 320 * 64 * 17 / 16));
     }
 }
 
@@ -300,7 +344,7 @@ fn a_cache_in_int8_takes_17_bits_where_one_in_half_precision_takes_32() {
 fn what_is_not_finite_spoils_its_own_block_of_an_int8_cache_and_no_other() {
     let (len, dim) = (20, 80);
     for kernels in sets() {
-        for make in [Rows::keys, Rows::values] {
+        for make in [KvRows::keys, KvRows::values] {
             // The last is finite, but 127 times what half precision holds is less.
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e7] {
                 let mut x = Random(7).floats(len * dim);
@@ -323,8 +367,8 @@ fn a_query_that_sees_nothing_gets_zeroes() {
     let shape = Shape { heads: 2, kv_heads: 1, dim: 16, len: 0, causal: true, window: None, cap: None };
     for kernels in sets() {
         let cache = Cache {
-            keys: vec![Rows::keys(16, Precision::F32)],
-            values: vec![Rows::values(16, Precision::F32)],
+            keys: vec![KvRows::keys(16, Precision::F32)],
+            values: vec![KvRows::values(16, Precision::F32)],
             k: vec![],
             v: vec![],
         };

@@ -3,9 +3,9 @@
 use super::*;
 
 /// (sequences, heads, kv_heads, dim, causal, window, cap)
-type Shape = (&'static [usize], usize, usize, usize, bool, Option<usize>, Option<f32>);
+type PackedShape = (&'static [usize], usize, usize, usize, bool, Option<usize>, Option<f32>);
 
-const SHAPES: [Shape; 7] = [
+const SHAPES: [PackedShape; 7] = [
     (&[1, 17, 0, 300, 16], 12, 12, 32, false, None, None),
     (&[5, 1030, 2], 2, 2, 16, false, None, None),
     (&[40, 3, 600], 6, 2, 64, true, None, None),
@@ -15,7 +15,7 @@ const SHAPES: [Shape; 7] = [
     (&[], 1, 1, 4, true, None, None),
 ];
 
-fn packed(kernels: &'static Kernels, pool: &Pool, shape: Shape, qkv: &[f32]) -> Vec<f32> {
+fn packed(kernels: &'static Kernels, pool: &Pool, shape: PackedShape, qkv: &[f32]) -> Vec<f32> {
     let (lengths, heads, kv_heads, head_dim, causal, window, cap) = shape;
     let mut start = 0;
     let sequences: Vec<_> = lengths
@@ -26,17 +26,17 @@ fn packed(kernels: &'static Kernels, pool: &Pool, shape: Shape, qkv: &[f32]) -> 
         })
         .collect();
     let mut out = vec![f32::NAN; start * heads * head_dim];
-    let sequences = &sequences;
-    let job = PackedAttention { qkv, sequences, heads, kv_heads, head_dim, scale: 0.3, cap, causal, window, out: &mut out };
+    let heads = Heads { heads, kv_heads, head_dim, scale: 0.3, cap, causal, window };
+    let job = PackedAttention { qkv, sequences: &sequences, heads, out: &mut out };
     packed_attention(kernels, pool, job);
     out
 }
 
 /// One sequence by way of a cache.
-fn cached(kernels: &'static Kernels, shape: Shape, qkv: &[f32], len: usize) -> Vec<f32> {
+fn cached(kernels: &'static Kernels, shape: PackedShape, qkv: &[f32], len: usize) -> Vec<f32> {
     let (_, heads, kv_heads, head_dim, causal, window, cap) = shape;
     let width = (heads + 2 * kv_heads) * head_dim;
-    let rows = |make: fn(usize, Precision) -> Rows, at: usize| -> Vec<Rows> {
+    let rows = |make: fn(usize, Precision) -> KvRows, at: usize| -> Vec<KvRows> {
         let one = |head| {
             let mut rows = make(head_dim, Precision::F32);
             rows.append(kernels, &qkv[(at + head) * head_dim..], width, len);
@@ -44,20 +44,14 @@ fn cached(kernels: &'static Kernels, shape: Shape, qkv: &[f32], len: usize) -> V
         };
         (0..kv_heads).map(one).collect()
     };
-    let (keys, values) = (rows(Rows::keys, heads), rows(Rows::values, heads + kv_heads));
+    let (keys, values) = (rows(KvRows::keys, heads), rows(KvRows::values, heads + kv_heads));
     let mut out = vec![f32::NAN; len * heads * head_dim];
     let job = AttentionJob {
         q: qkv,
         q_stride: width,
         rows: len,
-        heads,
-        kv_heads,
-        head_dim,
-        scale: 0.3,
-        cap,
+        heads: Heads { heads, kv_heads, head_dim, scale: 0.3, cap, causal, window },
         first: 0,
-        causal,
-        window,
         keys: &keys,
         values: &values,
         cache_start: 0,

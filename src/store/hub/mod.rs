@@ -59,6 +59,7 @@ pub struct PullOptions {
 
 /// What a pull will do.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PullPlan {
     /// `organisation/name`.
     pub repo: String,
@@ -80,6 +81,7 @@ pub struct PullPlan {
 
 /// What of a snapshot is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PlannedModel {
     /// This GGUF file, the first one if it is split.
     Gguf(String),
@@ -126,6 +128,7 @@ impl PullPlan {
 
 /// A model that is in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pulled {
     /// The GGUF file or the folder to load.
     pub path: PathBuf,
@@ -228,6 +231,7 @@ pub fn locate(reference: &HubRef, hub: &HubOptions) -> Result<Option<PathBuf>> {
 
 /// A model repository in the cache.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CachedRepo {
     /// `organisation/name`.
     pub repo: String,
@@ -247,6 +251,7 @@ pub struct CachedRepo {
 
 /// A snapshot in the cache.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CachedRevision {
     /// The commit.
     pub commit: String,
@@ -264,6 +269,7 @@ pub struct CachedRevision {
 
 /// A file of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CachedFile {
     /// Its path in the repository.
     pub path: String,
@@ -297,6 +303,7 @@ pub fn unused(hub: &HubOptions) -> Vec<(PathBuf, u64)> {
 
 /// What [`remove`] freed, or would free.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Freed {
     /// Bytes on the disk.
     pub bytes: u64,

@@ -198,7 +198,7 @@ fn present(model: &str, paths: &[&str], files: &[String]) -> Result<()> {
 /// The shards that an index names, each once.
 fn shards(model: &str, index: &[u8]) -> Result<Vec<String>> {
     let file = || format!("{model}: {INDEX}");
-    let index: serde_json::Value = serde_json::from_slice(index).map_err(|e| Error::corrupt(file(), e.to_string()))?;
+    let index = crate::json::parse(index).map_err(|e| Error::corrupt(file(), e))?;
     let map = index.get("weight_map").and_then(|map| map.as_object());
     let map = map.ok_or_else(|| Error::corrupt(file(), "has no \"weight_map\" of tensors to files"))?;
     let mut shards: Vec<String> = map.values().filter_map(|name| Some(name.as_str()?.to_owned())).collect();

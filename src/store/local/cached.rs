@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// Every model in the cache. A model of the catalogue has its name there; a revision that is not `main` is named by its
 /// branch, tag or commit, because no shorter name finds it.
 /// `taken` has the names that mean something else on this machine.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) for a cache that can not be read.
 pub fn list(hub: &HubOptions, taken: &[&str]) -> Result<Vec<LocalModel>> {
     let mut found = Vec::new();
     for repo in hub::list(hub)? {
@@ -50,7 +53,7 @@ fn models(repo: &str, revision: &CachedRevision, taken: &[&str]) -> Vec<LocalMod
         })
         .collect();
     let has = |test: fn(&str) -> bool| revision.files.iter().any(|file| test(&file.path));
-    if has(|path| path == "config.json") && has(|path| path.ends_with(".safetensors")) {
+    if has(|path| matches!(path, "config.json" | "0_Transformer/config.json")) && has(|path| path.ends_with(".safetensors")) {
         let own: Vec<&CachedFile> = revision.files.iter().filter(|file| !file.path.ends_with(".gguf")).collect();
         found.push(LocalModel {
             name: called(None).unwrap_or_else(|| format!("{written}{at}")),

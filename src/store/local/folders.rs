@@ -24,6 +24,9 @@ pub fn model_folders() -> Vec<PathBuf> {
 }
 
 /// The model called `name`: the file `name.gguf` or `name`, or the folder `name`; the default model by each of its names.
+///
+/// # Errors
+/// [`Error::Io`] for a folder that can not be read.
 pub fn find(name: &str) -> Result<Option<ModelFiles>> {
     let candidates = match DEFAULT_NAMES.iter().any(|default| default.eq_ignore_ascii_case(name)) {
         true => vec![DEFAULT_FILE.to_owned()],

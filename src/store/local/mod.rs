@@ -40,6 +40,7 @@ pub fn bundled() -> Option<ModelFiles> {
 
 /// Whose a model is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Source {
     /// A model folder: `TALLOW_MODELS`, or `models` beside or above the executable or in the package that Cargo runs.
     Folder,
@@ -67,6 +68,7 @@ impl std::fmt::Display for Source {
 
 /// A model that is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LocalModel {
     /// A name it is found by.
     pub name: String,

@@ -31,6 +31,9 @@ pub fn stores() -> Vec<PathBuf> {
 }
 
 /// The model that Ollama calls `name`: `model`, `model:tag`, `user/model:tag`, `hf.co/org/repo:quant`.
+///
+/// # Errors
+/// [`Error::Corrupt`] for a manifest that can not be followed, [`Error::NotFound`] for a file that Ollama lost.
 pub fn find(name: &str) -> Result<Option<ModelFiles>> {
     let name = name.strip_prefix("hf://").map_or_else(|| name.to_owned(), |rest| format!("hf.co/{rest}"));
     let (path, tag) = match name.rsplit_once(':') {

@@ -3,6 +3,7 @@
 use super::cursor::Cursor;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arrays may hold arrays; none that we know of does so even once.
 const DEEPEST: usize = 4;
@@ -176,11 +177,26 @@ fn text(bytes: &[u8]) -> String {
 
 /// The keys of a file and their values, sorted by key.
 ///
-/// Accessors give `None` for an absent key, and [`Error::Corrupt`] with the file and the key for one of another type.
+/// Accessors give `None` for an absent key, and [`Error::Corrupt`] with the file and the key for
+/// one of another type. They note which keys they were asked for: [`Metadata::unasked`] has the
+/// others, which nobody honours.
 #[derive(Debug)]
 pub struct Metadata {
     file: String,
-    values: BTreeMap<String, Value>,
+    values: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    value: Value,
+    asked: AtomicBool,
+}
+
+impl Entry {
+    fn asked(&self) -> &Value {
+        self.asked.store(true, Ordering::Relaxed);
+        &self.value
+    }
 }
 
 impl Metadata {
@@ -193,7 +209,7 @@ impl Metadata {
             cursor.place = format!("metadata key {key}");
             let kind = cursor.u32()?;
             let value = Value::read(cursor, kind)?;
-            if values.insert(key, value).is_some() {
+            if values.insert(key, Entry { value, asked: AtomicBool::new(false) }).is_some() {
                 return Err(cursor.corrupt("occurs twice"));
             }
         }
@@ -207,12 +223,20 @@ impl Metadata {
 
     /// All keys and values, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.values.iter().map(|(key, value)| (key.as_str(), value))
+        self.values.iter().map(|(key, entry)| (key.as_str(), &entry.value))
+    }
+
+    /// The keys that begin with `prefix` and that no accessor was asked for, with their values,
+    /// sorted by key.
+    pub fn unasked(&self, prefix: &str) -> impl Iterator<Item = (&str, &Value)> {
+        let below = self.values.range(prefix.to_owned()..).take_while(move |(key, _)| key.starts_with(prefix));
+        let unasked = below.filter(|(_, entry)| !entry.asked.load(Ordering::Relaxed));
+        unasked.map(|(key, entry)| (key.as_str(), &entry.value))
     }
 
     /// What a key holds, of whatever type.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.values.get(key)
+        self.values.get(key).map(Entry::asked)
     }
 
     /// The error for a key that has to be there.
@@ -293,13 +317,13 @@ impl Metadata {
     pub fn take_strings(&mut self, key: &str) -> Result<Option<Vec<String>>> {
         self.strings(key)?;
         Ok(match self.values.remove(key) {
-            Some(Value::Array(Array::String(strings))) => Some(strings),
+            Some(Entry { value: Value::Array(Array::String(strings)), .. }) => Some(strings),
             _ => None,
         })
     }
 
     fn typed<'a, T: 'a>(&'a self, key: &str, kind: &str, value: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
-        let Some(found) = self.values.get(key) else { return Ok(None) };
+        let Some(found) = self.get(key) else { return Ok(None) };
         match value(found) {
             Some(value) => Ok(Some(value)),
             None => {

@@ -1,7 +1,7 @@
 //! Files and folders that are right, wrong in each way we know of, and wrong at random.
 
 use super::*;
-use crate::tensors::scratch::{Folder, golden};
+use crate::tensors::test_folder::{Folder, golden};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 

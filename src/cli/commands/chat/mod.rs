@@ -177,9 +177,9 @@ impl Chat<'_> {
         if self.detail != Detail::Quiet && answered.reason == DoneReason::Length {
             match self.talk.is_full() {
                 true => {
-                    let next = match self.options.overflow {
-                        Overflow::Truncate => "the next message drops the oldest",
-                        Overflow::Error => "/clear starts anew, and -c makes room for more",
+                    let next = match self.options.overflow == Overflow::Truncate {
+                        true => "the next message drops the oldest",
+                        false => "/clear starts anew, and -c makes room for more",
                     };
                     let limit = self.model.context();
                     say(format_args!("[the context is full ({limit} tokens) and the answer ends here; {next}]"))

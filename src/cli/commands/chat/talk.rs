@@ -125,7 +125,9 @@ impl Talk {
                 let same = self.session.tokens().iter().zip(before).take_while(|(a, b)| a == b).count();
                 self.session.truncate(same);
                 let mut new = before[same..].to_vec();
-                new.extend(self.session.model().tokenizer().encode(prompt, before.is_empty())?);
+                let tokenizer = self.session.model().tokenizer();
+                let read = if before.is_empty() { tokenizer.encode_prompt(prompt) } else { tokenizer.encode(prompt, false) };
+                new.extend(read?);
                 self.session.generate_tokens(&new, &options)?
             }
             None => {

@@ -7,7 +7,8 @@
 
 use super::read::{Record, Records};
 use super::too_long;
-use super::write::{Target, numbers, target};
+use super::write::{Target, numbers};
+use crate::cli::ui::file::{NewFile, partial, target};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -19,8 +20,11 @@ use tallow::{Embedder, Error, Pooling};
 /// What to do with an output that is not ours.
 const ADVICE: &str = "give another --to, or the input, model and options that it was made with";
 
-/// Opens the output behind its last complete row, and leaves out the texts that it has.
-pub fn open(path: &Path, records: &mut Records, embedder: &Embedder) -> anyhow::Result<Target> {
+/// Opens the output behind its last complete row, and leaves out the texts that it has. The rows of a run that did not end are
+/// in `NAME.partial`; a file that has its name already goes back to that one until it is whole again.
+pub fn open(name: &Path, records: &mut Records, embedder: &Embedder) -> anyhow::Result<Target> {
+    let (whole, unfinished) = (target(name), partial(name));
+    let path = if whole.exists() && !unfinished.exists() { &whole } else { &unfinished };
     let io = |e: std::io::Error| Error::io(path, e);
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
     // Another kind of file may never end.
@@ -43,7 +47,10 @@ pub fn open(path: &Path, records: &mut Records, embedder: &Embedder) -> anyhow::
     }
     file.set_len(end).map_err(io)?;
     file.seek(SeekFrom::Start(end)).map_err(io)?;
-    Ok(target(path, file))
+    if *path != unfinished {
+        std::fs::rename(path, &unfinished).map_err(io)?;
+    }
+    Ok(Target::File(NewFile::resume(name, file)))
 }
 
 /// What is complete in a file.

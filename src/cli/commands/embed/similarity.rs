@@ -36,7 +36,7 @@ pub fn run(embedder: &Embedder, records: &mut Records, format: Option<Format>, t
     let all = matrix.as_slice().expect("a similarity is in standard layout");
     let rows: Vec<&[f32]> = all.chunks_exact(texts.len().max(1)).collect();
     let mut target = match to {
-        Some(path) => create(path)?,
+        Some(path) => create(path, None)?,
         None => stdout(),
     };
     target.put(|mut out| {
@@ -55,8 +55,9 @@ pub fn run(embedder: &Embedder, records: &mut Records, format: Option<Format>, t
             Some(Format::Npy) => npy::write(&mut out, all, texts.len(), texts.len())?,
             Some(Format::Raw) => raw(out, all)?,
         }
-        out.flush()
-    })
+        Ok(())
+    })?;
+    target.finish()
 }
 
 /// A line for each text: its likeness to each, and how it begins.

@@ -1,15 +1,16 @@
 //! Vectors to stdout or a file, row by row.
 //!
-//! JSON, JSON lines and raw floats are written as they come. The header of an `.npy` file has the number of rows in it, so a
-//! file is begun with one and its header written again at the end; a pipe can not be, and the rows wait in memory.
+//! JSON, JSON lines and raw floats are written as they come. The header of an `.npy` file has the number of rows in it, so it
+//! is written again at the end; in a pipe that can not be done, and the rows wait in memory. A file gets its name when it is
+//! whole; of unfinished JSON lines the rows stay in `NAME.partial`, where `--resume` finds them.
 
 use super::Record;
+use crate::cli::ui::file::{NewFile, partial};
 use crate::cli::ui::npy;
 use anyhow::Context;
-use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use tallow::{Embedding, Error};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use tallow::Embedding;
 
 /// How vectors are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -41,7 +42,7 @@ impl Format {
 /// Where vectors go.
 pub enum Target {
     Stdout(BufWriter<std::io::Stdout>),
-    File(PathBuf, BufWriter<File>),
+    File(NewFile),
 }
 
 /// stdout, in large pieces.
@@ -49,15 +50,10 @@ pub fn stdout() -> Target {
     Target::Stdout(BufWriter::with_capacity(1 << 16, std::io::stdout()))
 }
 
-/// A new file, or an old one from its beginning.
-pub fn create(path: &Path) -> anyhow::Result<Target> {
-    let file = File::create(path).map_err(|e| Error::io(path, e))?;
-    Ok(target(path, file))
-}
-
-/// A file from where it stands.
-pub fn target(path: &Path, file: File) -> Target {
-    Target::File(path.to_owned(), BufWriter::with_capacity(1 << 16, file))
+/// A new file, in place of an older one once it is whole.
+pub fn create(path: &Path, format: Option<Format>) -> anyhow::Result<Target> {
+    let file = NewFile::create(path)?;
+    Ok(Target::File(if format == Some(Format::Jsonl) { file.keep() } else { file }))
 }
 
 impl Target {
@@ -65,7 +61,16 @@ impl Target {
     pub fn put(&mut self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> anyhow::Result<()> {
         match self {
             Target::Stdout(out) => write(out).context("can not write to stdout"),
-            Target::File(path, out) => Ok(write(out).map_err(|e| Error::io(path, e))?),
+            Target::File(file) => Ok(file.put(|out| write(out))?),
+        }
+    }
+
+    /// Writes what is still in memory, and gives a file its name.
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        self.put(|out| out.flush())?;
+        match self {
+            Target::Stdout(_) => Ok(()),
+            Target::File(file) => Ok(file.finish()?),
         }
     }
 }
@@ -87,10 +92,7 @@ impl Sink {
     pub fn new(format: Format, target: Target, alone: bool) -> Sink {
         let seeks = match &target {
             Target::Stdout(_) => false,
-            Target::File(_, out) => {
-                let mut file = out.get_ref();
-                file.stream_position().is_ok()
-            }
+            Target::File(file) => file.seeks(),
         };
         Sink { format, target, alone, rows: 0, seeks, waiting: Vec::new() }
     }
@@ -112,10 +114,8 @@ impl Sink {
                 self.waiting.extend_from_slice(vector);
                 Ok(())
             }
-            (Format::Npy, target) if first => target.put(|out| {
-                npy::write(out, vector, 1, dim)?;
-                Ok(())
-            }),
+            // Not a row's header: what is cut off before the end must not look like a whole file.
+            (Format::Npy, target) if first => target.put(|out| npy::write_unfinished(out, vector)),
             (Format::Npy | Format::Raw, target) => target.put(|out| raw(out, vector)),
         }
     }
@@ -129,27 +129,30 @@ impl Sink {
                 (false, 0) => out.write_all(b"[]\n"),
                 (false, _) => out.write_all(b"]\n"),
             })?,
-            (Format::Npy, Target::File(path, out)) if self.seeks => {
-                let mut again = || {
-                    out.seek(SeekFrom::Start(0))?;
-                    npy::write_header(out, rows, dim)
-                };
-                again().map_err(|e| Error::io(path, e))?;
+            (Format::Npy, Target::File(file)) if self.seeks => {
+                file.rewind()?;
+                file.put(|out| npy::write_header(out, rows, dim))?;
             }
             (Format::Npy, target) => target.put(|out| npy::write(out, waiting, rows, dim))?,
             (Format::Jsonl | Format::Raw, _) => {}
         }
-        self.flush()
+        self.target.finish()
     }
 
-    /// Makes what was written before something failed whole for what it has. Where nothing was, a pipe gets nothing.
+    /// Ends an output whose input failed. A pipe gets an array that is whole for what it has, if there is anything; a file does
+    /// not get its name, and of JSON lines the rows stay for `--resume`.
     pub fn stop(self, dim: usize) -> anyhow::Result<()> {
-        if self.rows > 0 || (self.seeks && !self.alone) { self.finish(dim) } else { Ok(()) }
-    }
-
-    /// Writes what is still in memory.
-    fn flush(&mut self) -> anyhow::Result<()> {
-        self.target.put(|out| out.flush())
+        match (&self.target, self.rows) {
+            (Target::File(file), rows) if self.seeks => {
+                if self.format == Format::Jsonl && rows > 0 {
+                    let partial = partial(file.path());
+                    log::warn!("{rows} rows are in {}; the same command with --resume goes on behind them", partial.display());
+                }
+                Ok(())
+            }
+            (_, 0) => Ok(()),
+            _ => self.finish(dim),
+        }
     }
 }
 

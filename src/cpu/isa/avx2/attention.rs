@@ -1,166 +1,30 @@
-//! The inner steps of attention: tiles of up to 6 lines times 16 positions, or times 16 dimensions of the values.
+//! The inner steps of attention: tiles of up to 6 lines times sixteen positions, or sixteen numbers of the values.
 
-use super::LANES;
-use crate::cpu::attention::{BLOCK, Cached, Numbers, Scores, Softmax, Visible, Weigh};
+use super::{LANES, float::Two};
+use crate::cpu::attention::{POSITIONS, Scores, Softmax, Weigh};
+use crate::cpu::isa::tiles;
 use crate::cpu::math;
-use crate::cpu::prefetch::fetch;
-use crate::cpu::rows::{BLOCK as SCALED, LANES as GROUP, blocks};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// Lines in a tile.
-const TILE: usize = 6;
-/// Registers across a tile.
-const WIDTH: usize = GROUP / LANES;
-
-/// Numbers of a cache in any width.
-trait Stored: Copy {
-    /// Whether they have scales.
-    const SCALES: bool = false;
-
-    /// Eight numbers, widened.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of this folder; `from` points to eight numbers.
-    unsafe fn load(from: *const Self) -> __m256;
-}
-
-impl Stored for f32 {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn load(from: *const f32) -> __m256 {
-        // SAFETY: the caller's word.
-        unsafe { _mm256_loadu_ps(from) }
-    }
-}
-
-impl Stored for half::f16 {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn load(from: *const half::f16) -> __m256 {
-        // SAFETY: the caller's word.
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
-    }
-}
-
-impl Stored for i8 {
-    const SCALES: bool = true;
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn load(from: *const i8) -> __m256 {
-        // SAFETY: the caller's word.
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
-    }
-}
-
-/// Eight numbers times a scale each.
-///
-/// # Safety
-/// As [`Stored::load`]; if there are scales, `scales` points to eight.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn load_each<T: Stored>(from: *const T, scales: *const f32) -> __m256 {
-    // SAFETY: the caller's word.
-    unsafe { if T::SCALES { _mm256_mul_ps(T::load(from), _mm256_loadu_ps(scales)) } else { T::load(from) } }
-}
-
-/// Eight numbers times one scale.
-///
-/// # Safety
-/// As [`Stored::load`]; if there are scales, `scale` points to one.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn load_all<T: Stored>(from: *const T, scale: *const f32) -> __m256 {
-    // SAFETY: the caller's word.
-    unsafe { if T::SCALES { _mm256_mul_ps(T::load(from), _mm256_set1_ps(*scale)) } else { T::load(from) } }
-}
-
-/// From the first position that any of the lines sees to behind the last.
-fn span(visible: &[Visible]) -> Range<usize> {
-    let seen = visible.iter().filter(|seen| !seen.is_empty());
-    let start = seen.clone().map(|seen| seen.start).min().unwrap_or(0);
-    start..seen.map(|seen| seen.end).max().unwrap_or(0)
-}
-
-/// Calls the tile function with the number of lines as a constant.
-macro_rules! tiles {
-    ($count:expr, $function:ident, $type:ty, $($argument:expr),*) => {
-        match $count {
-            1 => $function::<$type, 1>($($argument),*),
-            2 => $function::<$type, 2>($($argument),*),
-            3 => $function::<$type, 3>($($argument),*),
-            4 => $function::<$type, 4>($($argument),*),
-            5 => $function::<$type, 5>($($argument),*),
-            _ => $function::<$type, TILE>($($argument),*),
-        }
-    };
-}
+/// Lines in a tile, and below how many in all the last tile fetches ahead.
+const LINES: usize = 6;
+const FEW: usize = 3 * LINES;
 
 /// # Safety
-/// The CPU has the instructions of this folder; the task's parts have the lengths that [`Scores`] states.
+/// The CPU has the instructions of this folder.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn scores(task: &mut Scores) {
-    // SAFETY: the caller's word.
-    unsafe {
-        match task.keys {
-            Cached::F32(keys) => scores_of(task, keys),
-            Cached::F16(keys) => scores_of(task, keys),
-            Cached::Q8_0(keys) => scores_of(task, keys),
-        }
-    }
+    // SAFETY: the instructions of `Two` are those of this folder.
+    unsafe { tiles::scores::<Two, LINES, 1, FEW>(task) }
 }
 
 /// # Safety
-/// As [`scores`].
+/// The CPU has the instructions of this folder.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn scores_of<T: Stored>(task: &mut Scores, keys: Numbers<T>) {
-    let lines = task.visible.len();
-    assert!(task.q.len() >= lines * task.dim && task.out.len() >= lines * BLOCK);
-    for line in (0..lines).step_by(TILE) {
-        let count = (lines - line).min(TILE);
-        let seen = span(&task.visible[line..line + count]);
-        let groups = seen.start / GROUP..seen.end.div_ceil(GROUP);
-        assert!(keys.stored.len() >= groups.end * GROUP * task.dim);
-        assert!(!T::SCALES || keys.scales.len() >= groups.end * GROUP * blocks(task.dim));
-        for group in groups {
-            // SAFETY: lines and groups are there, as just checked.
-            unsafe { tiles!(count, scores_tile, T, task, keys, line, group) }
-        }
-    }
-}
-
-/// # Safety
-/// The CPU has the instructions; there are `M` lines from `line` on, and keys for `group`.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn scores_tile<T: Stored, const M: usize>(task: &mut Scores, keys: Numbers<T>, line: usize, group: usize) {
-    let dim = task.dim;
-    let mut sums = [[_mm256_setzero_ps(); WIDTH]; M];
-    // SAFETY: the caller's word.
-    unsafe {
-        let q = task.q.as_ptr().add(line * dim);
-        let scales = keys.scales.as_ptr().wrapping_add(group * blocks(dim) * GROUP);
-        let keys = keys.stored.as_ptr().add(group * dim * GROUP);
-        for d in 0..dim {
-            if M < TILE {
-                fetch(keys.wrapping_add(dim * BLOCK + d * GROUP), GROUP);
-            }
-            let (keys, scales) = (keys.add(d * GROUP), scales.wrapping_add(d / SCALED * GROUP));
-            let k = [load_each(keys, scales), load_each(keys.add(LANES), scales.wrapping_add(LANES))];
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let q = _mm256_set1_ps(*q.add(m * dim + d));
-                for (sum, k) in sums.iter_mut().zip(k) {
-                    *sum = _mm256_fmadd_ps(q, k, *sum);
-                }
-            }
-        }
-        for (m, sums) in sums.into_iter().enumerate() {
-            for (n, sum) in sums.into_iter().enumerate() {
-                _mm256_storeu_ps(task.out.as_mut_ptr().add((line + m) * BLOCK + group * GROUP + n * LANES), sum);
-            }
-        }
-    }
+pub unsafe fn weigh(task: &mut Weigh) {
+    // SAFETY: the instructions of `Two` are those of this folder.
+    unsafe { tiles::weigh::<Two, LINES, 1, FEW>(task) }
 }
 
 /// # Safety
@@ -168,12 +32,12 @@ unsafe fn scores_tile<T: Stored, const M: usize>(task: &mut Scores, keys: Number
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn softmax(task: &mut Softmax) {
     let lowest = _mm256_set1_ps(f32::NEG_INFINITY);
-    for (line, scores) in task.scores.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate().take(task.visible.len()) {
+    for (line, scores) in task.scores.as_chunks_mut::<POSITIONS>().0.iter_mut().enumerate().take(task.visible.len()) {
         let Range { start, end } = task.visible[line];
         let (first, last) = (_mm256_set1_epi32(start as i32 - 1), _mm256_set1_epi32(end as i32));
-        let (mut x, mut seen) = ([lowest; BLOCK / LANES], [lowest; BLOCK / LANES]);
+        let (mut x, mut seen) = ([lowest; POSITIONS / LANES], [lowest; POSITIONS / LANES]);
         let mut highest = lowest;
-        for n in 0..BLOCK / LANES {
+        for n in 0..POSITIONS / LANES {
             let position = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((n * LANES) as i32));
             let inside = _mm256_and_si256(_mm256_cmpgt_epi32(position, first), _mm256_cmpgt_epi32(last, position));
             seen[n] = _mm256_castsi256_ps(inside);
@@ -190,7 +54,7 @@ pub unsafe fn softmax(task: &mut Softmax) {
             let some = start < (n + 1) * LANES && n * LANES < end;
             let weight = if some { exp(_mm256_sub_ps(*x, _mm256_set1_ps(reference))) } else { lowest };
             *x = _mm256_and_ps(weight, seen[n]);
-            // SAFETY: as above.
+            // SAFETY: a line has 64 scores.
             unsafe { _mm256_storeu_ps(scores.as_mut_ptr().add(n * LANES), *x) };
         }
         let pair = |n: usize| _mm256_add_ps(_mm256_add_ps(x[n], x[n + 1]), _mm256_add_ps(x[n + 2], x[n + 3]));
@@ -225,81 +89,4 @@ fn exp(x: __m256) -> __m256 {
     let polynomial = rest.iter().rev().fold(set(*last), |sum, &c| _mm256_fmadd_ps(sum, r, set(c)));
     let power = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127)));
     _mm256_mul_ps(polynomial, _mm256_castsi256_ps(power))
-}
-
-/// # Safety
-/// The CPU has the instructions of this folder; the task's parts have the lengths that [`Weigh`] states.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn weigh(task: &mut Weigh) {
-    // SAFETY: the caller's word.
-    unsafe {
-        match task.values {
-            Cached::F32(values) => weigh_of(task, values),
-            Cached::F16(values) => weigh_of(task, values),
-            Cached::Q8_0(values) => weigh_of(task, values),
-        }
-    }
-}
-
-/// # Safety
-/// As [`weigh`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn weigh_of<T: Stored>(task: &mut Weigh, values: Numbers<T>) {
-    let (lines, padded) = (task.visible.len(), task.padded);
-    assert!(task.weights.len() >= lines * BLOCK && task.sums.len() >= lines * padded && task.correction.len() >= lines);
-    for line in (0..lines).step_by(TILE) {
-        let count = (lines - line).min(TILE);
-        let seen = span(&task.visible[line..line + count]);
-        assert!(values.stored.len() >= seen.end * padded);
-        assert!(!T::SCALES || values.scales.len() >= seen.end * blocks(padded));
-        for first in (0..padded).step_by(GROUP) {
-            // SAFETY: lines and positions are there, as just checked.
-            unsafe { tiles!(count, weigh_tile, T, task, values, line, seen.clone(), first) }
-        }
-    }
-}
-
-/// # Safety
-/// The CPU has the instructions; there are `M` lines from `line` on, values for all positions `seen`, and 16 numbers from `first` on.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn weigh_tile<T: Stored, const M: usize>(
-    task: &mut Weigh,
-    values: Numbers<T>,
-    line: usize,
-    seen: Range<usize>,
-    first: usize,
-) {
-    let padded = task.padded;
-    let mut sums = [[_mm256_setzero_ps(); WIDTH]; M];
-    // SAFETY: the caller's word.
-    unsafe {
-        let out = task.sums.as_mut_ptr().add(line * padded + first);
-        for (m, sums) in sums.iter_mut().enumerate() {
-            let correction = _mm256_set1_ps(task.correction[line + m]);
-            for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm256_mul_ps(_mm256_loadu_ps(out.add(m * padded + n * LANES)), correction);
-            }
-        }
-        let weights = task.weights.as_ptr().add(line * BLOCK);
-        for position in seen {
-            let scale = values.scales.as_ptr().wrapping_add(position * blocks(padded) + first / SCALED);
-            if M < TILE && first == 0 {
-                fetch(values.stored.as_ptr().wrapping_add((position + BLOCK) * padded), padded);
-            }
-            let values = values.stored.as_ptr().add(position * padded + first);
-            let v = [load_all(values, scale), load_all(values.add(LANES), scale)];
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let weight = _mm256_set1_ps(*weights.add(m * BLOCK + position));
-                for (sum, v) in sums.iter_mut().zip(v) {
-                    *sum = _mm256_fmadd_ps(weight, v, *sum);
-                }
-            }
-        }
-        for (m, sums) in sums.into_iter().enumerate() {
-            for (n, sum) in sums.into_iter().enumerate() {
-                _mm256_storeu_ps(out.add(m * padded + n * LANES), sum);
-            }
-        }
-    }
 }

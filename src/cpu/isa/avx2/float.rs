@@ -1,25 +1,24 @@
 //! Sixteen numbers in two registers, for [`products`].
 
-use crate::cpu::float::{Lanes, products};
-use crate::cpu::matmul::FloatTask;
+use crate::cpu::float::{FloatTask, Lanes, products};
 use std::arch::x86_64::*;
 
 /// # Safety
 /// The CPU has the instructions of this folder; the task's parts are as [`FloatTask`] says.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn floats(task: &FloatTask) {
-    // SAFETY: the caller's word.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { products::<Two, 1, 6>(task) }
 }
 
 #[derive(Clone, Copy)]
-struct Two([__m256; 2]);
+pub struct Two([__m256; 2]);
 
 // The functions are compiled into `floats`, which has the instructions.
 impl Lanes for Two {
     #[inline(always)]
     unsafe fn zero() -> Self {
-        // SAFETY: for this and all below: the caller's word.
+        // SAFETY: for this and all below: what `Lanes` asks of callers, instructions and sixteen numbers at a pointer, is all that is used.
         unsafe { Two([_mm256_setzero_ps(); 2]) }
     }
     #[inline(always)]
@@ -43,6 +42,14 @@ impl Lanes for Two {
         }
     }
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        unsafe {
+            let low = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()));
+            let high = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(8).cast()));
+            Two([_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)])
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         unsafe {
             _mm256_storeu_ps(to, self.0[0]);
@@ -52,6 +59,10 @@ impl Lanes for Two {
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         unsafe { Two([_mm256_add_ps(self.0[0], other.0[0]), _mm256_add_ps(self.0[1], other.0[1])]) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        unsafe { Two([_mm256_mul_ps(self.0[0], other.0[0]), _mm256_mul_ps(self.0[1], other.0[1])]) }
     }
     #[inline(always)]
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {

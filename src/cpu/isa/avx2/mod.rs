@@ -70,7 +70,7 @@ const LANES: usize = 8;
 #[inline]
 unsafe fn dot(sum: __m256i, weights: __m256i, x: __m256i) -> __m256i {
     let mut sum = sum;
-    // SAFETY: the caller's word; registers are all that is touched.
+    // SAFETY: the CPU has AVX-VNNI, as asked above; registers are all that is touched.
     unsafe {
         asm!(
             "{{vex}} vpdpbusd {sum}, {weights}, {x}",

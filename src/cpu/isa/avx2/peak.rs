@@ -21,7 +21,7 @@ pub unsafe fn int8<const VNNI: bool>(rounds: usize) -> usize {
     for _ in 0..rounds {
         for word in &mut words {
             *word = if VNNI {
-                // SAFETY: the caller's word.
+                // SAFETY: the set `VNNI` alone has this, where `has_vnni` found the instructions.
                 unsafe { dot(*word, q, q) }
             } else {
                 _mm256_add_epi16(*word, _mm256_maddubs_epi16(*word, q))

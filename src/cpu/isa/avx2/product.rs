@@ -15,9 +15,9 @@
 
 use super::{LANES, dot};
 use crate::cpu::buffer::LINE;
-use crate::cpu::input::{self, Record, SCALE, SCALED_SUM, SLICE};
+use crate::cpu::input::{self, InputRecord, SCALE, SCALED_SUM, SLICE};
 use crate::cpu::matmul::{MOST_ROWS, PanelTask};
-use crate::cpu::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
+use crate::cpu::panel::{BLOCK, LINES, PanelFormat, PanelHead, ROWS, StaticFormat, UNSIGNED_CODES, known};
 use crate::cpu::prefetch::{fetch_to, stream, stream_share};
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
@@ -29,9 +29,9 @@ const PANELS: usize = 4;
 const WIDTH: usize = ROWS / LANES;
 
 /// Sixteen numbers, one for each row of a panel.
-type Wide = [__m256; WIDTH];
+type Avx2Wide = [__m256; WIDTH];
 /// A line of a block: four columns of sixteen rows.
-type Line = [__m256i; WIDTH];
+type Avx2Line = [__m256i; WIDTH];
 
 /// Cuts `$rows` rows into tiles of `$most` (2 or 4) and a smaller one, and evaluates `$body` for each, with its first row as `$row` and the number
 /// of its rows as the constant `$count`.
@@ -59,23 +59,23 @@ macro_rules! tiles {
 /// The CPU has the instructions of this folder, and AVX-VNNI if `VNNI`; the task's parts are as [`PanelTask`] says.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn panels<const VNNI: bool>(task: &PanelTask) {
-    // SAFETY: the caller's word, which is passed on.
-    unsafe { known!(task.format, K => run::<Way<VNNI, K>>(task)) }
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
+    unsafe { known!(task.format, K => run::<Variant<VNNI, K>>(task)) }
 }
 
 /// A format, and whether its products are `vpdpbusd`.
-struct Way<const VNNI: bool, K>(PhantomData<K>);
+struct Variant<const VNNI: bool, K>(PhantomData<K>);
 
-impl<const VNNI: bool, K: Known> Known for Way<VNNI, K> {
-    const FORMAT: Format = K::FORMAT;
+impl<const VNNI: bool, K: StaticFormat> StaticFormat for Variant<VNNI, K> {
+    const FORMAT: PanelFormat = K::FORMAT;
 }
 
-impl<const VNNI: bool, K: Known> Facts for Way<VNNI, K> {
+impl<const VNNI: bool, K: StaticFormat> KernelParams for Variant<VNNI, K> {
     const VNNI: bool = VNNI;
 }
 
 /// What follows from both.
-trait Facts: Known {
+trait KernelParams: StaticFormat {
     const VNNI: bool;
     /// Whether values have eight bits and are multiplied with their signs.
     const SIGNED: bool = !Self::VNNI && (Self::FORMAT.low == 8 || Self::FORMAT.codes);
@@ -88,7 +88,7 @@ trait Facts: Known {
         // As was measured under AVX-512 with four rows to a tile.
         (4, 0) | (8, _) if Self::VNNI => 13,
         (4, 0) if Self::FORMAT.codes => 8,
-        (4, 0) if matches!(Self::FORMAT.head, Head::Six) => 17,
+        (4, 0) if matches!(Self::FORMAT.head, PanelHead::Six) => 17,
         (4, 0) => 41,
         (8, _) => 25,
         _ => 3,
@@ -106,9 +106,9 @@ trait Facts: Known {
 /// # Safety
 /// As [`panels`]; `K` is the task's format and what the CPU can do.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run<K: Facts>(task: &PanelTask) {
+unsafe fn run<K: KernelParams>(task: &PanelTask) {
     let panels = task.outputs.div_ceil(ROWS);
-    // SAFETY: the caller's word.
+    // SAFETY: the task is the one of `panels`, unchanged, and `K` its format.
     unsafe {
         if task.cols == 0 {
             for row in 0..task.rows {
@@ -130,7 +130,7 @@ unsafe fn run<K: Facts>(task: &PanelTask) {
 /// As [`panels`]; panel and row are the task's.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn store(task: &PanelTask, panel: usize, row: usize, sums: Wide) {
+unsafe fn store(task: &PanelTask, panel: usize, row: usize, sums: Avx2Wide) {
     let first = panel * ROWS;
     // SAFETY: the place is valid for the task's rows and outputs, and a bias for its outputs; both arrays have sixteen numbers.
     unsafe {
@@ -162,7 +162,7 @@ unsafe fn store(task: &PanelTask, panel: usize, row: usize, sums: Wide) {
 /// As [`run`]; panel `panel` is the task's, and so are `MR` rows from `row` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
-unsafe fn direct<K: Facts, const MR: usize>(task: &PanelTask, panel: usize, row: usize) {
+unsafe fn direct<K: KernelParams, const MR: usize>(task: &PanelTask, panel: usize, row: usize) {
     let blocks = task.cols / BLOCK;
     let start = input::start(&task.format).unwrap_or(0);
     align_stack();
@@ -195,11 +195,11 @@ unsafe fn direct<K: Facts, const MR: usize>(task: &PanelTask, panel: usize, row:
 
 /// A slice of some panels, unfolded (20 KiB), and what was summed in earlier slices (up to 64 KiB).
 #[repr(C, align(64))]
-struct Scratch {
-    values: [[[Line; LINES]; PANELS]; SLICE],
-    scales: [[[Wide; 2]; PANELS]; SLICE],
-    mins: [[[Wide; 2]; PANELS]; SLICE],
-    sums: [[Wide; PANELS]; MOST_ROWS],
+struct Avx2Scratch {
+    values: [[[Avx2Line; LINES]; PANELS]; SLICE],
+    scales: [[[Avx2Wide; 2]; PANELS]; SLICE],
+    mins: [[[Avx2Wide; 2]; PANELS]; SLICE],
+    sums: [[Avx2Wide; PANELS]; MOST_ROWS],
 }
 
 /// Not inlined: for so much room on the stack each of its pages is touched first, which is a long time for a few rows.
@@ -208,19 +208,19 @@ struct Scratch {
 /// As [`run`], with at least one block.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
-unsafe fn unfolded<K: Facts>(task: &PanelTask) {
+unsafe fn unfolded<K: KernelParams>(task: &PanelTask) {
     assert!(task.rows <= MOST_ROWS);
     let bytes = K::BYTES;
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
-    let mut scratch = MaybeUninit::<Scratch>::uninit();
+    let mut scratch = MaybeUninit::<Avx2Scratch>::uninit();
     let scratch = scratch.as_mut_ptr();
     let all = task.outputs.div_ceil(ROWS);
     for first in (0..all).step_by(PANELS / bytes) {
         let panels = (all - first).min(PANELS / bytes);
         for from in (0..blocks).step_by(SLICE) {
             let count = (blocks - from).min(SLICE);
-            let slice = Slice { task, scratch, panel: first, from, count };
+            let slice = Avx2Slice { task, scratch, panel: first, from, count };
             for panel in 0..panels {
                 // SAFETY: panel and block are within the task, and their places within the scratch, which is written before it is read.
                 unsafe {
@@ -254,9 +254,9 @@ unsafe fn unfolded<K: Facts>(task: &PanelTask) {
 }
 
 /// The slice in a scratch.
-struct Slice<'a, 'b> {
+struct Avx2Slice<'a, 'b> {
     task: &'a PanelTask<'b>,
-    scratch: *mut Scratch,
+    scratch: *mut Avx2Scratch,
     /// First panel.
     panel: usize,
     /// First block.
@@ -265,15 +265,15 @@ struct Slice<'a, 'b> {
     count: usize,
 }
 
-impl Slice<'_, '_> {
+impl Avx2Slice<'_, '_> {
     /// `MR` rows times one panel's slice.
     ///
     /// # Safety
     /// As [`run`]; the scratch holds the slice of panel `panel`, and there are `MR` rows from `row` on.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline(never)]
-    unsafe fn tile<K: Facts, const MR: usize>(&self, panel: usize, row: usize) {
-        let Slice { task, scratch, panel: first, from, count } = *self;
+    unsafe fn tile<K: KernelParams, const MR: usize>(&self, panel: usize, row: usize) {
+        let Avx2Slice { task, scratch, panel: first, from, count } = *self;
         let bytes = K::BYTES;
         let start = input::start(&task.format).unwrap_or(0);
         align_stack();
@@ -288,10 +288,10 @@ impl Slice<'_, '_> {
             let records = task.records.slice(from / SLICE, row).as_ptr();
             for block in 0..count {
                 // By address, not by index: a compiler that sees at most 8 blocks unrolls them all.
-                let values = &*(&raw const (*scratch).values).cast::<[[Line; LINES]; PANELS]>().add(block);
+                let values = &*(&raw const (*scratch).values).cast::<[[Avx2Line; LINES]; PANELS]>().add(block);
                 let values = &values[panel * bytes..][..bytes];
-                let scales = &*(&raw const (*scratch).scales).cast::<[[Wide; 2]; PANELS]>().add(block);
-                let mins = &*(&raw const (*scratch).mins).cast::<[[Wide; 2]; PANELS]>().add(block);
+                let scales = &*(&raw const (*scratch).scales).cast::<[[Avx2Wide; 2]; PANELS]>().add(block);
+                let mins = &*(&raw const (*scratch).mins).cast::<[[Avx2Wide; 2]; PANELS]>().add(block);
                 let weights = |byte: usize, line: usize| values[byte][line];
                 let record = |m| records.add(m * count + block);
                 // The records of the next tile, in time: half as many panels share them as elsewhere, and they come from far if rows and
@@ -320,12 +320,12 @@ impl Slice<'_, '_> {
 /// The CPU has the instructions; `record` gives records for all rows below `MR`, and `start` is the format's.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn multiply<K: Facts, const MR: usize>(
-    sums: &mut [Wide; MR],
-    record: impl Fn(usize) -> *const Record,
+unsafe fn multiply<K: KernelParams, const MR: usize>(
+    sums: &mut [Avx2Wide; MR],
+    record: impl Fn(usize) -> *const InputRecord,
     start: usize,
-    weights: impl Fn(usize, usize) -> Line,
-    (scales, mins): (&[Wide; 2], &[Wide; 2]),
+    weights: impl Fn(usize, usize) -> Avx2Line,
+    (scales, mins): (&[Avx2Wide; 2], &[Avx2Wide; 2]),
 ) {
     let halves = K::FORMAT.halves();
     let fit = K::FIT.min(LINES / halves);
@@ -401,7 +401,7 @@ unsafe fn multiply<K: Facts, const MR: usize>(
 }
 
 /// Where a record's rest begins, in numbers.
-const REST: usize = offset_of!(Record, rest) / 4;
+const REST: usize = offset_of!(InputRecord, rest) / 4;
 
 /// Keeps the compiler from computing `x` in another order, or later, than it is written, for such statements stay in sequence: no instruction.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -421,15 +421,15 @@ fn align_stack() {
     unsafe { std::arch::asm!("/* {0} */", in(reg) variable.as_mut_ptr(), options(nostack, preserves_flags)) }
 }
 
-/// Line `line` of a block's values, one byte each; if they are multiplied with their signs the magnitudes (`byte` 0) or the values with
+/// Avx2Line `line` of a block's values, one byte each; if they are multiplied with their signs the magnitudes (`byte` 0) or the values with
 /// them.
 ///
 /// # Safety
 /// `values` points to a block of these planes; `line` is below 8.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn value<K: Facts>(values: *const u8, byte: usize, line: usize) -> Line {
-    let Format { low: bits, high: high_bits, .. } = K::FORMAT;
+unsafe fn value<K: KernelParams>(values: *const u8, byte: usize, line: usize) -> Avx2Line {
+    let PanelFormat { low: bits, high: high_bits, .. } = K::FORMAT;
     let codes = if K::SIGNED { &CODES_OF[byte] } else { &UNSIGNED_CODES };
     // SAFETY: the table has sixteen bytes.
     let codes = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(codes.as_ptr().cast())) };
@@ -501,46 +501,46 @@ const CODES_OF: [[u8; 16]; 2] = {
 /// `head` points to the head that serves `block`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn scales<K: Known>(head: *const u8, block: usize) -> ([Wide; 2], [Wide; 2]) {
+unsafe fn scales<K: StaticFormat>(head: *const u8, block: usize) -> ([Avx2Wide; 2], [Avx2Wide; 2]) {
     let zero = [_mm256_setzero_ps(); WIDTH];
     let minus = _mm256_set1_ps(-0.0);
-    // SAFETY: the offsets are those of `panel::Head`.
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     let bytes = |at: *const u8| unsafe { _mm_loadu_si128(at.cast()) };
     let half = |at: *const u8| [_mm256_cvtph_ps(bytes(at)), _mm256_cvtph_ps(bytes(at.wrapping_add(16)))];
     let integers = |x: __m128i| [_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(x))];
-    let times = |d: Wide, x: [__m256i; WIDTH]| {
+    let times = |d: Avx2Wide, x: [__m256i; WIDTH]| {
         [_mm256_mul_ps(d[0], _mm256_cvtepi32_ps(x[0])), _mm256_mul_ps(d[1], _mm256_cvtepi32_ps(x[1]))]
     };
-    let negative = |x: Wide| x.map(|x| _mm256_xor_ps(x, minus));
-    // SAFETY: as above.
+    let negative = |x: Avx2Wide| x.map(|x| _mm256_xor_ps(x, minus));
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     unsafe {
         match K::FORMAT.head {
-            Head::Scales => ([half(head), zero], [zero, zero]),
-            Head::ScalesMins => ([half(head), zero], [half(head.add(32)), zero]),
-            Head::Six => {
+            PanelHead::Scales => ([half(head), zero], [zero, zero]),
+            PanelHead::ScalesMins => ([half(head), zero], [half(head.add(32)), zero]),
+            PanelHead::Six => {
                 let (field, group) = (head.add(64), block % 8);
                 let scale = times(half(head), integers(six_bits(field, group)));
                 let min = times(negative(half(head.add(32))), integers(six_bits(field, 8 + group)));
                 ([scale, zero], [min, zero])
             }
-            Head::SixSigned => {
+            PanelHead::SixSigned => {
                 let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
                 let signed = |x: [__m256i; WIDTH]| x.map(|x| _mm256_sub_epi32(x, _mm256_set1_epi32(32)));
                 let scale = |group: usize| times(d, signed(integers(six_bits(field, group))));
                 ([scale(group), scale(group + 1)], [zero, zero])
             }
-            Head::BlockBytes => {
+            PanelHead::BlockBytes => {
                 let x = bytes(head.add(32 + block % 8 * ROWS));
                 let signed = [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))];
                 ([times(half(head), signed), zero], [zero, zero])
             }
-            Head::Bytes => {
+            PanelHead::Bytes => {
                 let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
                 let signed = |x: __m128i| [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))];
                 let scale = |group: usize| times(d, signed(bytes(field.add(ROWS * group))));
                 ([scale(group), scale(group + 1)], [zero, zero])
             }
-            Head::Nibbles => {
+            PanelHead::Nibbles => {
                 let (d, dmin) = (half(head), negative(half(head.add(32))));
                 let (field, group, low) = (head.add(64), block % 8 * 2, _mm_set1_epi8(15));
                 let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];

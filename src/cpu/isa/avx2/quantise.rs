@@ -1,7 +1,7 @@
 //! Activations to int8 records, and floats to half precision.
 
 use super::LANES;
-use crate::cpu::input::{self, Record};
+use crate::cpu::input::{self, InputRecord};
 use crate::cpu::panel::BLOCK;
 use half::f16;
 use std::arch::x86_64::*;
@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 /// # Safety
 /// The CPU has the instructions of this folder; outputs are empty or hold a record for each block of `x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn quantise(x: &[f32], wide: &mut [Record], narrow: &mut [Record]) {
+pub unsafe fn quantise(x: &[f32], wide: &mut [InputRecord], narrow: &mut [InputRecord]) {
     let magnitude = _mm256_set1_epi32(0x7fff_ffff);
     for (index, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
         let mut parts = [_mm256_setzero_ps(); BLOCK / LANES];
@@ -41,10 +41,10 @@ pub unsafe fn quantise(x: &[f32], wide: &mut [Record], narrow: &mut [Record]) {
         // SAFETY: a record has 32 values.
         unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), bytes) };
         if let Some(record) = wide.get_mut(index) {
-            *record = Record { values, rest: rests.0 };
+            *record = InputRecord { values, rest: rests.0 };
         }
         if let Some(record) = narrow.get_mut(index) {
-            *record = Record { values, rest: rests.1 };
+            *record = InputRecord { values, rest: rests.1 };
         }
     }
 }

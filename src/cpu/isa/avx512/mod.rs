@@ -48,7 +48,7 @@ pub fn available() -> bool {
 const LANES: usize = 16;
 
 /// Integer sums start at the bits of this float: for any sum `n` below 2^22 in magnitude they are then those of the float `BIAS + n`, and need
-/// no conversion. Records of this set hold their starts with it.
+/// no conversion. InputRecords of this set hold their starts with it.
 pub const BIAS: f32 = math::ROUND;
 
 /// The lowest `count` lanes.

@@ -11,9 +11,9 @@
 
 use super::BIAS;
 use crate::cpu::buffer::LINE;
-use crate::cpu::input::{self, Record, SCALE, SCALED_SUM, SLICE};
+use crate::cpu::input::{self, InputRecord, SCALE, SCALED_SUM, SLICE};
 use crate::cpu::matmul::{MOST_ROWS, PanelTask};
-use crate::cpu::panel::{BLOCK, Format, Head, Known, LINES, ROWS, UNSIGNED_CODES, known};
+use crate::cpu::panel::{BLOCK, LINES, PanelFormat, PanelHead, ROWS, StaticFormat, UNSIGNED_CODES, known};
 use crate::cpu::prefetch::{fetch, fetch_to, stream_share};
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -30,22 +30,22 @@ const TILE: usize = 4;
 /// The CPU has the instructions of this folder; the task's parts are as [`PanelTask`] says.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 pub unsafe fn panels(task: &PanelTask) {
-    // SAFETY: the caller's word, which is passed on.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { known!(task.format, K => run::<K>(task)) }
 }
 
 /// # Safety
 /// As [`panels`]; `K` is the task's format.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-unsafe fn run<K: Known>(task: &PanelTask) {
+unsafe fn run<K: StaticFormat>(task: &PanelTask) {
     if task.rows > FEW && task.cols > 0 {
-        // SAFETY: the caller's word.
+        // SAFETY: the task is the one of `panels`, unchanged.
         return unsafe { unfolded::<K>(task) };
     }
     for panel in 0..task.outputs.div_ceil(ROWS) {
         // One turn, but where there are no columns.
         for first in (0..task.rows).step_by(FEW) {
-            // SAFETY: the caller's word: the panels and rows are there.
+            // SAFETY: panels and rows below the task's numbers of both.
             unsafe {
                 match task.rows - first {
                     1 => direct::<K, 1>(task, panel, first),
@@ -68,7 +68,7 @@ unsafe fn run<K: Known>(task: &PanelTask) {
 /// As [`panels`]; panel `panel` is the task's, and so are `MR` rows from `row` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row: usize) {
+unsafe fn direct<K: StaticFormat, const MR: usize>(task: &PanelTask, panel: usize, row: usize) {
     let blocks = task.cols / BLOCK;
     let mut sums = [_mm512_setzero_ps(); MR];
     // SAFETY: blocks, records and outputs are within the task; fetching ahead of it is harmless.
@@ -112,8 +112,8 @@ unsafe fn direct<K: Known, const MR: usize>(task: &PanelTask, panel: usize, row:
 struct Few {
     lines: [__m512i; LINES],
     /// That of the first row.
-    record: *const Record,
-    /// Records between those of two rows.
+    record: *const InputRecord,
+    /// InputRecords between those of two rows.
     width: usize,
     /// What is fetched ahead is counted from here.
     stream: *const u8,
@@ -126,14 +126,19 @@ impl Few {
     /// As [`panels`]; `MR` rows have records.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     #[inline]
-    unsafe fn half<K: Known, const MR: usize, const HALF: usize>(&self, scale: __m512, min: __m512, sums: &mut [__m512; MR]) {
+    unsafe fn half<K: StaticFormat, const MR: usize, const HALF: usize>(
+        &self,
+        scale: __m512,
+        min: __m512,
+        sums: &mut [__m512; MR],
+    ) {
         let lines = const { LINES / K::FORMAT.halves() };
         let start = const { input::start(&K::FORMAT) };
         let rows: [_; MR] = std::array::from_fn(|m| opaque(self.record.wrapping_add(m * self.width)));
         let record = |m: usize| rows[m];
         let mut integers = [biased_zero(); MR];
         let offset = offset(scale);
-        // SAFETY: the caller's word; fetching ahead is harmless.
+        // SAFETY: record and lines are those of a block of the task; fetching ahead is harmless.
         unsafe {
             for m in 0..MR {
                 if K::FORMAT.mins {
@@ -186,12 +191,12 @@ fn offset(scales: __m512) -> __m512 {
 /// `record` points to a record, `line` is below 8.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn quad(record: *const Record, line: usize) -> __m512i {
+unsafe fn quad(record: *const InputRecord, line: usize) -> __m512i {
     // SAFETY: the four bytes are within the record.
     unsafe { _mm512_set1_epi32(record.cast::<i32>().add(line).read()) }
 }
 
-const REST: usize = offset_of!(Record, rest) / 4;
+const REST: usize = offset_of!(InputRecord, rest) / 4;
 
 /// Element `index` of a record's rest, as an integer, in every lane.
 ///
@@ -199,7 +204,7 @@ const REST: usize = offset_of!(Record, rest) / 4;
 /// `record` points to a record, `index` is below 8.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn integer(record: *const Record, index: usize) -> __m512i {
+unsafe fn integer(record: *const InputRecord, index: usize) -> __m512i {
     // SAFETY: within the record.
     unsafe { _mm512_set1_epi32(record.cast::<i32>().add(REST + index).read()) }
 }
@@ -210,7 +215,7 @@ unsafe fn integer(record: *const Record, index: usize) -> __m512i {
 /// `record` points to a record, `index` is below 8.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn float(record: *const Record, index: usize) -> __m512 {
+unsafe fn float(record: *const InputRecord, index: usize) -> __m512 {
     // SAFETY: within the record.
     unsafe { _mm512_set1_ps(record.cast::<f32>().add(REST + index).read()) }
 }
@@ -221,8 +226,8 @@ unsafe fn float(record: *const Record, index: usize) -> __m512 {
 /// `values` points to a block of these planes.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn unfold<K: Known>(values: *const u8) -> [__m512i; LINES] {
-    let Format { low, high, .. } = K::FORMAT;
+unsafe fn unfold<K: StaticFormat>(values: *const u8) -> [__m512i; LINES] {
+    let PanelFormat { low, high, .. } = K::FORMAT;
     // SAFETY: a block has `low + high` lines.
     let load = |line: usize| unsafe { _mm512_loadu_si512(values.add(line * LINE).cast()) };
     // SAFETY: the table has sixteen bytes.
@@ -278,32 +283,32 @@ unsafe fn unfold<K: Known>(values: *const u8) -> [__m512i; LINES] {
 /// `head` points to the head that serves `block`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline]
-unsafe fn scales<K: Known>(head: *const u8, block: usize) -> ([__m512; 2], [__m512; 2]) {
+unsafe fn scales<K: StaticFormat>(head: *const u8, block: usize) -> ([__m512; 2], [__m512; 2]) {
     let zero = _mm512_setzero_ps();
-    // SAFETY: the offsets are those of `panel::Head`.
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     let half = |at: *const u8| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) };
-    // SAFETY: as above.
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     let bytes = |at: *const u8| unsafe { _mm_loadu_si128(at.cast()) };
     let unsigned = |x: __m128i| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x));
-    // SAFETY: as above.
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     unsafe {
         match K::FORMAT.head {
-            Head::Scales => {
+            PanelHead::Scales => {
                 let scale = half(head);
                 ([scale, scale], [zero, zero])
             }
-            Head::ScalesMins => {
+            PanelHead::ScalesMins => {
                 let (scale, min) = (half(head), half(head.add(32)));
                 ([scale, scale], [min, min])
             }
-            Head::Six => {
+            PanelHead::Six => {
                 let (field, group) = (head.add(64), block % 8);
                 let scale = _mm512_mul_ps(half(head), unsigned(six_bits(field, group)));
                 let min = _mm512_mul_ps(half(head.add(32)), unsigned(six_bits(field, 8 + group)));
                 let min = _mm512_xor_ps(min, _mm512_set1_ps(-0.0));
                 ([scale, scale], [min, min])
             }
-            Head::SixSigned => {
+            PanelHead::SixSigned => {
                 let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
                 let scale = |group: usize| {
                     let sixth = _mm512_cvtepu8_epi32(six_bits(field, group));
@@ -311,18 +316,18 @@ unsafe fn scales<K: Known>(head: *const u8, block: usize) -> ([__m512; 2], [__m5
                 };
                 ([scale(group), scale(group + 1)], [zero, zero])
             }
-            Head::BlockBytes => {
+            PanelHead::BlockBytes => {
                 let signed = _mm512_cvtepi8_epi32(bytes(head.add(32 + block % 8 * ROWS)));
                 let scale = _mm512_mul_ps(half(head), _mm512_cvtepi32_ps(signed));
                 ([scale, scale], [zero, zero])
             }
-            Head::Bytes => {
+            PanelHead::Bytes => {
                 let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
                 let scale =
                     |group: usize| _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes(field.add(ROWS * group)))));
                 ([scale(group), scale(group + 1)], [zero, zero])
             }
-            Head::Nibbles => {
+            PanelHead::Nibbles => {
                 let (d, dmin, field, group) = (half(head), half(head.add(32)), head.add(64), block % 8 * 2);
                 let dmin = _mm512_xor_ps(dmin, _mm512_set1_ps(-0.0));
                 let low = _mm_set1_epi8(15);
@@ -358,7 +363,7 @@ unsafe fn six_bits(field: *const u8, group: usize) -> __m128i {
 ///
 /// The sums do not wait in the output itself: its rows may be a power of two apart, which would put them all into a few sets of the caches.
 #[repr(C, align(64))]
-struct Scratch {
+struct Avx512Scratch {
     values: [[[__m512i; LINES]; PANELS]; SLICE],
     scales: [[[__m512; PANELS]; 2]; SLICE],
     offsets: [[[__m512; PANELS]; 2]; SLICE],
@@ -372,12 +377,12 @@ struct Scratch {
 /// As [`run`], with at least one block.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
 #[inline(never)]
-unsafe fn unfolded<K: Known>(task: &PanelTask) {
+unsafe fn unfolded<K: StaticFormat>(task: &PanelTask) {
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
     let halves = K::FORMAT.halves();
     assert!(task.rows <= MOST_ROWS);
-    let mut scratch = MaybeUninit::<Scratch>::uninit();
+    let mut scratch = MaybeUninit::<Avx512Scratch>::uninit();
     let scratch = scratch.as_mut_ptr();
     for first in (0..task.outputs.div_ceil(ROWS)).step_by(PANELS) {
         let panels = (task.outputs.div_ceil(ROWS) - first).min(PANELS);
@@ -403,7 +408,7 @@ unsafe fn unfolded<K: Known>(task: &PanelTask) {
                     }
                 }
             }
-            let slice = Slice { task, scratch, panel: first, from, count };
+            let slice = Avx512Slice { task, scratch, panel: first, from, count };
             // SAFETY: the scratch holds what the slice says.
             unsafe {
                 match (halves, K::FORMAT.mins) {
@@ -418,9 +423,9 @@ unsafe fn unfolded<K: Known>(task: &PanelTask) {
 }
 
 /// All rows of a task times the slice in a scratch.
-struct Slice<'a, 'b> {
+struct Avx512Slice<'a, 'b> {
     task: &'a PanelTask<'b>,
-    scratch: *mut Scratch,
+    scratch: *mut Avx512Scratch,
     /// First panel.
     panel: usize,
     /// First block.
@@ -429,12 +434,12 @@ struct Slice<'a, 'b> {
     count: usize,
 }
 
-impl Slice<'_, '_> {
+impl Avx512Slice<'_, '_> {
     /// # Safety
     /// As [`run`]; the scratch holds the slice of `panels` panels.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     unsafe fn rows<const HALVES: usize, const MINS: bool>(&self, panels: usize) {
-        // SAFETY: the caller's word.
+        // SAFETY: the rows are the task's, and the scratch holds `panels` panels, as asked above.
         unsafe {
             match panels {
                 1 => self.tiles::<HALVES, MINS, 1>(),
@@ -445,7 +450,7 @@ impl Slice<'_, '_> {
     }
 
     /// # Safety
-    /// As [`Slice::rows`].
+    /// As [`Avx512Slice::rows`].
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     #[inline]
     unsafe fn tiles<const HALVES: usize, const MINS: bool, const NP: usize>(&self) {
@@ -466,11 +471,11 @@ impl Slice<'_, '_> {
     }
 
     /// # Safety
-    /// As [`Slice::rows`]; there are `MR` rows from `row` on.
+    /// As [`Avx512Slice::rows`]; there are `MR` rows from `row` on.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     #[inline]
     unsafe fn tile<const HALVES: usize, const MINS: bool, const NP: usize, const MR: usize>(&self, row: usize) {
-        let Slice { task, scratch, panel, from, count } = *self;
+        let Avx512Slice { task, scratch, panel, from, count } = *self;
         let blocks = task.cols / BLOCK;
         let start = input::start(&task.format).unwrap_or(0);
         let mut sums = [[_mm512_setzero_ps(); NP]; MR];

@@ -1,7 +1,7 @@
 //! Activations to int8 records, and floats to half precision.
 
 use super::{BIAS, LANES};
-use crate::cpu::input::{self, Record};
+use crate::cpu::input::{self, InputRecord};
 use crate::cpu::panel::BLOCK;
 use half::f16;
 use std::arch::x86_64::*;
@@ -12,7 +12,7 @@ const BLOCKS: usize = 4;
 /// # Safety
 /// The CPU has the instructions of this folder; outputs are empty or hold a record for each block of `x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-pub unsafe fn quantise(x: &[f32], wide: &mut [Record], narrow: &mut [Record]) {
+pub unsafe fn quantise(x: &[f32], wide: &mut [InputRecord], narrow: &mut [InputRecord]) {
     let (fours, rest) = x.as_chunks::<{ BLOCKS * BLOCK }>();
     for (index, x) in fours.iter().enumerate() {
         let from = (index * BLOCKS).min(wide.len());
@@ -28,7 +28,7 @@ pub unsafe fn quantise(x: &[f32], wide: &mut [Record], narrow: &mut [Record]) {
     let (done, count) = (fours.len() * BLOCKS, rest.len() / BLOCK);
     let mut x = [0.0; BLOCKS * BLOCK];
     x[..rest.len()].copy_from_slice(rest);
-    let mut records = [[Record::ZERO; BLOCKS]; 2];
+    let mut records = [[InputRecord::ZERO; BLOCKS]; 2];
     let [first, second] = &mut records;
     four(&x, Some(first), Some(second));
     for (out, records) in [wide, narrow].into_iter().zip(records) {
@@ -41,7 +41,7 @@ pub unsafe fn quantise(x: &[f32], wide: &mut [Record], narrow: &mut [Record]) {
 /// Four blocks: what is one number for each block is computed side by side.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-fn four(x: &[f32; BLOCKS * BLOCK], wide: Option<&mut [Record; BLOCKS]>, narrow: Option<&mut [Record; BLOCKS]>) {
+fn four(x: &[f32; BLOCKS * BLOCK], wide: Option<&mut [InputRecord; BLOCKS]>, narrow: Option<&mut [InputRecord; BLOCKS]>) {
     let magnitude = _mm512_set1_epi32(0x7fff_ffff);
     // SAFETY: a block has 32 numbers.
     let load = |block: usize, half: usize| unsafe { _mm512_loadu_ps(x.as_ptr().add(block * BLOCK + half * LANES)) };
@@ -112,7 +112,7 @@ fn four(x: &[f32; BLOCKS * BLOCK], wide: Option<&mut [Record; BLOCKS]>, narrow: 
 /// Writes four records: each register holds one element of their rests, a lane for each record.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-fn store(records: &mut [Record; BLOCKS], values: [__m256i; BLOCKS], first: [__m128i; 4], second: [__m128i; 4]) {
+fn store(records: &mut [InputRecord; BLOCKS], values: [__m256i; BLOCKS], first: [__m128i; 4], second: [__m128i; 4]) {
     let transpose = |x: [__m128i; 4]| {
         let (ab, cd) = (_mm_unpacklo_epi32(x[0], x[1]), _mm_unpacklo_epi32(x[2], x[3]));
         let (ef, gh) = (_mm_unpackhi_epi32(x[0], x[1]), _mm_unpackhi_epi32(x[2], x[3]));

@@ -1,25 +1,24 @@
 //! Sixteen numbers in four registers, for [`products`].
 
-use crate::cpu::float::{Lanes, products};
-use crate::cpu::matmul::FloatTask;
+use crate::cpu::float::{FloatTask, Lanes, products};
 use std::arch::aarch64::*;
 
 /// # Safety
 /// The CPU has NEON; the task's parts are as [`FloatTask`] says.
 #[target_feature(enable = "neon")]
 pub unsafe fn floats(task: &FloatTask) {
-    // SAFETY: the caller's word.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { products::<Four, 1, 6>(task) }
 }
 
 #[derive(Clone, Copy)]
-struct Four([float32x4_t; 4]);
+pub struct Four([float32x4_t; 4]);
 
 // The functions are compiled into `floats`, which has the instructions.
 impl Lanes for Four {
     #[inline(always)]
     unsafe fn zero() -> Self {
-        // SAFETY: for this and all below: the caller's word.
+        // SAFETY: for this and all below: what `Lanes` asks of callers, instructions and sixteen numbers at a pointer, is all that is used.
         unsafe { Four([vdupq_n_f32(0.0); 4]) }
     }
     #[inline(always)]
@@ -52,6 +51,19 @@ impl Lanes for Four {
         }
     }
     #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        unsafe {
+            let bytes = vld1q_s8(from);
+            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes));
+            Four([
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+                vcvtq_f32_s32(vmovl_high_s16(low)),
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+                vcvtq_f32_s32(vmovl_high_s16(high)),
+            ])
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         for (i, four) in self.0.into_iter().enumerate() {
             unsafe { vst1q_f32(to.add(4 * i), four) }
@@ -60,6 +72,10 @@ impl Lanes for Four {
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         Four(std::array::from_fn(|i| unsafe { vaddq_f32(self.0[i], other.0[i]) }))
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        Four(std::array::from_fn(|i| unsafe { vmulq_f32(self.0[i], other.0[i]) }))
     }
     #[inline(always)]
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self {

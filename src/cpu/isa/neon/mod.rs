@@ -71,7 +71,7 @@ const LANES: usize = 4;
 unsafe fn dot<const DOT: bool, const QUAD: i32>(sum: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
     if DOT {
         let mut sum = sum;
-        // SAFETY: the caller's word; registers are all that is touched.
+        // SAFETY: the CPU has dot products where `DOT` is; registers are all that is touched.
         unsafe {
             asm!(
                 ".arch_extension dotprod",
@@ -99,7 +99,7 @@ unsafe fn dot<const DOT: bool, const QUAD: i32>(sum: int32x4_t, weights: int8x16
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn halves(from: *const u8) -> [float32x4_t; 2] {
-    // SAFETY: the caller's word.
+    // SAFETY: eight numbers are sixteen bytes.
     let halves = unsafe { vreinterpretq_f16_u8(vld1q_u8(from)) };
     [vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)]
 }

@@ -18,7 +18,7 @@ pub unsafe fn int8<const DOT: bool>(rounds: usize) -> usize {
     let mut sums = [black_box(vdupq_n_s32(1)); CHAINS];
     for _ in 0..rounds {
         for sum in &mut sums {
-            // SAFETY: the caller's word.
+            // SAFETY: `DOTPROD` alone has `DOT`, where `has_dotprod` found the instructions.
             *sum = unsafe { dot::<DOT, 0>(*sum, weights, x) };
         }
     }

@@ -7,9 +7,9 @@
 
 use super::{LANES, dot, halves};
 use crate::cpu::buffer::LINE;
-use crate::cpu::input::{self, Record, SCALE, SCALED_SUM, SLICE};
+use crate::cpu::input::{self, InputRecord, SCALE, SCALED_SUM, SLICE};
 use crate::cpu::matmul::{MOST_ROWS, PanelTask};
-use crate::cpu::panel::{BLOCK, Format, Head, Known, LINES, ROWS, known};
+use crate::cpu::panel::{BLOCK, LINES, PanelFormat, PanelHead, ROWS, StaticFormat, known};
 use crate::cpu::prefetch::stream;
 use crate::quant::iquants::CODES as SIGNED_CODES;
 use std::arch::aarch64::*;
@@ -23,37 +23,37 @@ const WIDTH: usize = ROWS / LANES;
 const PARTS: usize = BLOCK / 16;
 
 /// Sixteen numbers, one for each row of a panel.
-type Wide = [float32x4_t; WIDTH];
+type NeonWide = [float32x4_t; WIDTH];
 /// A line of weights.
-type Line = [int8x16_t; WIDTH];
+type NeonLine = [int8x16_t; WIDTH];
 
 /// # Safety
 /// The CPU has dot products if `DOT`; the task's parts are as [`PanelTask`] says.
 #[target_feature(enable = "neon")]
 pub unsafe fn panels<const DOT: bool>(task: &PanelTask) {
-    // SAFETY: the caller's word, which is passed on.
+    // SAFETY: `matmul` made the task so, and `Kernels::available` found the instructions.
     unsafe { known!(task.format, K => run::<DOT, K>(task)) }
 }
 
 /// A slice of a panel, unfolded, and what was summed in earlier slices.
 #[repr(C, align(64))]
-struct Scratch {
-    values: [[Line; LINES]; SLICE],
-    scales: [[Wide; 2]; SLICE],
-    mins: [[Wide; 2]; SLICE],
-    sums: [Wide; MOST_ROWS],
+struct NeonScratch {
+    values: [[NeonLine; LINES]; SLICE],
+    scales: [[NeonWide; 2]; SLICE],
+    mins: [[NeonWide; 2]; SLICE],
+    sums: [NeonWide; MOST_ROWS],
 }
 
 /// # Safety
 /// As [`panels`]; `K` is the task's format.
 #[target_feature(enable = "neon")]
-unsafe fn run<const DOT: bool, K: Known>(task: &PanelTask) {
+unsafe fn run<const DOT: bool, K: StaticFormat>(task: &PanelTask) {
     assert!(task.rows <= MOST_ROWS);
     let blocks = task.cols / BLOCK;
     let panel_bytes = task.format.panel_bytes(task.cols);
     // Signed weights need no zero point.
     let start = if K::FORMAT.low == 8 || K::FORMAT.codes { None } else { input::start(&task.format) };
-    let mut scratch = MaybeUninit::<Scratch>::uninit();
+    let mut scratch = MaybeUninit::<NeonScratch>::uninit();
     let scratch = scratch.as_mut_ptr();
     // SAFETY: the scratch is there, and zeroes are floats. What a format lacks stays zero.
     unsafe {
@@ -94,7 +94,7 @@ unsafe fn run<const DOT: bool, K: Known>(task: &PanelTask) {
 /// # Safety
 /// As [`panels`].
 #[target_feature(enable = "neon")]
-unsafe fn store(task: &PanelTask, panel: usize, sums: &[Wide; MOST_ROWS]) {
+unsafe fn store(task: &PanelTask, panel: usize, sums: &[NeonWide; MOST_ROWS]) {
     let first = panel * ROWS;
     let count = (task.outputs - first).min(ROWS);
     let mut bias = [0.0f32; ROWS];
@@ -124,15 +124,15 @@ unsafe fn store(task: &PanelTask, panel: usize, sums: &[Wide; MOST_ROWS]) {
 /// As [`run`]; the scratch holds blocks `from..from + count`, and there are `MR` rows from `row` on.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn tile<const DOT: bool, K: Known, const MR: usize>(
+unsafe fn tile<const DOT: bool, K: StaticFormat, const MR: usize>(
     task: &PanelTask,
-    scratch: *mut Scratch,
+    scratch: *mut NeonScratch,
     from: usize,
     count: usize,
     row: usize,
     start: Option<usize>,
 ) {
-    let Format { mins, .. } = K::FORMAT;
+    let PanelFormat { mins, .. } = K::FORMAT;
     let halves = K::FORMAT.halves();
     // SAFETY: rows and blocks are within the task and the scratch.
     unsafe {
@@ -184,12 +184,12 @@ unsafe fn tile<const DOT: bool, K: Known, const MR: usize>(
 #[inline]
 unsafe fn line<const DOT: bool, const QUAD: i32, const MR: usize>(
     sums: &mut [[int32x4_t; WIDTH]; MR],
-    weights: &Line,
+    weights: &NeonLine,
     x: &[int8x16_t; MR],
 ) {
     for (sums, x) in sums.iter_mut().zip(x) {
         for (sum, weights) in sums.iter_mut().zip(weights) {
-            // SAFETY: the caller's word.
+            // SAFETY: the CPU has dot products where `DOT` is, as asked above.
             *sum = unsafe { dot::<DOT, QUAD>(*sum, *weights, *x) };
         }
     }
@@ -200,8 +200,8 @@ unsafe fn line<const DOT: bool, const QUAD: i32, const MR: usize>(
 /// # Safety
 /// `record` points to a record.
 #[inline(always)]
-unsafe fn rest(record: *const Record, index: usize) -> f32 {
-    // SAFETY: the caller's word.
+unsafe fn rest(record: *const InputRecord, index: usize) -> f32 {
+    // SAFETY: a record has `rest` numbers behind its values, and the indices are constants below that.
     f32::from_bits(unsafe { (*record).rest[index] })
 }
 
@@ -211,8 +211,8 @@ unsafe fn rest(record: *const Record, index: usize) -> f32 {
 /// `values` points to a block of these planes.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn unfold<K: Known>(values: *const u8, out: &mut [Line; LINES]) {
-    let Format { low, high, .. } = K::FORMAT;
+unsafe fn unfold<K: StaticFormat>(values: *const u8, out: &mut [NeonLine; LINES]) {
+    let PanelFormat { low, high, .. } = K::FORMAT;
     // SAFETY: the table has sixteen bytes.
     let codes = unsafe { vld1q_s8(SIGNED_CODES.as_ptr()) };
     for part in 0..WIDTH {
@@ -261,15 +261,15 @@ fn shift(x: uint8x16_t, by: i32) -> uint8x16_t {
 /// `head` points to the head that serves `block`.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn scales<K: Known>(head: *const u8, block: usize, scales: &mut [Wide; 2], mins: &mut [Wide; 2]) {
-    // SAFETY: the offsets below are those of `panel::Head`.
+unsafe fn scales<K: StaticFormat>(head: *const u8, block: usize, scales: &mut [NeonWide; 2], mins: &mut [NeonWide; 2]) {
+    // SAFETY: the offsets below are those of `panel::PanelHead`.
     let bytes = |at: *const u8| unsafe { vld1q_u8(at) };
     let half = |at: *const u8| {
         // SAFETY: likewise.
         let ([a, b], [c, d]) = unsafe { (halves(at), halves(at.add(16))) };
         [a, b, c, d]
     };
-    let times = |d: Wide, x: uint8x16_t| {
+    let times = |d: NeonWide, x: uint8x16_t| {
         let x = vreinterpretq_s8_u8(x);
         let (low, high) = (vmovl_s8(vget_low_s8(x)), vmovl_high_s8(x));
         let integers = [vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)];
@@ -279,34 +279,34 @@ unsafe fn scales<K: Known>(head: *const u8, block: usize, scales: &mut [Wide; 2]
         }
         product
     };
-    let negative = |x: Wide| x.map(|x| vnegq_f32(x));
-    // SAFETY: as above.
+    let negative = |x: NeonWide| x.map(|x| vnegq_f32(x));
+    // SAFETY: the offsets are those of `panel::PanelHead`.
     unsafe {
         match K::FORMAT.head {
-            Head::Scales => {
+            PanelHead::Scales => {
                 scales[0] = half(head);
             }
-            Head::ScalesMins => {
+            PanelHead::ScalesMins => {
                 (scales[0], mins[0]) = (half(head), half(head.add(32)));
             }
-            Head::Six => {
+            PanelHead::Six => {
                 let (field, group) = (head.add(64), block % 8);
                 scales[0] = times(half(head), six_bits(field, group));
                 mins[0] = times(negative(half(head.add(32))), six_bits(field, 8 + group));
             }
-            Head::SixSigned => {
+            PanelHead::SixSigned => {
                 let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
                 let scale = |group: usize| times(d, vsubq_u8(six_bits(field, group), vdupq_n_u8(32)));
                 *scales = [scale(group), scale(group + 1)];
             }
-            Head::BlockBytes => {
+            PanelHead::BlockBytes => {
                 scales[0] = times(half(head), bytes(head.add(32 + block % 8 * ROWS)));
             }
-            Head::Bytes => {
+            PanelHead::Bytes => {
                 let (d, field, group) = (half(head), head.add(32), block % 8 * 2);
                 *scales = [0, 1].map(|i| times(d, bytes(field.add(ROWS * (group + i)))));
             }
-            Head::Nibbles => {
+            PanelHead::Nibbles => {
                 let (d, dmin) = (half(head), negative(half(head.add(32))));
                 let (field, group) = (head.add(64), block % 8 * 2);
                 let pair = [bytes(field.add(ROWS * group)), bytes(field.add(ROWS * (group + 1)))];

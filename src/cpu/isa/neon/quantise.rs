@@ -1,7 +1,7 @@
 //! Activations to int8 records, and floats to half precision.
 
 use super::LANES;
-use crate::cpu::input::{self, Record};
+use crate::cpu::input::{self, InputRecord};
 use crate::cpu::panel::BLOCK;
 use half::f16;
 use std::arch::aarch64::*;
@@ -9,7 +9,7 @@ use std::arch::aarch64::*;
 /// # Safety
 /// The CPU has NEON; outputs are empty or hold a record for each block of `x`.
 #[target_feature(enable = "neon")]
-pub unsafe fn quantise(x: &[f32], wide: &mut [Record], narrow: &mut [Record]) {
+pub unsafe fn quantise(x: &[f32], wide: &mut [InputRecord], narrow: &mut [InputRecord]) {
     for (index, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
         let mut parts = [vdupq_n_f32(0.0); BLOCK / LANES];
         let mut largest = vdupq_n_u32(0);
@@ -34,10 +34,10 @@ pub unsafe fn quantise(x: &[f32], wide: &mut [Record], narrow: &mut [Record]) {
         }
         let rests = input::rest(scale, sums);
         if let Some(record) = wide.get_mut(index) {
-            *record = Record { values, rest: rests.0 };
+            *record = InputRecord { values, rest: rests.0 };
         }
         if let Some(record) = narrow.get_mut(index) {
-            *record = Record { values, rest: rests.1 };
+            *record = InputRecord { values, rest: rests.1 };
         }
     }
 }
