@@ -315,6 +315,12 @@ fn a_pull_that_replaces_a_shared_file_leaves_it_to_others_and_frees_it_after_the
     );
 }
 
+/// Whether what `read_hub.py` said is of a version before 1.32.
+fn knows_no_store(said: &Value) -> bool {
+    let parts: Vec<u32> = said["version"].as_str().unwrap().split('.').filter_map(|part| part.parse().ok()).collect();
+    parts[..2] < [1, 32][..]
+}
+
 /// The same caches, one emptied by Python and one by tallow, end up equal.
 #[test]
 fn pythons_client_frees_the_same() {
@@ -336,11 +342,19 @@ fn pythons_client_frees_the_same() {
         for (repo, folder) in [("org/b", "models--org--b"), ("org/a", "models--org--a")] {
             let listed = hub::list(&ours.options).unwrap();
             let said = ask(&python, &hub, &theirs.path, &["remove", repo]);
+            if knows_no_store(&said) {
+                return eprintln!("skipped: this version of huggingface_hub knows no shared files");
+            }
             let own = listed.iter().find(|listed| listed.repo == repo).unwrap();
             assert_eq!(json!(own.size), said["repo"], "{number} {repo}");
             // A list of users that lacks one who is there misleads Python, and costs the other repository its weights.
             if number == 2 {
-                continue;
+                let left = |cache: &Cache| {
+                    std::fs::read(cache.path.join("models--org--a/snapshots").join(COMMIT).join("m-Q8_0.gguf")).is_ok()
+                };
+                hub::remove(&reference(repo), &ours.options, false).unwrap();
+                assert_eq!((left(&theirs), left(&ours)), (false, true));
+                break;
             }
             if number == 0 {
                 assert_eq!(json!(hub::size_on_disk(&listed)), said["size"], "{number} {repo}");

@@ -31,6 +31,7 @@ mod select;
 mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unusable;
 
 pub use options::HubOptions;
 pub(crate) use pick::{ggufs, of_quant, quant_of, split};
