@@ -18,6 +18,7 @@
 mod cache;
 mod environment;
 mod fetch;
+mod kinds;
 mod options;
 mod pick;
 mod plan;

@@ -5,6 +5,7 @@
 //! else the first by name; never pickles, never a second set of the same weights.
 
 use super::PlannedModel;
+use super::kinds::{is_extra, is_gguf, is_pickle};
 use super::unusable::unusable;
 use crate::error::{Error, Result};
 use crate::store::hub_ref::Pick;
@@ -210,25 +211,12 @@ fn shards(model: &str, index: &[u8]) -> Result<Vec<String>> {
     }
 }
 
-pub(super) fn is_gguf(path: &str) -> bool {
-    path.to_ascii_lowercase().ends_with(".gguf")
-}
-
-pub(super) fn is_pickle(path: &str) -> bool {
-    [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| path.ends_with(end))
-}
-
 /// GGUF files with a language model in them, by name; of a split one only the first part.
 pub(crate) fn ggufs<'a>(paths: &[&'a str]) -> Vec<&'a str> {
     let later = |path: &str| split(path).is_some() && !path.contains("-00001-of-");
     let mut found: Vec<&str> = paths.iter().copied().filter(|path| is_gguf(path) && !is_extra(path) && !later(path)).collect();
     found.sort_unstable();
     found
-}
-
-/// Whether a GGUF file holds something else than a language model.
-pub(super) fn is_extra(path: &str) -> bool {
-    ["mmproj", "imatrix"].iter().any(|word| path.to_ascii_lowercase().contains(word))
 }
 
 /// `stem` and number of parts of `stem-00001-of-00003.gguf`.

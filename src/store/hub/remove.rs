@@ -2,7 +2,8 @@
 //! an interruption leaves nothing that looks whole. What an interruption leaves goes with the next removal.
 
 use super::cache::{Repo, walk};
-use super::pick::{choose, is_extra, is_gguf, quant_of};
+use super::kinds::{is_extra, is_gguf};
+use super::pick::{choose, quant_of};
 use super::shared::{Store, Users};
 use super::{CachedFile, CachedRevision, Freed, HubOptions, scan};
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! What a repository is that holds no model which runs: by the names of its files, before anything is fetched.
 
-use super::pick::{is_extra, is_gguf, is_pickle};
+use super::kinds::{is_extra, is_gguf, is_pickle};
 
 /// What a repository is that holds no model which runs, by the names of its files; and what to do.
 pub(super) fn unusable(paths: &[&str]) -> Option<(String, &'static str)> {
