@@ -40,8 +40,12 @@ pub fn run(args: Args, detail: Detail) -> anyhow::Result<()> {
         Error::unsupported(what, "models that have one")
     })?;
     let file = args.messages.0.display().to_string();
-    let messages = serde_json::from_str(&args.messages.read()?)
+    let messages: serde_json::Value = serde_json::from_str(&args.messages.read()?)
         .map_err(|e| Error::Input(format!("{file}: the messages are not valid JSON: {e}")))?;
+    if messages.as_array().is_some_and(Vec::is_empty) {
+        // transformers refuses an empty conversation, too.
+        return Err(Error::Input(format!("{file}: there are no messages; expected at least one")).into());
+    }
     let prompt = template.render_json(&messages, !args.no_generation_prompt)?;
     if args.json { output::json(&Report { prompt }) } else { output::text(&prompt) }
 }

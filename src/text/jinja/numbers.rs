@@ -137,16 +137,21 @@ pub(super) fn decimal(n: i128, spec: &Spec) -> String {
 
 /// An integer in another radix.
 pub(super) fn radix(n: i128, kind: char, spec: &Spec) -> String {
-    let magnitude = n.unsigned_abs();
-    let digits = match kind {
-        'x' => format!("{magnitude:x}"),
-        'X' => format!("{magnitude:X}"),
-        'b' => format!("{magnitude:b}"),
-        _ => format!("{magnitude:o}"),
-    };
     let prefix = if spec.alternate { format!("0{kind}") } else { String::new() };
-    let digits = format!("{digits:0>width$}", width = spec.precision.unwrap_or(0));
+    let digits = format!("{:0>width$}", magnitude(n, kind), width = spec.precision.unwrap_or(0));
     format!("{}{prefix}{digits}", sign_of(n < 0, spec.sign))
+}
+
+/// The digits of an integer without its sign.
+fn magnitude(n: i128, kind: char) -> String {
+    let n = n.unsigned_abs();
+    match kind {
+        'x' => format!("{n:x}"),
+        'X' => format!("{n:X}"),
+        'b' => format!("{n:b}"),
+        'o' => format!("{n:o}"),
+        _ => n.to_string(),
+    }
 }
 
 /// A float as `e`, `f` or `g` have it, with its sign.
@@ -256,11 +261,7 @@ pub(super) fn format_int(n: i128, spec: &Spec) -> Result<String> {
         'd' | 'n' | 'b' | 'o' | 'x' | 'X' => {
             let prefix = if spec.alternate && binary { format!("0{kind}") } else { String::new() };
             let head = format!("{}{prefix}", sign_of(n < 0, spec.sign));
-            let plain = Spec::default();
-            let digits = match binary {
-                true => radix(n.checked_abs().unwrap_or(i128::MAX), kind, &plain),
-                false => n.unsigned_abs().to_string(),
-            };
+            let digits = magnitude(n, kind);
             Ok(assembled(&head, &digits, "", if binary { 4 } else { 3 }, spec))
         }
         other => value_error(format!("Unknown format code '{other}' for object of type 'int'")),

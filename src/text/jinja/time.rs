@@ -1,7 +1,5 @@
 //! `datetime.strftime` in the C locale, as glibc has it.
 
-use std::fmt::Write;
-
 const MONTHS: [&str; 12] =
     ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -148,8 +146,7 @@ fn pad_into(text: &str, (pad, least): (char, usize), flags: &str, width: &str, o
         () if flags.contains('#') => text.to_uppercase(),
         () => text.to_owned(),
     };
-    // Writing to a string does not fail.
-    _ = out.write_str(&text);
+    out.push_str(&text);
 }
 
 /// Year and number of the ISO week.

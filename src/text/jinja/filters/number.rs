@@ -1,7 +1,7 @@
 //! Filters that make numbers.
 
 use super::super::args::{Args, int_or, truth_or};
-use super::super::ast::Binary;
+use super::super::ast::{Binary, Unary};
 use super::super::fault::{Fault, Kind, Result, runtime, type_error, value_error};
 use super::super::machine::Machine;
 use super::super::text::{decimal, is_space};
@@ -109,7 +109,8 @@ impl Machine<'_> {
             "abs" => {
                 args.none(name)?;
                 match (value.as_int(), &value) {
-                    (Some(n), _) => Ok(Value::Int(n.saturating_abs())),
+                    (Some(n), _) if n < 0 => super::super::arithmetic::sign(Unary::Neg, &Value::Int(n)),
+                    (Some(n), _) => Ok(Value::Int(n)),
                     (_, Value::Float(x)) => Ok(Value::Float(x.abs())),
                     _ => type_error(format!("bad operand type for abs(): '{}'", value.type_name())),
                 }
