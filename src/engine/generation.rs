@@ -10,7 +10,7 @@ use crate::backend::Input;
 use crate::error::{Error, Result};
 use crate::options::GenerateOptions;
 use crate::text::Message;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A running generation: an iterator of pieces. Dropping it ends the generation.
 ///

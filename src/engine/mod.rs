@@ -195,7 +195,7 @@ impl Model {
     }
 
     /// Reads `tokens` as a text of their own, which is forgotten.
-    fn read_apart(&self, tokens: &[u32], reader: &mut dyn step::Reader) -> Result<()> {
+    fn read_apart(&self, tokens: &[u32], reader: &mut dyn turn::Reader) -> Result<()> {
         if tokens.len() > self.context() {
             return Err(Error::ContextOverflow { wanted: tokens.len(), limit: self.context() });
         }
