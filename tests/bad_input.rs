@@ -128,7 +128,7 @@ fn missing_and_misshapen_tensors_are_named_as_the_file_names_them() {
     assert_says(&error, &["model.safetensors", "tensor model.layers.0.mlp.gate_proj.weight is 96x48, expected 95x48"]);
     let folder = copy("gpt2-hub", "misshapen-conv1d");
     edit(&folder.join("config.json"), |c| c["n_inner"] = json!(100));
-    assert_says(&self::error(&folder), &["h.0.mlp.c_fc.weight is 40x160, expected 40x100"]);
+    assert_says(&self::error(&folder), &["h.0.mlp.c_fc.weight is 40x160, read as 160x40, expected 100x40"]);
 }
 
 #[test]
@@ -201,16 +201,22 @@ fn templates_that_do_not_parse_raise_or_never_end_give_an_error() {
     error("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}");
     // What goes deeper than any real template, and than a thread's usual stack.
     let chain = |part: &str| with(&format!("{{{{ 1{} }}}}", part.repeat(120_000 / part.len())));
-    assert_eq!(chain("+1").unwrap(), "60001");
-    assert_eq!(chain(" if 1 else 1").unwrap(), "1");
+    // Jinja ends with a RecursionError at most of these.
+    let right_or_too_deep = |rendered: Result<String, Error>, right: &str| match rendered {
+        Ok(text) => assert_eq!(text, right),
+        Err(Error::Template(why)) => assert!(why.contains("deep"), "{why}"),
+        Err(other) => panic!("{other:?}"),
+    };
+    right_or_too_deep(chain("+1"), "60001");
+    right_or_too_deep(chain(" if 1 else 1"), "1");
     assert!(chain(".a").is_err());
     let nested = |then: &str| {
         let grow = "{% set ns.x = [[[[[[[[[[ns.x]]]]]]]]]] %}";
         with(&format!("{{% set ns = namespace(x=[]) %}}{{% for i in range(10000) %}}{grow}{{% endfor %}}{then}"))
     };
-    assert_eq!(nested("").unwrap(), "");
-    assert_eq!(nested("{{ ns.x|string|length }}").unwrap(), "200002");
-    assert_eq!(nested("{{ ns.x|tojson|length }}").unwrap(), "200002");
+    right_or_too_deep(nested(""), "");
+    right_or_too_deep(nested("{{ ns.x|string|length }}"), "200002");
+    right_or_too_deep(nested("{{ ns.x|tojson|length }}"), "200002");
     assert!(error(&"x".repeat(200_000)).contains("expected at most"));
     let clock = std::time::Instant::now();
     assert_eq!(with(&"{% if 1 %}{% endif %}".repeat(6_000)).unwrap(), "");

@@ -191,7 +191,7 @@ fn show_has_the_system_message_the_parameters_and_the_licence() {
 fn what_can_not_be_applied_is_one_line_and_the_model_runs() {
     let go = "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}{{ .Prompt }}";
     for (number, (layer, words)) in [
-        (("template", go), &["template", "Go", "--chat-template"][..]),
+        (("template", go), &["template", "Go", "chat_template"][..]),
         (("prompt", go), &["template", "Go"]),
         (("adapter", "GGUF of a LoRA"), &["adapter", "LoRA"]),
         (("projector", "GGUF of an encoder"), &["projector", "images"]),

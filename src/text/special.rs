@@ -109,7 +109,7 @@ pub fn template_source(files: &TemplateFiles<'_>) -> Result<Option<String>> {
             return Ok(Some(source));
         }
     }
-    Ok(files.gguf.filter(|source| !source.is_empty()).map(str::to_owned))
+    Ok(files.gguf.filter(|source| !source.trim().is_empty()).map(str::to_owned))
 }
 
 /// One template, a list of named ones, or an object of them.
