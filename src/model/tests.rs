@@ -243,7 +243,7 @@ fn an_encoder_that_is_to_generate_says_what_it_is_for() {
     let hidden = model.network.hidden(&batch, &mut [&mut foreign], &mut Vec::new()).unwrap_err();
     for error in [cache, logits, hidden] {
         assert!(matches!(error, crate::Error::Unsupported { .. }));
-        assert!(error.to_string().contains("an encoder") && error.to_string().contains("tallow embed"), "{error}");
+        assert!(error.to_string().contains("an encoder") && error.to_string().contains("`Embedder`"), "{error}");
     }
 }
 

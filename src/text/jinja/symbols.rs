@@ -227,7 +227,7 @@ fn walk(expr: &Expr, see: &mut impl FnMut(&Arc<str>)) {
 pub(super) fn has_scoped_block(body: &[Stmt]) -> bool {
     body.iter().any(|stmt| match &stmt.kind {
         StmtKind::Block(_, block) => block.scoped || has_scoped_block(&block.body),
-        _ => bodies(stmt).into_iter().any(|body| has_scoped_block(body)),
+        _ => bodies(stmt).into_iter().any(has_scoped_block),
     })
 }
 
