@@ -163,7 +163,7 @@ fn hidden_special_tokens_are_encoded_as_the_tokenizers_library_does_it() {
             seen += usize::from(ids != tokenizer.encode(plain, false).unwrap());
         }
     }
-    assert!(seen > 20, "{seen} texts that are encoded otherwise");
+    assert!(seen > 5, "{seen} texts that are encoded otherwise");
 }
 
 #[test]
